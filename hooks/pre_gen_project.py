@@ -1,0 +1,316 @@
+"""Refuse an answer from which no working project can be made, before any file is written.
+
+Each check returns nothing, or the one line that says what is wrong and what to type instead.
+Only the standard library; no network, no prompts, no Git.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import keyword
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+# shadowed names: begin (written by inv lock)
+SHADOWED = """
+adlfs aiobotocore aiohappyeyeballs aiohttp aiohttp-retry aioitertools aiosignal amqp annotated-types
+antlr4 antlr4-python3-runtime anyio appdirs appnope argcomplete argon2 argon2-cffi
+argon2-cffi-bindings arrow ast-serialize asttokens async-lru asyncssh atpublic attr attrs azure
+azure-core azure-identity azure-storage-blob babel bcrypt beautifulsoup4 billiard bleach botocore
+bs4 celery certifi cffi cfgv charset-normalizer click click-didyoumean click-plugins click-repl
+cloudpickle colorama comm configobj contourpy coreweave_evaluations cryptography cuda cuda-bindings
+cuda-pathfinder cuda-toolkit cwevals cycler dateutil debugpy decorator defusedxml detect-secrets
+dictdiffer diskcache distlib distro dotenv dpath dulwich dvc dvc-azure dvc-data dvc-gs dvc-http
+dvc-objects dvc-render dvc-s3 dvc-ssh dvc-studio-client dvc-task dvc-webdav dvclive entrypoints
+executing fastapi fastjsonschema filelock flatbuffers flatten-dict flufl flufl-lock fonttools fqdn
+frozenlist fsspec functorch funcy gcsfs git gitdb gitpython google google-api-core google-auth
+google-auth-oauthlib google-cloud-core google-cloud-storage google-cloud-storage-control
+google-crc32c google-resumable-media googleapis-common-protos grandalf grpc-google-iam-v1 grpcio
+grpcio-status gto h11 httpcore httpx hydra hydra-core hydra_plugins identify idna iniconfig invoke
+ipykernel ipykernel_launcher ipython ipython-pygments-lexers isodate isoduration isympy
+iterative-telemetry jedi jinja2 jmespath joblib json5 jsonpointer jsonpointer-stubs jsonschema
+jsonschema-specifications jupyter jupyter-builder jupyter-client jupyter-core jupyter-events
+jupyter-lsp jupyter-server jupyter-server-terminals jupyterlab jupyterlab-pygments jupyterlab-server
+jwt kiwisolver knack kombu lark librt lightning lightning-utilities lightning_fabric markdown-it-py
+markdown_it markupsafe matplotlib matplotlib-inline mdurl mistune ml-dtypes mosec mpl_toolkits
+mpmath msal msal-extensions msgspec multidict mypy mypy-extensions mypyc narwhals nbclient nbconvert
+nbdime nbformat nbstripout nest-asyncio2 networkx nodeenv notebook-shim numpy nvidia nvidia-cublas
+nvidia-cuda-cccl nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13
+nvidia-cufft nvidia-cufile nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13
+nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx oauthlib omegaconf onnx onnx-ir onnxruntime
+onnxscript opentelemetry opentelemetry-api opentelemetry-exporter-http-transport
+opentelemetry-exporter-otlp-common opentelemetry-exporter-otlp-proto-common
+opentelemetry-exporter-otlp-proto-http opentelemetry-proto opentelemetry-sdk
+opentelemetry-semantic-conventions orjson overrides packaging pandas pandocfilters parso pathspec
+pexpect pil pillow pip platformdirs pluggy pre-commit pre-commit-hooks prometheus-client
+prompt-toolkit propcache proto-plus protobuf psutil ptyprocess public pure-eval py pyasn1
+pyasn1-modules pycparser pydantic pydantic-core pydantic-settings pydevd_plugins pydot pygit2
+pygments pygtrie pyjwt pylab pyparsing pytest python-dateutil python-discovery python-dotenv
+python-json-logger pythonjsonlogger pytorch-lightning pywin32 pywinpty pyyaml pyzmq referencing
+requests requests-oauthlib rfc3339-validator rfc3986-validator rfc3987-syntax rich rpds rpds-py
+ruamel ruamel-yaml ruff s3fs scikit-learn scipy scmrepo semver send2trash sentry_sdk setuptools
+shortuuid shtab six sklearn smmap sniffio soupsieve sqltrie sshfs stack-data starlette submitit
+sympy tabulate terminado threadpoolctl tinycss2 tomlkit torch torchgen torchmetrics torchvision
+tornado tqdm traitlets triton typing-extensions typing-inspection tzdata tzlocal uri-template
+urllib3 uvicorn validate vine virtualenv voluptuous wandb wcwidth webcolors webdav4 webencodings
+websocket websocket-client wrapt wrapt-stubs xxhash yaml yarl zc zc-lockfile zmq
+""".split()
+# shadowed names: end
+
+# The project's own folders and files, and what .gitignore leaves out: a package of that name
+# would fall together with it (on some systems whatever the case).
+OWN = """
+artifacts build cache checkpoints conf config contributing data deploy dist docker dockerfile docs
+dvc env hydra_plugins lib license logs makefile mlruns models multirun notebooks outputs params
+profile readme reports runs scripts serving site src storage tasks tests venv wandb
+""".split()
+# Words that tools around Python take for their own.
+TOOLS = "cookiecutter cruft distutils pip pkg_resources test uv wheel".split()
+# YAML reads these as something other than text.
+YAML_WORDS = "false n no none null off on true y yes".split()
+# In the standard library, or keywords, of a supported Python newer than the one that runs this.
+NEWER = "annotationlib compression tomllib type".split()
+# Folders cannot have these names on Windows.
+DEVICES = [
+    "aux",
+    "con",
+    "nul",
+    "prn",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+]
+
+LONGEST = {
+    "project_name": 100,
+    "project_slug": 40,
+    "package_name": 40,
+    "description": 200,
+    "author": 100,
+    "email": 254,
+    "dvc_remote_url": 500,
+    "wandb_entity": 128,
+}
+MAY_BE_EMPTY = {"wandb_entity"}
+
+# Invisible characters that make text read otherwise than it is, and two that YAML forbids.
+TRICKY = set(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\ufffe\uffff"
+)
+
+SCHEMES = {
+    "s3": ("s3",),
+    "gcs": ("gs",),
+    "azure": ("azure",),
+    "ssh": ("ssh",),
+    "webdav": ("webdavs", "webdav"),
+}
+EXAMPLES = {
+    "local": "../my-storage",
+    "s3": "s3://my-bucket/dvc",
+    "gcs": "gs://my-bucket/dvc",
+    "azure": "azure://my-container/dvc",
+    "ssh": "ssh://me@server.example.com/srv/dvc",
+    "webdav": "webdavs://me@dav.example.com/dvc",
+}
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+HOST = re.compile(
+    r"([A-Za-z0-9._~!$&*+=-]+@)?([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+)
+
+
+def shown(value: str) -> str:
+    """The value on one line, whatever is in it, and not all of it where it is long."""
+    return repr(value if len(value) <= 60 else value[:57] + "...")
+
+
+def taken(name: str) -> str | None:
+    """What a name already means to Python, to the tools or to the project."""
+    module = name.replace("-", "_")
+    if keyword.iskeyword(module) or keyword.issoftkeyword(module):
+        return "a Python keyword"
+    if module in sys.stdlib_module_names or module in NEWER:
+        return "part of Python's standard library"
+    if hasattr(builtins, module):
+        return "built into Python"
+    if module in OWN:
+        return "one of the project's own folders or files"
+    return taken_anywhere(name)
+
+
+def taken_anywhere(name: str) -> str | None:
+    """What neither the package nor the distribution may be called."""
+    if name.replace("_", "-") in SHADOWED or name.replace("-", "_") in SHADOWED:
+        return "a package that the project depends on"
+    if name.replace("-", "_") in TOOLS:
+        return "a tool that the project is used with"
+    if name in YAML_WORDS:
+        return "a word that YAML reads as something else"
+    if name in DEVICES:
+        return "a device on Windows"
+    return None
+
+
+def check_text(name: str, value: str) -> str | None:
+    """Any text answer: its length, and characters that no file may hold."""
+    if not value:
+        return None if name in MAY_BE_EMPTY else f"{name} is empty: type at least one character"
+    if value != value.strip():
+        return f"{name} {shown(value)} begins or ends with a space: type it without"
+    if len(value) > LONGEST[name]:
+        return (
+            f"{name} {shown(value)} has {len(value)} characters: type {LONGEST[name]} at the most"
+        )
+    for character in value:
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in TRICKY:
+            return (
+                f"{name} holds the control character U+{ord(character):04X}: "
+                "type plain text on one line"
+            )
+    return None
+
+
+def check_slug(slug: str) -> str | None:
+    """The folder and distribution name."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
+        better = re.sub(r"[^a-z0-9]+", "-", slug.lower()).lstrip("-0123456789").rstrip("-")
+        return (
+            f"project_slug {shown(slug)} is no name for a folder and a distribution: type "
+            "lower-case letters, digits and single hyphens, beginning with a letter, "
+            f"such as {better or 'my-ml-project'}"
+        )
+    if reason := taken_anywhere(slug):
+        return f"project_slug {shown(slug)} is {reason}: type another name, such as {slug}-ml"
+    return None
+
+
+def check_package(package: str) -> str | None:
+    """The package's name."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", package):
+        better = re.sub(r"[^a-z0-9]+", "_", package.lower()).lstrip("_0123456789").rstrip("_")
+        return (
+            f"package_name {shown(package)} is no package name: type lower-case letters, "
+            "digits and underscores, beginning with a letter, "
+            f"such as {better or 'my_ml_project'}"
+        )
+    if reason := taken(package):
+        return f"package_name {shown(package)} is {reason}: type another name, such as {package}_ml"
+    return None
+
+
+def check_email(email: str) -> str | None:
+    """An e-mail address, in the form that every file and tool takes as it is."""
+    if re.fullmatch(r"[A-Za-z0-9.!#&'*+/=?^_~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", email):
+        return None
+    return f"email {shown(email)} is no e-mail address: type one such as you@example.com"
+
+
+def check_entity(entity: str) -> str | None:
+    """A W&B team or user."""
+    if not entity or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", entity):
+        return None
+    return (
+        f"wandb_entity {shown(entity)} is no W&B team or user: type its letters, digits, hyphens, "
+        "underscores and dots only, or nothing"
+    )
+
+
+def check_folder(url: str) -> str | None:
+    """A local DVC remote: outside of the project, and writable as it is in .dvc/config."""
+    drive = re.match(r"[A-Za-z]:[/\\]", url)
+    if "://" in url or re.match(r"[\w.-]+@[\w.-]+:", url):
+        return "is no local folder: type a path such as ../my-storage, or choose another dvc_remote"
+    if "%(" in url:
+        return "holds %(, which DVC's config file reads as a reference: type another folder"
+    if re.search(r'[<>"|?*]', url) or ":" in (url[2:] if drive else url):
+        return 'holds one of < > " | ? * : that not every system allows: type another folder'
+    if url.startswith("//"):
+        return "begins with two slashes: type one"
+    if "\\" in url and not drive and not url.startswith("\\\\"):
+        return "has backslashes: type a path with forward slashes, such as ../my-storage"
+    if (drive or url.startswith("\\\\")) and os.name != "nt":
+        return None  # where that is cannot be told here
+    # This hook runs in the folder that is to hold the project.
+    project = Path.cwd().resolve()
+    folder = Path(url)
+    if url == "~" or url.startswith("~/"):
+        folder = folder.expanduser()
+    folder = folder.resolve()
+    if folder == project or project in folder.parents:
+        return "lies inside the project: type a folder outside of it, such as ../my-storage"
+    return None
+
+
+def check_address(kind: str, url: str) -> str | None:
+    """A DVC remote on a server: scheme, bucket or host, and nothing that a file would garble."""
+    example = EXAMPLES[kind]
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in SCHEMES[kind]:
+        return f"does not begin with {SCHEMES[kind][0]}://: type one such as {example}"
+    if not re.fullmatch(r"[^\s\"'`<>|\\^,;?#]*", rest) or "%(" in rest:
+        return f"holds a space, a quote or another special character: type one such as {example}"
+    place, _, path = rest.partition("/")
+    if kind in ("s3", "gcs", "azure") and not BUCKET.fullmatch(place):
+        what = "container" if kind == "azure" else "bucket"
+        return f"names no {what} after {scheme}://: type one such as {example}"
+    if kind in ("ssh", "webdav") and not HOST.fullmatch(place):
+        return f"names no server after {scheme}://: type one such as {example}"
+    if kind == "ssh" and not path:
+        return f"names no folder on the server: type one such as {example}"
+    return None
+
+
+def check_secret(kind: str, url: str) -> str | None:
+    """A secret must not reach a tracked file, nor a log: the line does not repeat the address."""
+    userinfo = re.search(r"://(.*)@", url)
+    if (
+        (userinfo and (":" in userinfo[1] or kind in ("s3", "gcs", "azure")))
+        or ("://" in url and "?" in url)
+        or re.search(r"(key|password|secret|sig|signature|token)=", url, re.IGNORECASE)
+    ):
+        return (
+            "dvc_remote_url holds a password, a key or a token: type it without, such as "
+            f"{EXAMPLES[kind]}, and keep the secret in .dvc/config.local"
+        )
+    return None
+
+
+def check_remote(kind: str, url: str) -> str | None:
+    """The DVC remote's address."""
+    problem = check_folder(url) if kind == "local" else check_address(kind, url)
+    return f"dvc_remote_url {shown(url)} {problem}" if problem else None
+
+
+def problems(answers: dict[str, str]) -> Iterator[str | None]:
+    """Every check in the order of the questions."""
+    # cookiecutter.json gives the folder a safe name until the one that was typed has passed.
+    answers = {**answers, "project_slug": answers["__typed_slug"]}
+    yield check_secret(answers["dvc_remote"], answers["dvc_remote_url"])
+    for name in LONGEST:
+        yield check_text(name, answers[name])
+        if name == "project_slug":
+            yield check_slug(answers[name])
+        elif name == "package_name":
+            yield check_package(answers[name])
+        elif name == "email":
+            yield check_email(answers[name])
+        elif name == "dvc_remote_url":
+            yield check_remote(answers["dvc_remote"], answers[name])
+        elif name == "wandb_entity":
+            yield check_entity(answers[name])
+
+
+def main() -> None:
+    """Run in the empty folder that cookiecutter made, and removes again if this fails."""
+    # As hex, no answer can end the string that it is passed in.
+    answers = json.loads(bytes.fromhex("{{ (cookiecutter | jsonify).encode().hex() }}"))
+    for problem in problems(answers):
+        if problem:
+            sys.exit(problem)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The hooks: what they remove and print, and that they run wherever cookiecutter does."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from types import ModuleType
+
+import pytest
+from baking import FOLDER, ROOT, bake, template
+
+HOOKS = sorted((ROOT / "hooks").glob("*.py"))
+
+
+def load(name: str) -> ModuleType:
+    """Import a hook as it lies in the repository, not rendered."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "hooks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+post_gen = load("post_gen_project")
+pre_gen = load("pre_gen_project")
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.stem)
+def test_hook_is_python_3_10_and_imports_the_standard_library_only(hook):
+    tree = ast.parse(hook.read_text(), feature_version=(3, 10))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).split(".")[0])
+    assert imported
+    assert imported <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.stem)
+def test_jinja_in_a_hook_yields_only_hex(hook):
+    found = re.findall(r"\{[{%#].*?[}%#]\}", hook.read_text(), re.DOTALL)
+    assert found == ["{{ (cookiecutter | jsonify).encode().hex() }}"]
+
+
+def test_each_path_in_the_table_is_in_the_template_and_each_answer_is_offered():
+    offered = json.loads((ROOT / "cookiecutter.json").read_text())
+    for (question, answer), paths in post_gen.REMOVE.items():
+        assert answer in offered[question]
+        for path in paths:
+            assert (template() / FOLDER / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    ("ci", "gone"),
+    [
+        ("github", [".gitlab-ci.yml"]),
+        ("gitlab", [".github"]),
+        ("none", [".github", ".gitlab-ci.yml"]),
+    ],
+)
+def test_left_out(ci, gone):
+    assert post_gen.left_out({"ci": ci}) == gone
+
+
+def test_remove_takes_files_folders_and_links_but_not_what_a_link_points_to(tmp_path):
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "folder" / "inner" / "file").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    for name in ("folder", "file", "link", "not there"):
+        post_gen.remove(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_closing_text_names_the_next_commands_and_uv_only_where_it_is_missing():
+    without = post_gen.next_commands("my-slug", has_uv=False)
+    assert [line.split("#")[0].strip() for line in without.splitlines()[3:]] == [
+        "cd my-slug",
+        "pip install uv",
+        "uv run inv setup",
+        "uv run inv train",
+        "uv run inv report",
+    ]
+    assert "pip install uv" not in post_gen.next_commands("my-slug", has_uv=True)
+    assert without.isascii()
+
+
+def test_generation_prints_the_closing_text_and_nothing_else():
+    project = bake(project_slug="my-slug")
+    expected = post_gen.next_commands("my-slug", has_uv=shutil.which("uv") is not None)
+    assert project.printed == expected + "\n"
+
+
+def test_no_package_can_take_the_name_of_a_folder_or_file_of_the_project():
+    # Case does not count on every system; a module beside the package would be shadowed by it.
+    names = {path.name.removesuffix(".py").lower() for path in (template() / FOLDER).iterdir()}
+    names = {name for name in names if name.isidentifier()}
+    assert names
+    assert {name for name in names if not pre_gen.taken(name)} == set()
+
+
+def test_block_of_shadowed_names_is_sorted_and_easy_to_replace():
+    text = (ROOT / "hooks/pre_gen_project.py").read_text()
+    blocks = re.findall(
+        r'^# shadowed names: begin .*\nSHADOWED = """\n([^"]*)"""\.split\(\)\n'
+        r"# shadowed names: end$",
+        text,
+        re.MULTILINE,
+    )
+    assert len(blocks) == 1
+    assert blocks[0].split() == pre_gen.SHADOWED == sorted(set(pre_gen.SHADOWED))
+
+
+def test_every_locked_distribution_is_shadowed():
+    project = bake(project_slug="some-project")
+    locked = {package["name"] for package in project.toml("uv.lock")["package"]}
+    assert len(locked) > 50
+    assert locked - set(pre_gen.SHADOWED) == {"some-project"}

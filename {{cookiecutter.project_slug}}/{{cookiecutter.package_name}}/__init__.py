@@ -1,0 +1,1 @@
+"""One stage of the pipeline a module: compose, fetch, prepare, train, export, evaluate."""

@@ -1,0 +1,94 @@
+"""Prepared data as batches: whole batches are read at once from memory-mapped arrays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Images (n, rows, columns) and labels (n,) in two .npy files, indexed by whole batches."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        # "c" (copy on write) maps the file without reading it; PyTorch warns of read-only maps.
+        self.images = torch.from_numpy(np.load(folder / f"{split}_images.npy", mmap_mode="c"))
+        self.labels = torch.from_numpy(np.load(folder / f"{split}_labels.npy", mmap_mode="c"))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self.images[indices], self.labels[indices]
+
+
+class BatchSampler(Sampler[Tensor]):
+    """Yields the indices of each batch as one tensor.
+
+    The order is a function of seed and epoch alone, so a resumed run goes on exactly as the
+    interrupted one would have. With several processes, each takes every n-th index; the last
+    ones are repeated so that all have the same number of batches, as DistributedSampler does.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, seed: int | None, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed  # None: in order
+        self.rank = rank
+        self.processes = processes
+        self.epoch = 0
+        self.share = -(-size // processes)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.share // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.seed is None:
+            order = torch.arange(self.size)
+        else:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            order = torch.randperm(self.size, generator=generator)
+        if self.processes > 1:
+            repeated = order[: self.share * self.processes - self.size]
+            order = torch.cat([order, repeated])[self.rank :: self.processes]
+        yield from order.split(self.batch_size)
+
+
+class ArrayDataModule(L.LightningDataModule):
+    """Train and validation batches of a folder written by stage `prepare`."""
+
+    def __init__(self, folder: Path, batch_size: int, workers: int, seed: int) -> None:
+        super().__init__()
+        self.folder = folder
+        self.batch_size = batch_size
+        self.workers = workers
+        self.seed = seed
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train", self.seed)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("validation", None)
+
+    def _loader(self, split: str, seed: int | None) -> DataLoader:
+        dataset = ArrayDataset(self.folder, split)
+        rank, processes = 0, 1
+        if self.trainer is not None:
+            rank, processes = self.trainer.global_rank, self.trainer.world_size
+        return DataLoader(
+            dataset,
+            batch_size=None,  # the sampler yields whole batches
+            sampler=BatchSampler(len(dataset), self.batch_size, seed, rank, processes),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

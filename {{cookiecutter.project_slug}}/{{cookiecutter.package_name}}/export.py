@@ -1,0 +1,101 @@
+"""Stage `export`: write the model as ONNX, with preprocessing, signature and provenance inside."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+
+from .paths import CHECKPOINT, MODEL
+
+
+class ExportError(Exception):
+    """The exported file does not compute what the trained model computes."""
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def main(config: DictConfig) -> None:
+    MODEL.parent.mkdir(parents=True, exist_ok=True)
+    export(CHECKPOINT, MODEL)
+    print(f"{MODEL.as_posix()} written, {MODEL.stat().st_size / 1024:,.0f} KiB")
+
+
+def export(checkpoint_path: Path, model_path: Path) -> None:
+    """Write a checkpoint of `train` as ONNX.
+
+    Input `images`: uint8 (batch, rows, columns), raw. Output `probabilities`: float32
+    (batch, classes). The metadata holds `signature` and `provenance` as JSON.
+
+    Raises:
+        ExportError: onnxruntime answers otherwise than PyTorch on the written file.
+    """
+    import onnx
+    import torch
+
+    from .model import Classifier
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it asks for torchvision
+
+    checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+    settings = checkpoint["hyper_parameters"]["config"]
+    classifier = Classifier(settings)
+    classifier.load_state_dict(checkpoint["state_dict"])
+    model = torch.nn.Sequential(classifier.standardize, classifier.network, torch.nn.Softmax(1))
+    model.eval()
+
+    data = settings["data"]
+    rows, columns = data["image_shape"]
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, data["max_value"] + 1, (2, rows, columns), dtype=np.uint8)
+    batch = torch.export.Dim.DYNAMIC
+    program = torch.onnx.export(
+        model,
+        (torch.from_numpy(images),),
+        input_names=["images"],
+        output_names=["probabilities"],
+        dynamic_shapes=({0: batch},),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    proto = program.model_proto
+    onnx.helper.set_model_props(
+        proto,
+        {
+            "signature": json.dumps(signature(data)),
+            "provenance": json.dumps(checkpoint["provenance"]),
+        },
+    )
+    onnx.checker.check_model(proto)
+    content = proto.SerializeToString()
+    _compare(content, images, model(torch.from_numpy(images)).detach().numpy())
+    model_path.write_bytes(content)
+
+
+def signature(data: dict[str, Any]) -> dict[str, Any]:
+    """Return names, types and shapes of input and output; -1 is the size of the batch."""
+    return {
+        "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, *data["image_shape"]]}],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(data["classes"])]}
+        ],
+        "classes": data["classes"],
+        "max_value": data["max_value"],
+    }
+
+
+def _compare(content: bytes, images: np.ndarray, expected: np.ndarray) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {"images": images})
+    if not np.allclose(answer, expected, atol=1e-4):
+        difference = np.abs(answer - expected).max()
+        raise ExportError(f"onnxruntime differs from PyTorch by {difference:.2g}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Where the pipeline's stages read and write, from the project's root; dvc.yaml names the same."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CONF = Path("conf")
+PARAMS = Path("params.yaml")
+RAW_DATA = Path("data/raw")
+PREPARED_DATA = Path("data/prepared")
+TRAIN_RUN = Path("runs/train")
+CHECKPOINT = TRAIN_RUN / "model.ckpt"
+HISTORY = TRAIN_RUN / "history.csv"
+MODEL = Path("models/model.onnx")
+REPORTS = Path("reports")
+METRICS = REPORTS / "metrics.json"
+PREDICTIONS = REPORTS / "predictions.csv"
+WORST_MISTAKES = REPORTS / "worst_mistakes.png"

@@ -1,0 +1,1 @@
+"""Weights & Biases: starting a run, what it logs, and what it was made from."""

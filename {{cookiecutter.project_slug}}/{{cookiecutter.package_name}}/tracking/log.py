@@ -1,0 +1,52 @@
+"""The history of a W&B run: every row once and in order, however often training was interrupted."""
+
+from typing import Any
+
+import lightning as L
+import wandb
+from lightning.pytorch.trainer.states import TrainerFn
+
+
+class RunLog(L.Callback):
+    """Logs the loss every few steps and all measures every epoch.
+
+    The rows are kept in the checkpoint. A resumed training logs those that the run lacks: offline
+    all of them, because the log of a killed process is dropped; online those after the last one
+    that the server has.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for row in self._rows:
+            self._send(trainer, row)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
+    ) -> None:
+        step = trainer.global_step
+        if step % trainer.log_every_n_steps == 0:
+            loss = float(outputs["loss"])
+            self._record(trainer, {"step": step, "train/step_loss": loss})
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            row = {"step": trainer.global_step, "epoch": trainer.current_epoch, **measures}
+            self._record(trainer, row)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._rows = state_dict["rows"]
+
+    def _record(self, trainer: L.Trainer, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        self._send(trainer, row)
+
+    @staticmethod
+    def _send(trainer: L.Trainer, row: dict[str, Any]) -> None:
+        if trainer.is_global_zero and wandb.run and row["step"] >= wandb.run.starting_step:
+            wandb.run.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])

@@ -1,0 +1,81 @@
+"""What a result was made from: code, data, config, environment."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def collect(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the provenance of a run of this config, as plain types.
+
+    Keys: git (commit, dirty), data (path to DVC hash), config (SHA-256), lock (SHA-256 of
+    uv.lock), image, seed, python, platform, accelerator, precision, threads.
+    """
+    trainer = config["trainer"]
+    return {
+        "git": git_state(),
+        "data": data_hashes(),
+        "config": sha256(json.dumps(config, sort_keys=True).encode()),
+        "lock": file_sha256(Path("uv.lock")),
+        "image": os.environ.get("WANDB_DOCKER"),
+        "seed": config["seed"],
+        "python": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "accelerator": accelerator(trainer["accelerator"]),
+        "precision": trainer["precision"],
+        "threads": trainer["threads"],
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """Return the commit and whether tracked files differ from it; None where there is no Git."""
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def data_hashes() -> dict[str, str]:
+    """Return the DVC hash of each output of a data stage or `inv data.add`, by its path."""
+    hashes = {}
+    for file in [Path("dvc.lock"), *sorted(Path("data").glob("*.dvc"))]:
+        if not file.exists():
+            continue
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        stages = content.get("stages", {"add": content})
+        for stage in stages.values():
+            for out in stage.get("outs", []):
+                path = out["path"] if file.name == "dvc.lock" else f"data/{out['path']}"
+                if path.startswith("data/") and "md5" in out:
+                    hashes[path] = out["md5"]
+    return hashes
+
+
+def accelerator(kind: str) -> str:
+    """Return the name of the GPU that a run on `kind` uses, or "cpu"."""
+    if kind == "cpu":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else kind
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def file_sha256(path: Path) -> str | None:
+    return sha256(path.read_bytes()) if path.exists() else None
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,121 @@
+"""Stage `train`: train the model, checkpointed and tracked.
+
+    python -m <package>.train trainer.max_epochs=3     one run, in outputs/
+    python -m <package>.train -m optimizer.lr=0.1,0.01  a sweep, in multirun/
+"""
+
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from .paths import PREPARED_DATA
+from .schema import ConfigError, validate
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def main(config: DictConfig) -> float:
+    try:
+        validate(config)
+    except ConfigError as error:
+        raise SystemExit(f"config: {error}") from None
+    # Read by OpenMP when torch is imported, and by the processes that this one starts.
+    os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)
+    return train(config, Path(HydraConfig.get().runtime.output_dir))
+
+
+def train(config: DictConfig, run_dir: Path) -> float:
+    """Train a model on the prepared data; the best one lands in `run_dir`/model.ckpt.
+
+    An interrupted run of the same config, code and data in `run_dir` is gone on with.
+
+    Returns:
+        The validation loss of the best epoch, which a sweep minimizes.
+    """
+    import lightning as L
+    import torch
+    from hydra.utils import instantiate
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from . import resume
+    from .callbacks import EpochSeed, History
+    from .data import ArrayDataModule, ArrayDataset
+    from .model import Classifier
+    from .tracking import provenance
+    from .tracking.log import RunLog
+    from .tracking.run import start_run
+
+    _quiet_lightning()
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    trainer_settings = dict(settings["trainer"])
+    torch.set_num_threads(trainer_settings.pop("threads"))
+    L.seed_everything(config.seed, workers=True, verbose=False)
+
+    data = ArrayDataModule(PREPARED_DATA, seed=config.seed, **settings["loader"])
+    model = Classifier(settings)
+    model.standardize.fit(ArrayDataset(PREPARED_DATA, "train").images)
+
+    main_process = rank_zero_only.rank == 0
+    unfinished = resume.find(run_dir, config)
+    made_from = provenance.collect(settings)
+    run = start_run(settings, made_from, unfinished.run_id) if main_process else None
+    if run is not None:
+        unfinished.begin(run.id)
+    if unfinished.checkpoint:
+        print(f"going on with the interrupted run {unfinished.run_id}")
+
+    best = ModelCheckpoint(
+        unfinished.folder,
+        filename="best",
+        monitor="val/loss",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    trainer = L.Trainer(
+        **trainer_settings,
+        default_root_dir=run_dir,
+        logger=False,  # RunLog and the callbacks log to the W&B run
+        callbacks=[
+            EpochSeed(config.seed),
+            History(run_dir / "history.csv"),
+            RunLog(),
+            *(instantiate(node) for node in settings["callbacks"].values() if node),
+            best,
+        ],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # BatchSampler shares the batches out
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, data, ckpt_path=unfinished.checkpoint)
+
+    # Once more, on the best epoch: these are the measures, tables and pictures of the model kept.
+    measures = trainer.validate(model, data, ckpt_path=best.best_model_path, verbose=False)[0]
+    if run is not None:
+        measures = {"epochs": trainer.current_epoch, **measures}
+        run.summary.update(measures)
+        (run_dir / "metrics.json").write_text(json.dumps(measures, indent=2) + "\n")
+        checkpoint = torch.load(best.best_model_path, weights_only=True)
+        checkpoint["provenance"] = {**made_from, "run": {"id": run.id, "path": run.path}}
+        torch.save(checkpoint, run_dir / "model.ckpt")
+        unfinished.end()
+        run.finish()
+    return measures["val/loss"]
+
+
+def _quiet_lightning() -> None:
+    """Leave out what Lightning says in every run and nobody can act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import sets INFO
+    for message in (".*LeafSpec.*", ".*Checkpoint directory .* exists.*", ".*many workers.*"):
+        warnings.filterwarnings("ignore", message)
+
+
+if __name__ == "__main__":
+    main()
