@@ -14,13 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomllib
 import yaml
 from configobj import ConfigObj
 from cookiecutter.exceptions import FailedHookException
@@ -101,7 +101,11 @@ class BakedProject:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a Python module in the project's folder: run("ruff", "check")."""
         return subprocess.run(
-            [sys.executable, "-m", *command], cwd=self.path, capture_output=True, text=True
+            [sys.executable, "-m", *command],
+            cwd=self.path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def assert_parses(self) -> None:
@@ -211,6 +215,7 @@ def run_cli(*arguments: str, cwd: Path, typed: str = "") -> subprocess.Completed
         cwd=cwd,
         input=typed,
         capture_output=True,
+        check=False,
         text=True,
         encoding="utf-8",
         env={

@@ -20,7 +20,8 @@ from wandb_backend import Backend
 LOG_THREE_ROWS = """
     import wandb
 
-    with wandb.init(project="demo", id="first", name="a name", tags=["t"], config={"lr": 0.1}) as run:
+    names = {"project": "demo", "id": "first", "name": "a name", "tags": ["t"]}
+    with wandb.init(**names, config={"lr": 0.1}) as run:
         print("a line of console")
         for step in range(3):
             run.log({"epoch": step, "loss": 1 / (step + 1)}, step=step, commit=True)
@@ -74,6 +75,7 @@ class Client:
     def start(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *arguments],
+            check=False,
             cwd=self.folder,
             env=self.environment(**extra),
             capture_output=True,
@@ -150,18 +152,24 @@ def test_an_artifact_is_recorded(client: Client) -> None:
 
 
 def test_an_artifact_comes_back_byte_for_byte(client: Client) -> None:
-    digests = client.ask("""
-        import hashlib, json, pathlib
+    seen = client.ask("""
+        import hashlib
+        import json
+        import pathlib
+
         import wandb
 
         with wandb.init(project="demo", id="user") as run:
             folder = pathlib.Path(run.use_artifact("model:best").download())
         files = ["weights.bin", "text/labels.txt"]
+        digests = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files]
+        users = [run.id for run in wandb.Api().artifact("me/demo/model:best").used_by()]
         print()
-        print(json.dumps([hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files]))
+        print(json.dumps({"digests": digests, "users": users}))
     """)
     sent = [bytes(range(256)) * 4096, b"zero one"]
-    assert digests == [hashlib.sha256(content).hexdigest() for content in sent]
+    assert seen["users"] == ["user"]
+    assert seen["digests"] == [hashlib.sha256(content).hexdigest() for content in sent]
     used = client.backend.run("demo", "user").used_artifacts
     assert [artifact.name for artifact in used] == ["model:v0"]
 
@@ -169,6 +177,7 @@ def test_an_artifact_comes_back_byte_for_byte(client: Client) -> None:
 def test_the_public_api_reads_a_run_and_its_artifacts(client: Client) -> None:
     seen = client.ask("""
         import json
+
         import wandb
 
         api = wandb.Api()
@@ -213,10 +222,35 @@ def test_an_offline_run_is_the_same_once_synced(empty_client: Client) -> None:
     assert_artifact(empty_client.backend)
 
 
+def test_offline_processes_of_one_run_become_one_run_once_synced(empty_client: Client) -> None:
+    process = """
+        import sys
+
+        import wandb
+
+        first, last = map(int, sys.argv[1:])
+        settings = {"project": "demo", "id": "one", "resume": "allow"}
+        with wandb.init(**settings, config={f"from_{first}": True}) as run:
+            print(f"console from {first}")
+            for step in range(first, last):
+                run.log({"epoch": step}, step=step, commit=True)
+    """
+    for steps in (("0", "2"), ("2", "5")):
+        done = empty_client.start("-c", dedent(process), *steps, WANDB_MODE="offline")
+        assert done.returncode == 0, done.stderr
+    assert "ERROR" not in empty_client.sync()
+    run = empty_client.backend.run("demo", "one")
+    assert [(row["_step"], row["epoch"]) for row in run.history] == [(n, n) for n in range(5)]
+    assert run.config == {"from_0": True, "from_2": True}
+    console = "".join(run.console)
+    assert console.index("console from 0") < console.index("console from 2")
+
+
 def test_a_resumed_run_goes_on_where_it_ended(empty_client: Client) -> None:
     empty_client.python(LOG_THREE_ROWS)
     start = empty_client.ask("""
         import json
+
         import wandb
 
         with wandb.init(project="demo", id="first", resume="must", config={"more": 1}) as run:

@@ -75,15 +75,15 @@ class Run:
 
     @property
     def summary(self) -> Json:
-        return json.loads(self.raw_summary)
+        return dict(json.loads(self.raw_summary))
 
     @property
     def history(self) -> list[Json]:
-        return [json.loads(line) for line in self.history_lines]
+        return [json.loads(line) for line in self.history_lines if line]
 
     @property
     def metadata(self) -> Json:
-        return json.loads(self.files["wandb-metadata.json"].read_text(encoding="utf-8"))
+        return dict(json.loads(self.files["wandb-metadata.json"].read_bytes()))
 
 
 @dataclass
@@ -371,10 +371,10 @@ class Backend:
 
     def _history_views(self, run: Run) -> Json:
         rows = run.history
-        keys = {key: {"typeCounts": []} for row in rows for key in row}
+        keys: Json = {key: {"typeCounts": []} for row in rows for key in row}
         return {
-            "history": run.history_lines,
-            "events": run.event_lines,
+            "history": [json.dumps(row) for row in rows],
+            "events": [line for line in run.event_lines if line],
             "parquetHistory": {"parquetUrls": [], "liveData": rows},
             "historyKeys": {"keys": keys, "lastStep": rows[-1]["_step"] if rows else -1},
         }
@@ -653,7 +653,7 @@ class Backend:
 
     @operation("UseArtifact")
     def _use_artifact(self, v: Json) -> Json:
-        sent = v["input"]
+        sent = v.get("input") or v  # the two parts of the client say it differently
         artifact = self.artifacts[sent["artifactID"]]
         run = self.runs[sent["projectName"], sent["runName"]]
         if artifact not in run.used_artifacts:
@@ -688,6 +688,17 @@ class Backend:
     def _query_artifact_by_id(self, v: Json) -> Json:
         artifact = self.artifacts[v.get("id") or v["artifact_id"]]
         return {"artifact": self._artifact_view(artifact)}
+
+    @operation("ArtifactCreatedBy")
+    def _query_creator(self, v: Json) -> Json:
+        artifact = self.artifacts[v["id"]]
+        return {"artifact": {"createdBy": self._artifact_view(artifact)["createdBy"]}}
+
+    @operation("ArtifactUsedBy")
+    def _query_users(self, v: Json) -> Json:
+        artifact = self.artifacts[v["id"]]
+        users = [run for run in self.runs.values() if artifact in run.used_artifacts]
+        return {"artifact": {"usedBy": page(self._run_view(run) for run in users)}}
 
     @operation("ArtifactFileURLsByManifestEntries")
     def _query_artifact_file_urls(self, v: Json) -> Json:

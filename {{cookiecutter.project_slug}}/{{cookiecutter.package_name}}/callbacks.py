@@ -19,6 +19,10 @@ class EpochSeed(L.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Lightning leaves out `on_train_epoch_start` of the first epoch after a resume.
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epochs = trainer.current_epoch * trainer.world_size + trainer.global_rank
         torch.manual_seed(self.seed * 1_000_003 + epochs)
@@ -61,8 +65,7 @@ class EpochProgress(L.Callback):
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
-        self._started = 0.0
-        self._drawn = 0.0
+        self._started = self._drawn = time.monotonic()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = self._drawn = time.monotonic()

@@ -4,6 +4,7 @@ import itertools
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
@@ -16,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from .paths import CONF, PARAMS
 from .schema import ConfigError, keys_beside, nearest, validate
 
+_UNSET = object()
+
 
 def compose(overrides: list[str] | None = None, folder: Path = CONF) -> DictConfig:
     """Compose the folder `conf/` with Hydra overrides, resolved and checked.
@@ -27,10 +30,11 @@ def compose(overrides: list[str] | None = None, folder: Path = CONF) -> DictConf
     try:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
             config = hydra_compose("config", overrides=overrides)
-        OmegaConf.resolve(config)
         validate(config)
     except ConfigError as error:
-        raise ConfigError(error.key, f"{error.problem} ({_where(error.key, overrides, folder)})")
+        wrong = OmegaConf.select(config, error.key)
+        where = _where(error.key, overrides, folder, wrong)
+        raise ConfigError(error.key, f"{error.problem} ({where})") from None
     except MissingConfigException as error:
         raise ConfigError(*_missing_option(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
@@ -112,18 +116,20 @@ def _refused(error: Exception, overrides: list[str], folder: Path) -> tuple[str,
     return "config", " ".join(str(error).split())
 
 
-def _where(key: str, overrides: list[str], folder: Path) -> str:
+def _where(key: str, overrides: list[str], folder: Path, wrong: Any = None) -> str:
     """Name the place that sets `key`: the command line or the file in conf/."""
     for text in overrides:
         if text.lstrip("+~").partition("=")[0] == key:
             return f"on the command line: {text}"
-    for path in sorted(folder.rglob("*.yaml")):
-        if _sets(path, key.split("."), folder):
-            return path.relative_to(folder.parent).as_posix()
+    values = {path: _value(path, key.split("."), folder) for path in sorted(folder.rglob("*.yaml"))}
+    places = [path for path, value in values.items() if value is not _UNSET]
+    # A file that is not part of this config may set the key as well, to another value.
+    for path in sorted(places, key=lambda path: values[path] != wrong):
+        return path.relative_to(folder.parent).as_posix()
     return "set in params.yaml" if not overrides else "on the command line"
 
 
-def _sets(path: Path, key: list[str], folder: Path) -> bool:
+def _value(path: Path, key: list[str], folder: Path) -> Any:
     text = path.read_text(encoding="utf-8")
     package = list(path.relative_to(folder).parent.parts)
     first_line = text.partition("\n")[0]
@@ -131,13 +137,13 @@ def _sets(path: Path, key: list[str], folder: Path) -> bool:
         name = first_line.split()[-1]
         package = [] if name == "_global_" else name.split(".")
     if key[: len(package)] != package:
-        return False
+        return _UNSET
     node = yaml.safe_load(text)
     for part in key[len(package) :]:
         if not isinstance(node, dict) or part not in node:
-            return False
+            return _UNSET
         node = node[part]
-    return True
+    return node
 
 
 if __name__ == "__main__":

@@ -66,20 +66,23 @@ class BatchSampler(Sampler[Tensor]):
 class ArrayDataModule(L.LightningDataModule):
     """Train and validation batches of a folder written by stage `prepare`."""
 
-    def __init__(self, folder: Path, batch_size: int, workers: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, batch_size: int, workers: int, shuffle: bool, seed: int
+    ) -> None:
         super().__init__()
         self.folder = folder
         self.batch_size = batch_size
         self.workers = workers
+        self.shuffle = shuffle
         self.seed = seed
 
-    def train_dataloader(self) -> DataLoader:
-        return self._loader("train", self.seed)
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        return self._loader("train", self.seed if self.shuffle else None)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         return self._loader("validation", None)
 
-    def _loader(self, split: str, seed: int | None) -> DataLoader:
+    def _loader(self, split: str, seed: int | None) -> DataLoader[tuple[Tensor, Tensor]]:
         dataset = ArrayDataset(self.folder, split)
         rank, processes = 0, 1
         if self.trainer is not None:
@@ -89,6 +92,9 @@ class ArrayDataModule(L.LightningDataModule):
             batch_size=None,  # the sampler yields whole batches
             sampler=BatchSampler(len(dataset), self.batch_size, seed, rank, processes),
             num_workers=self.workers,
+            # Else each iterator takes a number from PyTorch's generator, which dropout uses too;
+            # a resumed run makes its iterators at other times.
+            generator=torch.Generator(),
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

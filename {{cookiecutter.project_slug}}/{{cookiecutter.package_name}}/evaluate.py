@@ -7,9 +7,10 @@ from typing import Any
 
 import hydra
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from .paths import METRICS, MODEL, PREDICTIONS, PREPARED_DATA, REPORTS, TRAIN_RUN, WORST_MISTAKES
+from .schema import plain
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -121,9 +122,7 @@ def _track(config: DictConfig, measures: dict[str, Any], made_from: dict[str, An
 
     from .tracking.run import return_to_run
 
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    run = return_to_run(settings, made_from["run"]["id"])
+    run = return_to_run(plain(config), made_from["run"]["id"])
     # Synced later, the summary of the last process replaces that of `train`: say it again.
     run.summary.update(json.loads((TRAIN_RUN / "metrics.json").read_text()))
     run.summary.update({"test/accuracy": measures["accuracy"], "test/loss": measures["loss"]})

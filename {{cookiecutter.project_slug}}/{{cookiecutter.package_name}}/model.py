@@ -1,6 +1,7 @@
 """The networks, and how they are trained."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import lightning as L
@@ -23,7 +24,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = [image_shape[0] * image_shape[1], *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for width, following in zip(widths, widths[1:], strict=False):
+        for width, following in pairwise(widths):
             layers += [nn.Linear(width, following), nn.ReLU(), nn.Dropout(dropout)]
         layers.append(nn.Linear(widths[-1], len(classes)))
         self.layers = nn.Sequential(*layers)

@@ -4,7 +4,9 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from .tracking import provenance
@@ -35,6 +37,20 @@ class Training:
         shutil.rmtree(self.folder)
 
 
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Replaces a checkpoint by a complete one: a kill while it is written leaves the old one.
+
+    Lightning writes it elsewhere and moves it, which between two file systems is a copy.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        temporary = Path(f"{path}.tmp")
+        super().save_checkpoint(checkpoint, temporary, storage_options)
+        temporary.replace(path)
+
+
 def find(run_dir: Path, config: DictConfig) -> Training:
     """Return the unfinished training of `run_dir`, or a new one.
 
@@ -54,7 +70,7 @@ def find(run_dir: Path, config: DictConfig) -> Training:
 
 def _fingerprint(config: DictConfig) -> str:
     """Return a hash of all that decides how a training goes: config, code, data."""
-    keys = [key for key in config if key != "tracking"]
+    keys = [str(key) for key in config if key != "tracking"]
     parts = [OmegaConf.to_yaml(OmegaConf.masked_copy(config, keys), resolve=True)]
     code = sorted(Path(__file__).parent.rglob("*.py"))
     parts += [path.read_text(encoding="utf-8") for path in code]

@@ -2,7 +2,7 @@
 
 import difflib
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -31,6 +31,7 @@ class Data:
 class Loader:
     batch_size: int = MISSING
     workers: int = MISSING
+    shuffle: bool = MISSING
 
 
 @dataclass
@@ -44,7 +45,6 @@ class Trainer:
     accumulate_grad_batches: int = MISSING
     limit_train_batches: Any = MISSING  # a number of batches (int) or a share (float)
     limit_val_batches: Any = MISSING
-    overfit_batches: Any = MISSING
     log_every_n_steps: int = MISSING
     profiler: str | None = MISSING
     deterministic: Any = MISSING  # true, false or warn
@@ -147,11 +147,12 @@ CHOICES = {
 
 
 def validate(config: DictConfig) -> None:
-    """Check keys, types and choices of a composed config.
+    """Resolve a composed config and check its keys, types and choices.
 
     Raises:
         ConfigError: names the first key that is wrong, and the nearest right name.
     """
+    OmegaConf.resolve(config)
     checked = _merge(Config, config, prefix="")
     for group in ("model", "optimizer"):
         _validate_target(config[group], group)
@@ -163,6 +164,11 @@ def validate(config: DictConfig) -> None:
         if value not in choices:
             raise ConfigError(key, f"{value!r} is not one of {', '.join(choices)}")
     _validate_numbers(checked)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return a config as plain types, its interpolations resolved."""
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
 
 
 def nearest(name: str, names: list[str]) -> str:
@@ -190,15 +196,16 @@ def _validate_target(node: Any, key: str) -> None:
         raise ConfigError(key, "needs _target_, the import path of the class to make")
     schema = TARGETS.get(target)
     if schema is not None:
-        arguments = OmegaConf.masked_copy(node, [name for name in node if name != "_target_"])
-        _merge(schema, arguments, prefix=f"{key}.")
+        arguments = plain(node)
+        del arguments["_target_"]
+        _merge(schema, OmegaConf.create(arguments), prefix=f"{key}.")
 
 
 def _merge(schema: type, node: DictConfig, prefix: str) -> DictConfig:
     known = [f.name for f in fields(schema)]
     for name in node:
         if name not in known:
-            raise ConfigError(f"{prefix}{name}", f"no such key; {nearest(str(name), known)}")
+            raise ConfigError(f"{prefix}{name!s}", f"no such key; {nearest(str(name), known)}")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), node)
         missing = OmegaConf.missing_keys(merged)
@@ -221,7 +228,7 @@ def _validate_numbers(config: DictConfig) -> None:
         if not 0 < data[key] < 1:
             raise ConfigError(f"data.{key}", f"{data[key]} is not between 0 and 1")
     if data.validation_share + data.test_share >= 1:
-        raise ConfigError("data.test_share", "with data.validation_share leaves nothing to train on")
+        raise ConfigError("data.test_share", "leaves nothing to train on beside validation_share")
     for key in ("loader.batch_size", "trainer.max_epochs", "trainer.threads"):
         if OmegaConf.select(config, key) < 1:
             raise ConfigError(key, "must be at least 1")

@@ -1,5 +1,6 @@
 """Stage `train`: train the model, checkpointed and tracked.
 
+By hand:
     python -m <package>.train trainer.max_epochs=3     one run, in outputs/
     python -m <package>.train -m optimizer.lr=0.1,0.01  a sweep, in multirun/
 """
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from .paths import PREPARED_DATA
-from .schema import ConfigError, validate
+from .schema import ConfigError, plain, validate
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -52,8 +53,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from .tracking.run import start_run
 
     _quiet_lightning()
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
+    settings = plain(config)
     trainer_settings = dict(settings["trainer"])
     torch.set_num_threads(trainer_settings.pop("threads"))
     L.seed_everything(config.seed, workers=True, verbose=False)
@@ -62,7 +62,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     model = Classifier(settings)
     model.standardize.fit(ArrayDataset(PREPARED_DATA, "train").images)
 
-    main_process = rank_zero_only.rank == 0
+    main_process = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     unfinished = resume.find(run_dir, config)
     made_from = provenance.collect(settings)
     run = start_run(settings, made_from, unfinished.run_id) if main_process else None
@@ -72,15 +72,14 @@ def train(config: DictConfig, run_dir: Path) -> float:
         print(f"going on with the interrupted run {unfinished.run_id}")
 
     best = ModelCheckpoint(
-        unfinished.folder,
-        filename="best",
-        monitor="val/loss",
-        save_last=True,
-        enable_version_counter=False,
+        unfinished.folder, filename="best", monitor="val/loss", enable_version_counter=False
     )
+    # `save_last` of `best` would write only when an epoch is better.
+    last = ModelCheckpoint(unfinished.folder, filename="last", enable_version_counter=False)
     trainer = L.Trainer(
         **trainer_settings,
         default_root_dir=run_dir,
+        plugins=[resume.AtomicCheckpointIO()],
         logger=False,  # RunLog and the callbacks log to the W&B run
         callbacks=[
             EpochSeed(config.seed),
@@ -88,6 +87,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
             RunLog(),
             *(instantiate(node) for node in settings["callbacks"].values() if node),
             best,
+            last,
         ],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # BatchSampler shares the batches out
@@ -95,6 +95,8 @@ def train(config: DictConfig, run_dir: Path) -> float:
         enable_model_summary=False,
     )
     trainer.fit(model, data, ckpt_path=unfinished.checkpoint)
+    if config.trainer.profiler:
+        print(trainer.profiler.summary())  # type: ignore[attr-defined]
 
     # Once more, on the best epoch: these are the measures, tables and pictures of the model kept.
     measures = trainer.validate(model, data, ckpt_path=best.best_model_path, verbose=False)[0]

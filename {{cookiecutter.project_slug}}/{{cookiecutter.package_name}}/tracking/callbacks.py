@@ -24,7 +24,7 @@ class Throughput(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._started = 0.0
+        self._started = time.perf_counter()
         self._samples = 0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -46,10 +46,10 @@ class Throughput(L.Callback):
             return
         seconds = time.perf_counter() - self._started
         rate = self._samples * trainer.world_size / seconds
-        pl_module.log("throughput/samples_per_s", rate, rank_zero_only=True)
+        pl_module.log("throughput/samples_per_s", rate, sync_dist=True)
         if torch.cuda.is_available():
             memory = torch.cuda.max_memory_allocated() / 2**30
-            pl_module.log("throughput/gpu_memory_gib", memory, rank_zero_only=True)
+            pl_module.log("throughput/gpu_memory_gib", memory, sync_dist=True)
 
 
 class StopReason(L.Callback):

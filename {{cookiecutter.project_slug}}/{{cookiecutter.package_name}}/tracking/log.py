@@ -26,7 +26,7 @@ class RunLog(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
     ) -> None:
         step = trainer.global_step
-        if step % trainer.log_every_n_steps == 0:
+        if step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             loss = float(outputs["loss"])
             self._record(trainer, {"step": step, "train/step_loss": loss})
 

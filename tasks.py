@@ -1,0 +1,128 @@
+"""The template's own commands: `inv --list`."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from invoke import Context, Exit, task
+
+ROOT = Path(__file__).resolve().parent
+PROJECT = ROOT / "{{cookiecutter.project_slug}}"
+SHADOWED = re.compile(r"(# shadowed names: begin[^\n]*\n).*(# shadowed names: end)", re.DOTALL)
+
+
+@task(help={"folder": "where the project is made"})
+def demo(context: Context, folder: str = "demo") -> None:
+    """Make a project, set it up and train its model: from nothing to a result."""
+    target = Path(folder).resolve()
+    if target.exists():
+        raise Exit(f"{target} exists: choose another with --folder, or remove it")
+    generate(target, project_name=target.name.replace("-", " ").title())
+    for command in ("setup", "train", "report"):
+        run("uv", "run", "inv", command, folder=target)
+    metrics = json.loads((target / "reports" / "metrics.json").read_text("utf-8"))
+    (first_run, *_) = sorted((target / "wandb").glob("*run-*"))
+    print(
+        f"""
+test accuracy  {metrics["accuracy"]:.4f}
+model          {target / "models" / "model.onnx"}
+report         {target / "reports" / "report.html"}
+W&B run        {first_run} (offline: inv wandb.sync uploads it)
+
+Next:
+    cd {os.path.relpath(target)}
+    uv run inv --list
+    uv run inv train -- trainer.max_epochs=3    another experiment
+    uv run inv compare                          both in a table
+"""
+    )
+
+
+@task(help={"everything": "the slow tests too: real installs, servers, browser"})
+def test(context: Context, everything: bool = False) -> None:
+    """Run the template's tests. Pytest's own arguments after `--`."""
+    arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    level = ["-m", ""] if everything else []
+    run("pytest", *level, *arguments)
+
+
+@task(help={"fix": "mend what can be mended"})
+def check(context: Context, fix: bool = False) -> None:
+    """Lint, check the format and the types of the template's own code."""
+    run("ruff", "check", *(["--fix"] if fix else []))
+    run("ruff", "format", *([] if fix else ["--check"]))
+    run("mypy")
+
+
+@task(help={"upgrade": "take the newest versions that pyproject.toml allows"})
+def lock(context: Context, upgrade: bool = False) -> None:
+    """Lock the versions that every generated project starts from."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder) / "locked-project"
+        generate(project, project_name="locked project")
+        run("uv", "lock", *(["--upgrade"] if upgrade else []), folder=project)
+        text = (project / "uv.lock").read_text("utf-8")
+        run("uv", "sync", "--all-extras", "--all-groups", "--no-compile-bytecode", folder=project)
+        names = shadowed_names(project, text)
+    text = text.replace('"locked-project"', '"{{ cookiecutter.project_slug }}"')
+    (PROJECT / "uv.lock").write_text(text, encoding="utf-8", newline="\n")
+    hook = ROOT / "hooks" / "pre_gen_project.py"
+    block = f'SHADOWED = """\n{names}\n""".split()\n'
+    source = SHADOWED.sub(rf"\g<1>{block}\g<2>", hook.read_text("utf-8"))
+    hook.write_text(source, encoding="utf-8", newline="\n")
+
+
+@task
+def bench(context: Context) -> None:
+    """Measure what benchmarks/README.md shows, and write its table."""
+    run(sys.executable, "benchmarks/measure.py")
+
+
+def generate(target: Path, **answers: str) -> None:
+    """Make a project from this template at `target`."""
+    from cookiecutter.main import cookiecutter
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = cookiecutter(
+            str(ROOT), no_input=True, output_dir=folder, extra_context=answers, default_config=True
+        )
+        shutil.move(made, target)
+
+
+def run(*command: str, folder: Path = ROOT) -> None:
+    """Show a command and run it in `folder`; end the task if it fails."""
+    print(f"$ {' '.join(command)}", flush=True)
+    environment = dict(os.environ)
+    if folder != ROOT:
+        environment.pop("VIRTUAL_ENV", None)  # uv makes the other project an environment of its own
+    code = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+    if code:
+        raise Exit(code=code)
+
+
+def shadowed_names(project: Path, locked: str) -> str:
+    """Return the names that a package may not have: every locked distribution and its modules."""
+    distributions = re.findall(r'^name = "(.+)"$', locked, re.MULTILINE)
+    program = "import importlib.metadata as m; print(*m.packages_distributions())"
+    modules = subprocess.run(
+        ["uv", "run", "--no-sync", "python", "-c", program],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    names = {*distributions, *modules} - {"locked-project"}
+    # Packages are lower case, and a distribution `a-b` could be imported as `a_b`.
+    wanted = {name.lower().replace("-", "_").replace(".", "_") for name in names}
+    lines, line = [], ""
+    for name in sorted(name for name in wanted if name.isidentifier()):
+        if len(line) + len(name) > 98:
+            lines, line = [*lines, line], ""
+        line = f"{line} {name}".strip()
+    return "\n".join([*lines, line])

@@ -1,0 +1,10 @@
+"""The project's command line: `inv --list`."""
+
+from invoke import Collection
+
+from . import data, exp, pipeline, project, quality, wandb
+
+namespace = Collection(data, exp, wandb)
+for module in (project, pipeline, quality):
+    for task in Collection.from_module(module).tasks.values():
+        namespace.add_task(task)

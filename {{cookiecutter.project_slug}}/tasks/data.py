@@ -1,0 +1,36 @@
+"""Data and models: what DVC keeps, here and in the remote."""
+
+from pathlib import Path
+
+from invoke import Context, task
+
+from .shell import ROOT, run
+
+
+@task(help={"path": "a file or folder; one from elsewhere is copied into data/"})
+def add(context: Context, path: str) -> None:
+    """Put a file or folder under DVC's care."""
+    source = Path(path).resolve()
+    if source.is_relative_to(ROOT):
+        run("dvc", "add", str(source.relative_to(ROOT)))
+    else:
+        run("dvc", "add", str(source), "--out", f"data/{source.name}")
+
+
+@task
+def pull(context: Context) -> None:
+    """Fetch data and models of this revision from the remote."""
+    run("dvc", "pull")
+
+
+@task
+def push(context: Context) -> None:
+    """Send data and models to the remote."""
+    run("dvc", "push")
+
+
+@task
+def status(context: Context) -> None:
+    """Say what changed in data and pipeline, and what the remote lacks."""
+    run("dvc", "status")
+    run("dvc", "status", "--cloud")

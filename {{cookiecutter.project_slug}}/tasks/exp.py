@@ -1,0 +1,24 @@
+"""Experiments: queued with their code and config, run later, some at a time."""
+
+from invoke import Context, task
+
+from .shell import overrides, run, run_module
+
+
+@task
+def queue(context: Context) -> None:
+    """Queue experiments, one for each combination: inv exp.queue -- 'optimizer.lr=0.1,0.01'."""
+    run_module("compose", "--check", *overrides())
+    run("dvc", "exp", "run", "--queue", *(f"--set-param={override}" for override in overrides()))
+
+
+@task(name="run", help={"jobs": "how many at a time"})
+def run_queued(context: Context, jobs: int = 1) -> None:
+    """Run the queued experiments; `inv compare` shows them."""
+    run("dvc", "exp", "run", "--run-all", "--jobs", str(jobs))
+
+
+@task(help={"name": "of the experiment, as `inv compare` shows it"})
+def apply(context: Context, name: str) -> None:
+    """Bring an experiment's config, data and model into the folder, to look at or to commit."""
+    run("dvc", "exp", "apply", name)

@@ -1,0 +1,61 @@
+"""How tasks run commands: shown, in the project's folder and environment, without a shell."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from invoke.exceptions import Exit
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "{{ cookiecutter.package_name }}"
+
+
+def run(*command: str) -> None:
+    """Show a command and run it in the project's folder; end the task if it fails."""
+    print(f"$ {shlex.join(command)}", flush=True)
+    code = exit_code(*command)
+    if code:
+        raise Exit(code=code)
+
+
+def run_module(module: str, *arguments: str) -> None:
+    """Run a module of the project's package."""
+    run("python", "-m", f"{PACKAGE}.{module}", *arguments)
+
+
+def exit_code(*command: str, quiet: bool = False) -> int:
+    """Run a command in the project's folder and return its exit code."""
+    output = subprocess.DEVNULL if quiet else None
+    try:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdout=output, stderr=output
+        )
+    except FileNotFoundError:
+        raise Exit(f"{command[0]} is not installed: inv doctor says how to mend it", 127) from None
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # the command got the same Ctrl-C; let it end by itself
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, with the project's tools first and `.env` beneath."""
+    from dotenv import dotenv_values
+
+    tools = str(Path(sys.executable).parent)
+    path = os.pathsep.join([tools, os.environ.get("PATH", "")])
+    from_file = {key: value for key, value in dotenv_values(ROOT / ".env").items() if value}
+    return {**from_file, **os.environ, "PATH": path}
+
+
+def uv() -> str:
+    """Return the uv that runs this environment; `uv run` names it in UV."""
+    return os.environ.get("UV", "uv")
+
+
+def overrides() -> list[str]:
+    """Return what was typed after `--`, exactly as it was typed."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []

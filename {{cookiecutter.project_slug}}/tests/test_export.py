@@ -1,0 +1,77 @@
+"""The exported file answers as the trained model does, and says what it is."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from {{ cookiecutter.package_name }}.evaluate import measure, predict
+from {{ cookiecutter.package_name }}.export import export
+from {{ cookiecutter.package_name }}.model import Classifier
+from {{ cookiecutter.package_name }}.paths import CONF, ROOT
+from {{ cookiecutter.package_name }}.train import train
+
+MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_exported_model_answers_as_the_trained_one(name: str, workspace: Path, config) -> None:
+    settings = config(f"model={name}", "tracking.mode=offline")
+    train(settings, workspace / "run")
+    export(workspace / "run" / "model.ckpt", workspace / "model.onnx")
+
+    checkpoint = torch.load(workspace / "run" / "model.ckpt", weights_only=True)
+    classifier = Classifier(checkpoint["hyper_parameters"]["config"])
+    classifier.load_state_dict(checkpoint["state_dict"])
+    classifier.eval()
+    data = settings.data
+    generator = np.random.default_rng(1)
+    for number in (1, 3, 64):
+        shape = (number, *data.image_shape)
+        images = generator.integers(0, data.max_value + 1, shape, dtype=np.uint8)
+        probabilities, metadata = predict(workspace / "model.onnx", images)
+        with torch.inference_mode():
+            expected = classifier(torch.from_numpy(images)).softmax(dim=1).numpy()
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+    signature = metadata["signature"]
+    assert signature["classes"] == list(data.classes)
+    session = onnxruntime.InferenceSession(workspace / "model.onnx")
+    (stored_input,), (stored_output,) = session.get_inputs(), session.get_outputs()
+    assert stored_input.name == signature["inputs"][0]["name"]
+    assert stored_input.shape[1:] == signature["inputs"][0]["shape"][1:]
+    assert stored_output.name == signature["outputs"][0]["name"]
+    assert stored_output.shape[1:] == signature["outputs"][0]["shape"][1:]
+
+    (run,) = (workspace / "wandb").glob("offline-run-*")
+    assert metadata["provenance"]["run"]["id"] in run.name
+    assert metadata["provenance"]["seed"] == settings.seed
+
+
+def test_predict_in_batches_is_predict_at_once(workspace: Path, config) -> None:
+    settings = config()
+    train(settings, workspace / "run")
+    export(workspace / "run" / "model.ckpt", workspace / "model.onnx")
+    images = np.load(workspace / "data" / "prepared" / "test_images.npy")
+    at_once, _ = predict(workspace / "model.onnx", images)
+    in_batches, _ = predict(workspace / "model.onnx", images, batch_size=7)
+    np.testing.assert_allclose(in_batches, at_once, atol=1e-6)
+
+
+def test_measures_are_those_counted_by_hand() -> None:
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5], [0.1, 0.9]])
+    measures = measure(labels, probabilities, classes=["cat", "dog"])
+    # Said: cat, dog, cat (the first of equals), dog. Of two cats one is found, of two dogs one.
+    assert measures["accuracy"] == 0.5
+    assert measures["classes"]["cat"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "samples": 2}
+    assert measures["loss"] == pytest.approx(-np.log([0.8, 0.4, 0.5, 0.9]).mean())
+
+
+def test_class_that_is_never_predicted_is_measured() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2]])
+    measures = measure(np.array([0, 0]), probabilities, classes=["cat", "dog"])
+    assert measures["accuracy"] == 1.0
+    assert measures["classes"]["dog"] == {"precision": 0, "recall": 0, "f1": 0, "samples": 0}
