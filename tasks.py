@@ -120,7 +120,8 @@ def shadowed_names(project: Path, locked: str) -> str:
     names = {*distributions, *modules} - {"locked-project"}
     # Packages are lower case, and a distribution `a-b` could be imported as `a_b`.
     wanted = {name.lower().replace("-", "_").replace(".", "_") for name in names}
-    lines, line = [], ""
+    lines: list[str] = []
+    line = ""
     for name in sorted(name for name in wanted if name.isidentifier()):
         if len(line) + len(name) > 98:
             lines, line = [*lines, line], ""

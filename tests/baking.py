@@ -166,7 +166,7 @@ def captured(number: int) -> Iterator[list[str]]:
             text.append(file.read().decode("utf-8"))
 
 
-def attempt(output_dir: Path | None = None, **answers: str) -> BakedProject | str:
+def attempt(output_dir: Path | None = None, /, **answers: str) -> BakedProject | str:
     """The project, or the one line of a refusal, which must leave nothing behind."""
     if output_dir is None:
         output_dir = new_folder() / "projects"
@@ -194,7 +194,7 @@ def attempt(output_dir: Path | None = None, **answers: str) -> BakedProject | st
     return BakedProject(Path(path), stdout[0])
 
 
-def bake(output_dir: Path | None = None, **answers: str) -> BakedProject:
+def bake(output_dir: Path | None = None, /, **answers: str) -> BakedProject:
     """Generate a project without a question; the rest of the answers are the defaults."""
     outcome = attempt(output_dir, **answers)
     assert isinstance(outcome, BakedProject), f"refused: {outcome}"

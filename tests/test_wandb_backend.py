@@ -14,7 +14,6 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-
 from wandb_backend import Backend
 
 LOG_THREE_ROWS = """

@@ -31,6 +31,6 @@ def push(context: Context) -> None:
 
 @task
 def status(context: Context) -> None:
-    """Say what changed in data and pipeline, and what the remote lacks."""
+    """Say what changed here, and what the remote lacks."""
     run("dvc", "status")
     run("dvc", "status", "--cloud")

@@ -7,7 +7,10 @@ from .shell import overrides, run, run_module
 
 @task
 def queue(context: Context) -> None:
-    """Queue experiments, one for each combination: inv exp.queue -- 'optimizer.lr=0.1,0.01'."""
+    """Queue an experiment for each combination of the overrides.
+
+    inv exp.queue -- 'optimizer.lr=0.1,0.01' 'model=mlp,cnn'
+    """
     run_module("compose", "--check", *overrides())
     run("dvc", "exp", "run", "--queue", *(f"--set-param={override}" for override in overrides()))
 
@@ -20,5 +23,5 @@ def run_queued(context: Context, jobs: int = 1) -> None:
 
 @task(help={"name": "of the experiment, as `inv compare` shows it"})
 def apply(context: Context, name: str) -> None:
-    """Bring an experiment's config, data and model into the folder, to look at or to commit."""
+    """Bring an experiment's config, data and model into the folder."""
     run("dvc", "exp", "apply", name)

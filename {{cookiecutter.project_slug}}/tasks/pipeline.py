@@ -7,7 +7,7 @@ from .shell import overrides, run, run_module
 
 @task
 def train(context: Context) -> None:
-    """Run what changed of the pipeline, up to the evaluated model. Hydra overrides after `--`."""
+    """Run what changed of the pipeline; Hydra overrides after `--`."""
     if overrides():
         run_module("compose", "--check", *overrides())
         run("dvc", "exp", "run", *(f"--set-param={override}" for override in overrides()))
@@ -17,18 +17,18 @@ def train(context: Context) -> None:
 
 @task
 def evaluate(context: Context) -> None:
-    """Bring the measures of the exported model up to date and show them."""
+    """Bring the exported model's measures up to date, show them."""
     run("dvc", "repro", "evaluate")
     run("dvc", "metrics", "show")
 
 
-@task
-def compare(context: Context) -> None:
-    """Show the experiments as a table: what differed, what came out."""
-    run_module("experiments")
+@task(help={"commits": "how many earlier commits to show too"})
+def compare(context: Context, commits: int = 0) -> None:
+    """Show experiments as a table: what differed, what came out."""
+    run_module("experiments", *(["--all-commits", str(commits)] if commits else []))
 
 
 @task(help={"show": "open the page in the browser"})
 def report(context: Context, show: bool = False) -> None:
-    """Write reports/report.html: curves, mistakes, experiments, provenance in one page."""
+    """Write reports/report.html: what came out, as one page."""
     run_module("report", *(["--show"] if show else []))

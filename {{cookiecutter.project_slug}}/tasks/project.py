@@ -21,7 +21,7 @@ EXTRAS = {
 
 @task
 def setup(context: Context) -> None:
-    """Make the project ready: environment, Git repository, hooks, first commit."""
+    """Make the project ready: environment, Git, hooks, a commit."""
     scheme = remote_url().partition("://")[0]
     extra = ["--extra", EXTRAS[scheme]] if scheme in EXTRAS else []
     run(uv(), "sync", "--inexact", *extra)
@@ -38,7 +38,7 @@ def setup(context: Context) -> None:
 
 @task
 def doctor(context: Context) -> None:
-    """Check each tool, the remote, the account, the GPU; say how to mend what is wrong."""
+    """Check tools, remote, account, GPU; say how to mend them."""
     run_module("doctor")
 
 

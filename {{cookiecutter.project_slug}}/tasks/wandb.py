@@ -7,5 +7,5 @@ from .shell import run_module
 
 @task
 def sync(context: Context) -> None:
-    """Upload the runs that were made offline, with their files and artifacts."""
+    """Upload the runs that were made offline, artifacts included."""
     run_module("tracking.sync")

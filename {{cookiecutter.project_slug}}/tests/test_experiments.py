@@ -39,7 +39,10 @@ MASKED = ("DVC_", "GIT_")  # of a stage or a hook that these tests run in
 
 def call(folder: Path, *command: str) -> None:
     environment = {name: text for name, text in os.environ.items() if name[:4] not in MASKED}
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    # DVC starts the workers of its queue as `dvc`, found on the PATH.
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    # Output is not piped: a worker lives on for a while and would keep the pipe open.
+    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=120)
 
 
 @pytest.fixture(scope="module")

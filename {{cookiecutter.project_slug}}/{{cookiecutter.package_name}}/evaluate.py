@@ -105,7 +105,7 @@ def draw_worst_mistakes(
     columns = 8
     rows = max(1, -(-len(worst) // columns))
     figure = Figure(figsize=(1.4 * columns, 1.9 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, index in zip(axes, worst, strict=False):

@@ -25,7 +25,7 @@ BEST = "accuracy"
 NONE = "-"
 NOTHING = (
     "nothing to compare on this commit: try a value (inv train -- optimizer.lr=0.01)"
-    " or look further back (inv compare --all-commits 10)"
+    " or look further back (inv compare --commits 10)"
 )
 
 
@@ -176,7 +176,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Show the experiments: what differed, came out.")
+    parser = argparse.ArgumentParser(description="Show the experiments side by side.")
     parser.add_argument(
         "--all-commits",
         type=int,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -310,7 +310,7 @@ class Confusion:
     @classmethod
     def of(
         cls, predictions: Counter[tuple[str, str]], classes: Sequence[str] = (), most: int = 8
-    ) -> "Confusion":
+    ) -> Self:
         """Count predictions; `classes` gives the order, others that occur follow."""
         names = list(dict.fromkeys([*classes, *sorted({c for pair in predictions for c in pair})]))
         wrong = [(*pair, n) for pair, n in sorted(predictions.items()) if pair[0] != pair[1]]

@@ -10,6 +10,10 @@ from typing import Any
 
 import yaml
 
+from ..paths import METRICS, PARAMS, TRAIN_RUN
+
+BUILT = (PARAMS, Path("dvc.lock"), TRAIN_RUN, METRICS)
+
 
 def collect(config: dict[str, Any]) -> dict[str, Any]:
     """Return the provenance of a run of this config, as plain types.
@@ -34,9 +38,13 @@ def collect(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any]:
-    """Return the commit and whether tracked files differ from it; None where there is no Git."""
+    """Return the commit and whether tracked files differ from it; None where there is no Git.
+
+    What the pipeline itself writes does not count.
+    """
     commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    built = (f":!{path.as_posix()}" for path in BUILT)
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *built)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 

@@ -57,13 +57,18 @@ def wandb_folder() -> Path:
     return Path(os.environ.get("DVC_ROOT", ROOT)) / "wandb"
 
 
+def set_data_folder() -> None:
+    """Say where offline artifacts wait for their upload.
+
+    W&B's default is a folder in the home of the user, which is lost with a container.
+    """
+    os.environ.setdefault("WANDB_DATA_DIR", str(wandb_folder() / ".data"))
+
+
 def _init(
     tracking: dict[str, Any], run_id: str | None, settings: wandb.Settings, **more: Any
 ) -> wandb.Run:
-    folder = wandb_folder()
-    # Offline artifacts wait here for their upload; W&B's default is a folder in the home of
-    # the user, which is lost with a container.
-    os.environ.setdefault("WANDB_DATA_DIR", str(folder / ".data"))
+    set_data_folder()
     settings.silent = True
     settings.git_root = str(Path.cwd())
     settings.x_transaction_log_flush_interval = 1  # seconds of history that a kill can cost
@@ -73,7 +78,7 @@ def _init(
         project=tracking["project"],
         entity=tracking["entity"],
         mode=_mode(tracking["mode"]),
-        dir=folder.parent,
+        dir=wandb_folder().parent,
         settings=settings,
         **more,
     )

@@ -1,0 +1,135 @@
+"""Use generated projects as people do: through `uv run inv`, with real tools.
+
+Their locks are the same, so projects of one Python share one environment, kept in build/.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from baking import ROOT, bake, workspace
+
+UV = os.environ.get("UV") or shutil.which("uv") or "uv"
+
+
+@functools.cache
+def environment(python: str) -> dict[str, str]:
+    """Environment variables of a user with an empty home folder, and this Python."""
+    cache = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True)
+    home = workspace() / "home"
+    home.mkdir(exist_ok=True)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WANDB_", "DVC_", "GIT_", "VIRTUAL_ENV", "PYTEST_"))
+    }
+    return {
+        **kept,
+        "HOME": str(home),
+        "UV_CACHE_DIR": cache.stdout.strip(),
+        "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{python}"),
+        "UV_PYTHON": python,
+        "COLUMNS": "120",
+    }
+
+
+@functools.cache
+def interpreter(python: str) -> Path:
+    """The Python of the shared environment, with everything that the lock names."""
+    project = bake(project_name="shared environment").path
+    command = [UV, "sync", "--locked", "--all-extras", "--all-groups"]
+    subprocess.run(command, cwd=project, env=environment(python), check=True)
+    folder = Path(environment(python)["UV_PROJECT_ENVIRONMENT"])
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A generated project that is set up: in Git, with its environment."""
+
+    path: Path
+    python: str = "3.11"
+
+    def copy(self, target: Path) -> Project:
+        """Copy the project beside a copy of its storage, to be changed by one test."""
+        shutil.copytree(self.path, target / self.path.name, symlinks=True)
+        storage = self.path.with_name(f"{self.path.name}-storage")
+        if storage.exists():
+            shutil.copytree(storage, target / storage.name)
+        return replace(self, path=target / self.path.name)
+
+    def run(self, *command: str, code: int = 0, **variables: str) -> str:
+        """Run a command of the project's environment; return what it printed."""
+        interpreter(self.python)
+        done = subprocess.run(
+            [UV, "run", "--no-sync", *command],
+            cwd=self.path,
+            env={**environment(self.python), **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            encoding="utf-8",
+        )
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def inv(self, *arguments: str, code: int = 0, **variables: str) -> str:
+        """Run a task of the project; return what it printed."""
+        return self.run("inv", *arguments, code=code, **variables)
+
+    def interrupt(
+        self, *command: str, when: str, how: Callable[[subprocess.Popen[str]], None]
+    ) -> str:
+        """Run a command and call `how` on its process as soon as it prints a line with `when`."""
+        process = subprocess.Popen(
+            [UV, "run", "--no-sync", *command],
+            cwd=self.path,
+            env=environment(self.python),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        assert process.stdout
+        watchdog = threading.Timer(300, process.kill)
+        watchdog.start()
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if when in line:
+                how(process)
+        process.wait()
+        watchdog.cancel()
+        printed = "".join(lines)
+        assert when in printed, printed
+        assert process.returncode != 0, printed
+        return printed
+
+    def json(self, name: str) -> Any:
+        """A JSON file of the project."""
+        return json.loads((self.path / name).read_text("utf-8"))
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The offline W&B runs as `wandb leet inspect` reads them, oldest first."""
+        folders = sorted((self.path / "wandb").glob("offline-run-*"))
+        command = ("wandb", "leet", "inspect", "--summary", "--json")
+        return [json.loads(self.run(*command, str(folder))) for folder in folders]
+
+
+def set_up(folder: Path, python: str = "3.11", **answers: str) -> Project:
+    """Generate a project in `folder` and run `inv setup`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    project = Project(bake(folder, **answers).path, python)
+    project.inv("setup")
+    return project

@@ -1,0 +1,239 @@
+"""A generated project, set up and driven end to end by its own commands."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from baking import ROOT
+from driving import Project, set_up
+
+pytestmark = pytest.mark.slow
+
+
+def stages_run(printed: str) -> list[str]:
+    """The stages that DVC ran, in order."""
+    return re.findall(r"^Running stage '(\w+)'", printed, re.MULTILINE)
+
+
+def test_setup_makes_a_clean_repository_with_hooks(trained_once: Project, tmp_path: Path) -> None:
+    project = set_up(tmp_path)
+    assert project.run("git", "status", "--porcelain") == ""
+    assert project.run("git", "log", "--format=%s").splitlines() == ["Start from the template"]
+    (project.path / "secret.py").write_text('KEY = "AKIAIOSFODNN7EXAMPLE"\n')
+    project.run("git", "add", "secret.py")
+    assert "Secret Type" in project.run("git", "commit", "-m", "a key", code=1)
+    assert project.inv("setup").endswith("ready: inv train\n")  # once more changes nothing
+    assert len(project.run("git", "log", "--format=%s").splitlines()) == 1
+
+
+def test_the_trained_model_is_good_and_tracked(trained: Project) -> None:
+    training, evaluation = trained.runs()
+    assert training["run_id"] == evaluation["run_id"]
+    assert (
+        evaluation["summary"]["test/accuracy"] == trained.json("reports/metrics.json")["accuracy"]
+    )
+    recorded = training["config"]["provenance"]
+    commit = trained.run("git", "rev-parse", "HEAD").strip()
+    assert recorded["git"]["commit"] == commit
+    assert recorded["seed"] == 0
+    assert recorded["python"].startswith(trained.python)
+    assert set(recorded["data"]) == {"data/raw", "data/prepared"}
+
+
+def test_a_second_train_does_nothing_and_says_so(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
+    printed = project.inv("train")
+    assert "Data and pipelines are up to date." in printed
+    assert stages_run(printed) == []
+    assert len(project.runs()) == 2
+
+
+def test_an_override_runs_what_depends_on_it(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
+    printed = project.inv("train", "--", "trainer.max_epochs=3")
+    assert stages_run(printed) == ["config", "train", "export", "evaluate"]
+    assert project.json("runs/train/metrics.json")["epochs"] == 3
+    assert project.runs()[2]["config"]["trainer"]["max_epochs"] == 3
+    assert "up to date" in project.inv("train")  # the applied experiment stays
+
+
+def test_a_wrong_override_is_one_line_before_anything_runs(
+    trained_once: Project, tmp_path: Path
+) -> None:
+    project = trained_once.copy(tmp_path)
+    params = (project.path / "params.yaml").read_bytes()
+    for override, expected in [
+        ("trainer.max_epoch=3", "did you mean max_epochs?"),
+        ("model=cnnn", "did you mean cnn?"),
+        ("trainer.max_epochs=many", "trainer.max_epochs"),
+    ]:
+        _, line = project.inv("train", "--", override, code=1).splitlines()
+        assert line.startswith("config: "), line
+        assert expected in line
+    assert (project.path / "params.yaml").read_bytes() == params
+
+
+def test_a_wrong_key_in_a_file_is_named_with_the_file(
+    trained_once: Project, tmp_path: Path
+) -> None:
+    project = trained_once.copy(tmp_path)
+    path = project.path / "conf/trainer/cpu.yaml"
+    path.write_text(path.read_text().replace("max_epochs: 20", "max_epoch: 20"))
+    printed = project.inv("train", code=255)
+    assert "did you mean max_epochs? (conf/trainer/cpu.yaml)" in printed
+    assert stages_run(printed) == ["config"]
+
+
+def test_queued_experiments_use_and_record_their_own_config(
+    trained: Project, tmp_path: Path
+) -> None:
+    project = trained.copy(tmp_path)
+    grid = ["optimizer.lr=0.1,0.01", "model=mlp,cnn", "trainer.max_epochs=2"]
+    project.inv("exp.queue", "--", *grid)
+    project.inv("exp.run")
+
+    wanted = set(itertools.product([0.1, 0.01], ["MLP", "CNN"]))
+    shown = json.loads(project.run("dvc", "exp", "show", "--json"))
+    results = {}
+    for row in shown[1]["experiments"] or []:
+        data = row["revs"][0]["data"]
+        params = data["params"]["params.yaml"]["data"]
+        key = (params["optimizer"]["lr"], params["model"]["_target_"].rpartition(".")[2])
+        results[key] = data["metrics"]["reports/metrics.json"]["data"]["accuracy"]
+    assert set(results) == wanted
+    assert len(set(results.values())) == 4  # four different trainings, not one four times
+
+    tracked = {
+        (
+            run["config"]["optimizer"]["lr"],
+            run["config"]["model"]["_target_"].rpartition(".")[2],
+        ): run["config"]["trainer"]["max_epochs"]
+        for run in project.runs()[2:]
+        if run["config"]
+    }
+    assert tracked == dict.fromkeys(wanted, 2)
+
+    table = project.inv("compare")
+    assert table.count("0.01") >= 2
+    for accuracy in results.values():
+        assert f"{accuracy:.4f}"[:5] in table
+
+
+def test_a_fresh_clone_has_nothing_to_run(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--message", "A trained model")
+    project.inv("data.push")
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(project.path), str(clone)], check=True)
+    copy = Project(clone, trained.python)
+    assert not (clone / "models/model.onnx").exists()
+    copy.inv("data.pull")
+    assert (clone / "models/model.onnx").read_bytes() == (
+        project.path / "models/model.onnx"
+    ).read_bytes()
+    printed = copy.inv("train")
+    assert stages_run(printed) == []
+    assert "up to date" in printed
+
+
+def test_a_killed_training_goes_on_to_the_same_result(trained: Project, tmp_path: Path) -> None:
+    project = set_up(tmp_path, trained.python)
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if "my_ml_project.train" in " ".join(child.cmdline()):
+                child.kill()
+
+    project.interrupt("inv", "train", when="epoch  9/20", how=kill)
+    printed = project.inv("train")
+    (run_id,) = re.findall(r"going on with the interrupted run (\w+)", printed)
+    assert {run["run_id"] for run in project.runs()} == {run_id}
+    for name in ("runs/train/metrics.json", "reports/metrics.json"):
+        assert project.json(name) == trained.json(name)
+    assert (project.path / "runs/train/history.csv").read_bytes() == (
+        trained.path / "runs/train/history.csv"
+    ).read_bytes()
+
+
+def test_ctrl_c_ends_the_training_and_the_next_goes_on(
+    trained_once: Project, tmp_path: Path
+) -> None:
+    project = set_up(tmp_path)
+
+    def press(process: subprocess.Popen[str]) -> None:
+        os.killpg(process.pid, signal.SIGINT)
+
+    printed = project.interrupt("inv", "train", when="epoch  9/20", how=press)
+    assert "Traceback" not in printed
+    assert not (project.path / "runs/train/model.ckpt").exists()
+    assert "going on with the interrupted run" in project.inv("train")
+    assert project.json("reports/metrics.json") == trained_once.json("reports/metrics.json")
+
+
+def test_sweeps_make_a_run_each(trained_once: Project, tmp_path: Path) -> None:
+    project = trained_once.copy(tmp_path)
+    command = ("python", "-m", "my_ml_project.train", "-m", "seed=1,2", "trainer.max_epochs=1")
+    project.run(*command)
+    assert [run["config"]["seed"] for run in project.runs()[2:]] == [1, 2]
+    assert len(list((project.path / "multirun").rglob("model.ckpt"))) == 2
+    assert "up to date" in project.inv("train")  # the pipeline's own results are untouched
+
+
+def test_two_processes_train_one_model(trained_once: Project, tmp_path: Path) -> None:
+    project = trained_once.copy(tmp_path)
+    overrides = ["trainer.strategy=ddp", "trainer.devices=2", "trainer.max_epochs=4"]
+    project.run("python", "-m", "my_ml_project.train", "hydra.run.dir=outputs/ddp", *overrides)
+    measures = project.json("outputs/ddp/metrics.json")
+    assert measures["val/accuracy"] > 0.8
+    assert len(project.runs()) == 3  # one run, not one of each process
+
+
+def test_its_own_tests_and_checks_pass(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
+    assert re.search(r"\d+ passed", project.inv("test"))
+    assert "Success: no issues found" in project.inv("check")
+    assert "Failed" not in project.run("pre-commit", "run", "--all-files")
+
+
+def test_the_notebook_shows_the_last_run(trained_once: Project, tmp_path: Path) -> None:
+    project = trained_once.copy(tmp_path)
+    options = ["--execute", "--to", "notebook", "--output", "executed.ipynb"]
+    project.run("jupyter", "nbconvert", *options, "notebooks/last_run.ipynb")
+    text = (project.path / "notebooks/executed.ipynb").read_text("utf-8")
+    assert f"{project.json('reports/metrics.json')['accuracy']:.3f}"[:5] in text
+    assert '"image/png"' in text
+
+
+def test_doctor_finds_what_is_missing_and_says_how_to_mend_it(
+    trained_once: Project, tmp_path: Path
+) -> None:
+    project = trained_once.copy(tmp_path)
+    assert "mend" not in project.inv("doctor")
+    (project.path / ".git/hooks/pre-commit").unlink()
+    printed = project.inv("doctor", code=1)
+    assert re.search(r"mend +hooks .* inv setup", printed)
+
+
+def test_the_readme_begins_with_commands_that_work(tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    done = subprocess.run(
+        ["uv", "run", "inv", "demo", "--folder", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    accuracy = json.loads((folder / "reports/metrics.json").read_text())["accuracy"]
+    assert f"test accuracy  {accuracy:.4f}" in done.stdout
+    for path in re.findall(r"^(?:model|report|W&B run) +(\S+)", done.stdout, re.MULTILINE):
+        assert Path(path).exists()

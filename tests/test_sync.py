@@ -1,0 +1,311 @@
+"""`inv wandb.sync` of a generated project: its own code and the real client, against a double."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from wandb_backend import Backend, Run
+
+pytestmark = pytest.mark.slow
+
+NOWHERE = "http://127.0.0.1:9"  # nobody listens there
+FROM_PARAMS = [
+    *("--config-dir", ".", "--config-name", "params"),
+    *("hydra/job_logging=quiet", "hydra.output_subdir=null", "hydra.run.dir=runs/evaluate"),
+]
+
+
+class Server(Backend):
+    """A server that can be told to refuse what is put under some path."""
+
+    refused = ""
+
+    def store(self, path: str, content: bytes) -> None:
+        if self.refused and path.startswith(self.refused):
+            raise ValueError(path)
+        super().store(path, content)
+
+
+@dataclass
+class Project:
+    """A copy of the trained project, whose processes know nothing of the user's own settings."""
+
+    path: Path
+    python: Path
+    backend: Server
+
+    def module(self, name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a module of the project's package; an empty variable is as good as none."""
+        kept = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ}
+        own = {
+            "HOME": str(self.path.parent),
+            "USERPROFILE": str(self.path.parent),
+            "HTTP_PROXY": NOWHERE,
+            "HTTPS_PROXY": NOWHERE,
+            "NO_PROXY": "127.0.0.1",
+            "PYTHONUTF8": "1",
+            "WANDB_API_KEY": self.backend.api_key,
+            "WANDB_BASE_URL": self.backend.url,
+            "WANDB_ERROR_REPORTING": "false",
+            "WANDB_MODE": "offline",  # as a user has it who works offline
+        }
+        environment = {key: value for key, value in {**kept, **own, **env}.items() if value}
+        done = subprocess.run(
+            [self.python, "-m", f"{self.path.name.replace('-', '_')}.{name}", *arguments],
+            cwd=self.path,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+        assert self.backend.api_key not in done.stdout + done.stderr
+        return done
+
+    def sync(self, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.module("tracking.sync", **env)
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+    @property
+    def logs(self) -> list[Path]:
+        """The log of the training, then that of the evaluation."""
+        return sorted(self.path.glob("wandb/offline-run-*/run-*.wandb"))
+
+    @property
+    def marked(self) -> list[Path]:
+        return sorted(self.path.glob("wandb/offline-run-*/*.synced"))
+
+    @property
+    def run_id(self) -> str:
+        return self.logs[0].stem.removeprefix("run-")
+
+    @property
+    def run(self) -> Run:
+        """The one run that the server has."""
+        assert list(self.backend.runs) == [(self.path.name, self.run_id)]
+        return self.backend.run(self.path.name, self.run_id)
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs of the server's history, as they follow each other there."""
+        return [row["epoch"] for row in self.run.history if "epoch" in row]
+
+
+def copy(trained_project: Path, python: Path, folder: Path, backend: Server) -> Project:
+    target = folder / trained_project.name
+    ignored = shutil.ignore_patterns(".venv", ".git", "__pycache__")
+    shutil.copytree(trained_project, target, symlinks=True, ignore=ignored)
+    return Project(target, python, backend)
+
+
+@pytest.fixture
+def project(trained_project: Path, project_python: Path, tmp_path: Path) -> Iterator[Project]:
+    with Server(tmp_path / "server") as backend:
+        yield copy(trained_project, project_python, tmp_path, backend)
+
+
+@pytest.fixture(scope="module")
+def synced(
+    trained_project: Path, project_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project whose run was uploaded; the tests of what the server then has share it."""
+    folder = tmp_path_factory.mktemp("synced")
+    with Server(folder / "server") as backend:
+        project = copy(trained_project, project_python, folder, backend)
+        assert [log.name for log in project.logs] == [f"run-{project.run_id}.wandb"] * 2
+        done = project.sync()
+        assert (done.returncode, done.stderr) == (0, "")
+        address = f"{backend.url}/me/{project.path.name}/runs/{project.run_id}"
+        assert done.stdout.splitlines() == [
+            f"1/1  run {project.run_id} … uploaded: {address}",
+            "1 uploaded, 0 skipped, 0 failed",
+        ]
+        yield project
+
+
+def make_old(log: Path) -> None:
+    """Let the log seem to be of a process that ended some time ago."""
+    past = time.time() - 600
+    os.utime(log, (past, past))
+
+
+def cut_in_a_record(log: Path) -> None:
+    """What a kill leaves: half of the log, as the client's buffer went out."""
+    content = log.read_bytes()
+    log.write_bytes(content[: len(content) // 2])
+
+
+def test_config_and_provenance_arrive(synced: Project) -> None:
+    config = synced.run.config
+    made_from = config.pop("provenance")
+    params = yaml.safe_load((synced.path / "params.yaml").read_text(encoding="utf-8"))
+    assert {key: config[key] for key in params} == params
+    stages = yaml.safe_load((synced.path / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    prepared = next(out["md5"] for out in stages["prepare"]["outs"])
+    assert made_from["data"]["data/prepared"] == prepared
+    assert made_from["lock"] == hashlib.sha256((synced.path / "uv.lock").read_bytes()).hexdigest()
+    assert made_from["git"]["commit"]
+
+
+def test_every_epoch_arrives_once_and_in_order(synced: Project) -> None:
+    with (synced.path / "runs/train/history.csv").open(encoding="utf-8") as file:
+        kept = list(csv.DictReader(file))
+    losses = [float(row["val/loss"]) for row in kept]
+    rows = [row for row in synced.run.history if "epoch" in row]
+    assert [row["epoch"] for row in rows] == [int(row["epoch"]) for row in kept]
+    assert [row["val/loss"] for row in rows] == pytest.approx(losses, abs=1e-5)
+    steps = [row["_step"] for row in synced.run.history]
+    assert steps == sorted(set(steps))
+
+
+def test_the_summary_has_the_measures_of_training_and_of_evaluation(synced: Project) -> None:
+    summary, test = synced.run.summary, synced.json("reports/metrics.json")
+    train = synced.json("runs/train/metrics.json")
+    assert {name: summary[name] for name in train} == train
+    assert summary["test/accuracy"] == test["accuracy"]
+    assert summary["test/loss"] == test["loss"]
+    assert synced.run.state == "finished"
+
+
+def test_checkpoint_and_model_arrive_byte_for_byte(synced: Project) -> None:
+    project, backend = synced.path.name, synced.backend
+    model = backend.artifact(project, "model:latest").files["model.onnx"]
+    assert model.read_bytes() == (synced.path / "models/model.onnx").read_bytes()
+    checkpoint = backend.artifact(project, "checkpoint:best").files["model.ckpt"].read_bytes()
+    waited = (synced.path / "wandb/.data/artifacts/staging").iterdir()
+    assert checkpoint in [path.read_bytes() for path in waited]
+    logged = {artifact.collection for artifact in synced.run.artifacts}
+    assert {"checkpoint", "model"} <= logged
+
+
+def test_tables_images_and_the_files_of_training_arrive(synced: Project) -> None:
+    files = synced.run.files
+    tables = [path for name, path in files.items() if name.startswith("media/table/")]
+    assert len(tables) == 2
+    assert all(json.loads(path.read_text(encoding="utf-8"))["data"] for path in tables)
+    (mistakes,) = (p for n, p in files.items() if n.startswith("media/images/test/worst_mistakes"))
+    assert mistakes.read_bytes() == (synced.path / "reports/worst_mistakes.png").read_bytes()
+    assert "requirements.txt" in files
+    assert "train" in synced.run.metadata["program"]
+
+
+def test_a_second_sync_uploads_nothing(synced: Project) -> None:
+    before = (list(synced.run.history_lines), len(synced.backend.artifacts))
+    done = synced.sync(WANDB_API_KEY="")  # not even a key is needed for that
+    assert (done.returncode, done.stdout, done.stderr) == (0, "nothing to upload\n", "")
+    assert (synced.run.history_lines, len(synced.backend.artifacts)) == before
+
+
+def test_a_log_cut_in_a_record_is_mended_and_the_next_one_follows(project: Project) -> None:
+    train, _ = project.logs
+    cut_in_a_record(train)
+    cut = train.stat().st_size
+    make_old(train)
+    done = project.sync()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert train.stat().st_size < cut
+    assert len(project.marked) == 2
+    assert project.epochs == list(range(len(project.epochs)))
+    assert project.epochs
+    test = project.json("reports/metrics.json")
+    assert project.run.summary["test/accuracy"] == test["accuracy"]
+    assert project.sync().stdout == "nothing to upload\n"
+
+
+def test_a_run_that_is_still_being_written_is_left_alone(project: Project) -> None:
+    train, _ = project.logs
+    cut_in_a_record(train)
+    before = train.read_bytes()
+    done = project.sync()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"run {project.run_id} … skipped: it is still being written" in done.stdout
+    assert done.stdout.endswith("0 uploaded, 1 skipped, 0 failed\n")
+    assert train.read_bytes() == before
+    assert project.backend.runs == {}
+
+
+def test_a_log_without_a_record_does_not_stop_the_others(project: Project) -> None:
+    empty = project.path / "wandb/offline-run-20260101_000000-aaaaaaaa/run-aaaaaaaa.wandb"
+    empty.parent.mkdir()
+    empty.write_bytes(project.logs[-1].read_bytes()[:7])
+    make_old(empty)
+    done = project.sync()
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *_, last = done.stdout.splitlines()
+    assert first.startswith(f"{empty.parent.name} removed: ")
+    assert last == "1 uploaded, 0 skipped, 0 failed"
+    assert not empty.parent.exists()
+    assert len(project.marked) == 2
+    assert project.run.state == "finished"
+
+
+def test_lost_files_of_an_artifact_are_an_error_until_they_are_back(project: Project) -> None:
+    # What was evaluated before the project was copied waits in the project that it is a copy of.
+    done = project.module("evaluate", *FROM_PARAMS)
+    assert done.returncode == 0, done.stderr
+    assert len(project.logs) == 3
+    staging = project.path / "wandb/.data/artifacts/staging"
+    elsewhere = staging.rename(project.path / "elsewhere")
+
+    done = project.sync()
+    assert (done.returncode, done.stderr) == (1, "")
+    line, summary = done.stdout.splitlines()
+    assert line.startswith(
+        f"1/1  run {project.run_id} … failed: 1 of its artifacts' files are gone"
+    )
+    assert str(staging) in line
+    assert summary == "0 uploaded, 0 skipped, 1 failed"
+    assert (project.backend.runs, project.marked) == ({}, [])
+
+    elsewhere.rename(staging)
+    assert project.sync().returncode == 0
+    assert len(project.marked) == 3
+    model = project.backend.artifact(project.path.name, "model:latest").files["model.onnx"]
+    assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
+
+
+def test_an_upload_that_broke_is_an_error_and_is_done_by_the_next_call(project: Project) -> None:
+    project.backend.refused = "objects/"
+    done = project.sync()
+    print(done.stdout, done.stderr, project.marked)
+    project.backend.refused = ""
+    done = project.sync()
+    print(done.stdout, done.stderr, project.marked, project.epochs)
+    assert 0
+
+
+def test_without_a_key_nothing_happens(project: Project) -> None:
+    done = project.sync(WANDB_API_KEY="")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "wandb login" in line
+    assert "WANDB_API_KEY into .env" in line
+    assert project.marked == []
+
+
+@pytest.mark.parametrize("fault", [{"WANDB_BASE_URL": NOWHERE}, {"WANDB_API_KEY": "x" * 40}])
+def test_a_server_that_says_no_or_nothing_is_one_line(
+    project: Project, fault: dict[str, str]
+) -> None:
+    start = time.monotonic()
+    done = project.sync(**fault)
+    assert time.monotonic() - start < 20
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert fault.get("WANDB_BASE_URL", project.backend.url) in line
+    assert "x" * 40 not in line
+    assert (project.backend.runs, project.marked) == ({}, [])
