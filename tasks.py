@@ -47,8 +47,10 @@ Next:
 def test(context: Context, everything: bool = False) -> None:
     """Run the template's tests. Pytest's own arguments after `--`."""
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    level = ["-m", ""] if everything else []
-    run("pytest", *level, *arguments)
+    if everything:
+        run("uv", "run", "--group", "servers", "pytest", "-m", "", *arguments)
+    else:
+        run("pytest", *arguments)
 
 
 @task(help={"fix": "mend what can be mended"})

@@ -13,6 +13,7 @@ import lightning as L
 import pytest
 import torch
 
+from {{ cookiecutter.package_name }}.resume import Training
 from {{ cookiecutter.package_name }}.train import train
 
 # Enough steps to be killed in the middle of.
@@ -126,3 +127,24 @@ def test_interrupted_run_of_another_config_starts_anew(workspace: Path, config, 
     assert [row["epoch"] for row in history(workspace / "run")] == ["0", "1"]
     train(config("seed=1"), workspace / "whole")
     assert same(weights(workspace / "run"), weights(workspace / "whole"))
+
+
+def test_run_killed_after_early_stopping_trains_no_further(
+    workspace: Path, config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops_early = config(
+        "optimizer.lr=0.05", "trainer.max_epochs=30", "callbacks.early_stopping.patience=1"
+    )
+    train(stops_early, workspace / "whole")
+    assert len(history(workspace / "whole")) < 30
+
+    def killed(_: Training) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(stops_early, workspace / "again")
+    train(stops_early, workspace / "again")
+    assert history(workspace / "again") == history(workspace / "whole")
+    assert same(weights(workspace / "again"), weights(workspace / "whole"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerFn
 
 MEASURES = ("train/loss", "val/loss", "val/accuracy")
@@ -26,6 +27,15 @@ class EpochSeed(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epochs = trainer.current_epoch * trainer.world_size + trainer.global_rank
         torch.manual_seed(self.seed * 1_000_003 + epochs)
+
+
+class StayStopped(L.Callback):
+    """A training that early stopping had ended before a kill does not begin another epoch."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        stopper = trainer.early_stopping_callback
+        if isinstance(stopper, EarlyStopping) and stopper.stopped_epoch:
+            trainer.should_stop = True
 
 
 class History(L.Callback):

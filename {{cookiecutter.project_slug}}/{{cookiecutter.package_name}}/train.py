@@ -45,7 +45,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from lightning.pytorch.utilities import rank_zero_only
 
     from . import resume
-    from .callbacks import EpochSeed, History
+    from .callbacks import EpochSeed, History, StayStopped
     from .data import ArrayDataModule, ArrayDataset
     from .model import Classifier
     from .tracking import provenance
@@ -85,6 +85,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
         logger=False,  # RunLog and the callbacks log to the W&B run
         callbacks=[
             EpochSeed(config.seed),
+            StayStopped(),
             History(run_dir / "history.csv"),
             RunLog(),
             *(instantiate(node) for node in settings["callbacks"].values() if node),
@@ -96,7 +97,10 @@ def train(config: DictConfig, run_dir: Path) -> float:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(model, data, ckpt_path=unfinished.checkpoint)
+    try:
+        trainer.fit(model, data, ckpt_path=unfinished.checkpoint)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        raise SystemExit("interrupted: the next `inv train` goes on from the last epoch") from None
     if config.trainer.profiler:
         print(trainer.profiler.summary())  # type: ignore[attr-defined]
 

@@ -1,0 +1,160 @@
+"""Data goes to each kind of remote and comes back, on real servers of this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from driving import set_up
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = Path(sys.executable).parent
+
+
+@dataclass
+class Remote:
+    """A running server: its address, and what only the user's own .dvc/config.local holds."""
+
+    kind: str
+    url: str
+    local: dict[str, str]
+    secrets: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def served(port: int, *command: str | Path, log: Path) -> Iterator[None]:
+    """Run a server until it is no longer needed; it listens when this begins."""
+    with log.open("w") as output:
+        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[Remote]:
+    (folder / "bucket").mkdir()
+    port, key, secret = free_port(), "KEYID123", "s3-secret-of-the-test"
+    command = (SCRIPTS / "rclone", "serve", "s3", "--addr", f"127.0.0.1:{port}")
+    with served(port, *command, "--auth-key", f"{key},{secret}", folder, log=folder / "log"):
+        local = {
+            "endpointurl": f"http://127.0.0.1:{port}",
+            "access_key_id": key,
+            "secret_access_key": secret,
+        }
+        yield Remote("s3", "s3://bucket/dvc", local, [secret])
+
+
+@contextmanager
+def gcs(folder: Path) -> Iterator[Remote]:
+    port = free_port()
+    options = ("--host=127.0.0.1", f"--port={port}", "--in-memory", "--default-bucket=bucket")
+    with served(port, SCRIPTS / "gcp-storage-emulator", "start", *options, log=folder / "log"):
+        endpoint = f"http://127.0.0.1:{port}"
+        yield Remote(
+            "gcs",
+            "gs://bucket/dvc",
+            {"endpointurl": endpoint},
+            variables={"STORAGE_EMULATOR_HOST": endpoint},
+        )
+
+
+@contextmanager
+def webdav(folder: Path) -> Iterator[Remote]:
+    (folder / "dvc").mkdir()
+    port, password = free_port(), "webdav-secret-of-the-test"
+    command = (SCRIPTS / "rclone", "serve", "webdav", "--addr", f"127.0.0.1:{port}")
+    options = ("--user", "someone", "--pass", password)
+    with served(port, *command, *options, folder, log=folder / "log"):
+        local = {"user": "someone", "password": password}
+        yield Remote("webdav", f"webdav://127.0.0.1:{port}/dvc", local, [password])
+
+
+@contextmanager
+def ssh(folder: Path) -> Iterator[Remote]:
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert sshd, "install openssh-server"
+    Path("/run/sshd").mkdir(exist_ok=True)
+    for name in ("host", "user"):
+        make_key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(make_key, check=True)
+    (folder / "config").write_text(
+        f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\nPidFile none\n"
+        "ListenAddress 127.0.0.1\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+        "Subsystem sftp internal-sftp\n"
+    )
+    port = free_port()
+    command = (sshd, "-D", "-e", "-p", port, "-f", folder / "config")
+    with served(port, *command, log=folder / "log"):
+        local = {"keyfile": str(folder / "user")}
+        yield Remote("ssh", f"ssh://root@127.0.0.1:{port}{folder}/dvc", local)
+
+
+@pytest.mark.parametrize("server", [s3, gcs, webdav, ssh], ids=lambda server: server.__name__)
+def test_data_goes_there_and_comes_back(
+    server: Callable[[Path], contextmanager[Remote]], tmp_path: Path
+) -> None:
+    served_folder = tmp_path / "server"
+    served_folder.mkdir()
+    with server(served_folder) as remote:
+        answers = {"dvc_remote": remote.kind, "dvc_remote_url": remote.url}
+        project = set_up(tmp_path, **answers)
+        for option, value in remote.local.items():
+            project.run("dvc", "remote", "modify", "--local", "storage", option, value)
+
+        outside = tmp_path / "photos"
+        outside.mkdir()
+        content = {f"{number}.bin": os.urandom(10_000) for number in range(20)}
+        for name, text in content.items():
+            (outside / name).write_bytes(text)
+        project.inv("data.add", str(outside))
+        project.run("git", "commit", "--message", "Photos")
+        project.inv("data.push", **remote.variables)
+        assert "in sync" in project.inv("data.status", **remote.variables)
+
+        shutil.rmtree(project.path / ".dvc/cache")
+        shutil.rmtree(project.path / "data/photos")
+        project.inv("data.pull", **remote.variables)
+        back = {path.name: path.read_bytes() for path in (project.path / "data/photos").iterdir()}
+        assert back == content
+
+        tracked = project.run("git", "grep", "--name-only", "-e", "KEYID", "-e", "storage")
+        assert ".dvc/config.local" not in tracked
+        for secret in remote.secrets:
+            project.run("git", "grep", "--quiet", secret, code=1)
+        assert "ok" in project.inv("doctor", **remote.variables)
+
+
+def test_a_remote_that_does_not_answer_is_one_line_of_the_doctor(tmp_path: Path) -> None:
+    answers = {"dvc_remote": "webdav", "dvc_remote_url": f"webdav://127.0.0.1:{free_port()}/dvc"}
+    project = set_up(tmp_path, **answers)
+    printed = project.inv("doctor", code=1)
+    (line,) = [line for line in printed.splitlines() if line.startswith("mend")]
+    assert "DVC remote" in line
