@@ -67,13 +67,13 @@ class Project:
             shutil.copytree(storage, target / storage.name)
         return replace(self, path=target / self.path.name)
 
-    def run(self, *command: str, code: int = 0, **variables: str) -> str:
+    def run(self, *command: str, code: int = 0, variables: dict[str, str] | None = None) -> str:
         """Run a command of the project's environment; return what it printed."""
         interpreter(self.python)
         done = subprocess.run(
             [UV, "run", "--no-sync", *command],
             cwd=self.path,
-            env={**environment(self.python), **variables},
+            env={**environment(self.python), **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -83,9 +83,9 @@ class Project:
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}"
         return done.stdout
 
-    def inv(self, *arguments: str, code: int = 0, **variables: str) -> str:
+    def inv(self, *arguments: str, code: int = 0, variables: dict[str, str] | None = None) -> str:
         """Run a task of the project; return what it printed."""
-        return self.run("inv", *arguments, code=code, **variables)
+        return self.run("inv", *arguments, code=code, variables=variables)
 
     def interrupt(
         self, *command: str, when: str, how: Callable[[subprocess.Popen[str]], None]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def ssh(folder: Path) -> Iterator[Remote]:
         "Subsystem sftp internal-sftp\n"
     )
     port = free_port()
-    command = (sshd, "-D", "-e", "-p", port, "-f", folder / "config")
+    command = (sshd, "-D", "-e", "-p", str(port), "-f", str(folder / "config"))
     with served(port, *command, log=folder / "log"):
         local = {"keyfile": str(folder / "user")}
         yield Remote("ssh", f"ssh://root@127.0.0.1:{port}{folder}/dvc", local)
@@ -119,7 +119,7 @@ def ssh(folder: Path) -> Iterator[Remote]:
 
 @pytest.mark.parametrize("server", [s3, gcs, webdav, ssh], ids=lambda server: server.__name__)
 def test_data_goes_there_and_comes_back(
-    server: Callable[[Path], contextmanager[Remote]], tmp_path: Path
+    server: Callable[[Path], AbstractContextManager[Remote]], tmp_path: Path
 ) -> None:
     served_folder = tmp_path / "server"
     served_folder.mkdir()
@@ -136,12 +136,12 @@ def test_data_goes_there_and_comes_back(
             (outside / name).write_bytes(text)
         project.inv("data.add", str(outside))
         project.run("git", "commit", "--message", "Photos")
-        project.inv("data.push", **remote.variables)
-        assert "in sync" in project.inv("data.status", **remote.variables)
+        project.inv("data.push", variables=remote.variables)
+        assert "in sync" in project.inv("data.status", variables=remote.variables)
 
         shutil.rmtree(project.path / ".dvc/cache")
         shutil.rmtree(project.path / "data/photos")
-        project.inv("data.pull", **remote.variables)
+        project.inv("data.pull", variables=remote.variables)
         back = {path.name: path.read_bytes() for path in (project.path / "data/photos").iterdir()}
         assert back == content
 
@@ -149,7 +149,7 @@ def test_data_goes_there_and_comes_back(
         assert ".dvc/config.local" not in tracked
         for secret in remote.secrets:
             project.run("git", "grep", "--quiet", secret, code=1)
-        assert "ok" in project.inv("doctor", **remote.variables)
+        assert "ok" in project.inv("doctor", variables=remote.variables)
 
 
 def test_a_remote_that_does_not_answer_is_one_line_of_the_doctor(tmp_path: Path) -> None:

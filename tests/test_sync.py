@@ -58,6 +58,7 @@ class Project:
             "PYTHONUTF8": "1",
             "WANDB_API_KEY": self.backend.api_key,
             "WANDB_BASE_URL": self.backend.url,
+            "WANDB_DIR": str(self.path.parent),  # where the user's other projects have their runs
             "WANDB_ERROR_REPORTING": "false",
             "WANDB_MODE": "offline",  # as a user has it who works offline
         }
@@ -114,7 +115,8 @@ def copy(trained_project: Path, python: Path, folder: Path, backend: Server) -> 
 
 @pytest.fixture
 def project(trained_project: Path, project_python: Path, tmp_path: Path) -> Iterator[Project]:
-    with Server(tmp_path / "server") as backend:
+    backend = Server(tmp_path / "server")
+    with backend:
         yield copy(trained_project, project_python, tmp_path, backend)
 
 
@@ -124,7 +126,8 @@ def synced(
 ) -> Iterator[Project]:
     """A project whose run was uploaded; the tests of what the server then has share it."""
     folder = tmp_path_factory.mktemp("synced")
-    with Server(folder / "server") as backend:
+    backend = Server(folder / "server")
+    with backend:
         project = copy(trained_project, project_python, folder, backend)
         assert [log.name for log in project.logs] == [f"run-{project.run_id}.wandb"] * 2
         done = project.sync()
@@ -278,14 +281,27 @@ def test_lost_files_of_an_artifact_are_an_error_until_they_are_back(project: Pro
     assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
 
 
-def test_an_upload_that_broke_is_an_error_and_is_done_by_the_next_call(project: Project) -> None:
+def test_an_artifact_that_the_server_refused_is_an_error_and_is_sent_again(
+    project: Project,
+) -> None:
     project.backend.refused = "objects/"
     done = project.sync()
-    print(done.stdout, done.stderr, project.marked)
+    assert (done.returncode, done.stderr) == (1, "")
+    line, summary = done.stdout.splitlines()
+    assert line.startswith(f"1/1  run {project.run_id} … failed: ")
+    assert "artifact" in line
+    assert summary == "0 uploaded, 0 skipped, 1 failed"
+    assert project.marked == []
+    rows = project.run.history
+
     project.backend.refused = ""
-    done = project.sync()
-    print(done.stdout, done.stderr, project.marked, project.epochs)
-    assert 0
+    assert project.sync().returncode == 0
+    assert len(project.marked) == 2
+    model = project.backend.artifact(project.path.name, "model:latest").files["model.onnx"]
+    assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
+    # The server had the rows already; what it gets again are the same ones, at the same steps.
+    assert [row for row in project.run.history if row not in rows] == []
+    assert project.sync().stdout == "nothing to upload\n"
 
 
 def test_without_a_key_nothing_happens(project: Project) -> None:

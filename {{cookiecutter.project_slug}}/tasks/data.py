@@ -20,7 +20,8 @@ def add(context: Context, path: str) -> None:
 @task
 def pull(context: Context) -> None:
     """Fetch data and models of this revision from the remote."""
-    run("dvc", "pull")
+    # Before the first `inv train`, what the pipeline makes is unknown, not lost.
+    run("dvc", "pull", *([] if (ROOT / "dvc.lock").exists() else ["--allow-missing"]))
 
 
 @task

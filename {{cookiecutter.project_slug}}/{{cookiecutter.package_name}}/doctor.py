@@ -1,5 +1,6 @@
 """Is everything there that the project needs? Each line: fine, or the command that mends it."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -63,7 +64,8 @@ def remote() -> Finding:
         store = Repo().cloud.get_remote_odb()
         if store.fs.protocol == "local":
             return _folder(Path(store.path))
-        store.fs.exists(store.path)
+        with contextlib.suppress(FileNotFoundError):  # nothing was pushed as yet
+            store.fs.info(store.path)
     except DvcException as error:
         return Finding(False, _line(error), "inv setup")
     except Exception as error:

@@ -29,6 +29,7 @@ QUIET = 60  # seconds; a living run writes the use of its machine every 15
 
 def main() -> None:
     set_data_folder()
+    os.environ["WANDB_DIR"] = str(wandb_folder().parent)  # `wandb sync` writes its debug log there
     os.environ["WANDB_MODE"] = "online"  # whoever works offline asks to upload all the same
     os.environ["WANDB_SILENT"] = "false"  # or `wandb sync` keeps its errors to itself
     runs = find_runs(wandb_folder())
@@ -111,9 +112,11 @@ def send(folders: list[Path]) -> tuple[str, str]:
     lines = re.sub(r"\x1b\[[\d;]*m", "", process.stdout).splitlines()
     said = [line.partition("ERROR")[2].strip() for line in lines if "ERROR" in line]
     logged = list(logged_errors(since=start))
-    for folder, _ in logged:
-        # Marked as uploaded although it is not: let the next call send it again.
-        marker(folder).unlink(missing_ok=True)
+    for folder in folders:
+        # Marked as uploaded, which it is not: let the next call send it again. Rows of the
+        # history that arrived come once more then, at the same steps.
+        if any(name == folder.name for name, _ in logged):
+            marker(folder).unlink(missing_ok=True)
     errors = [message for _, message in logged] + said
     if not errors and all(marker(folder).exists() for folder in folders):
         urls = re.findall(r"View run .* at (\S+)", process.stdout)
@@ -121,8 +124,8 @@ def send(folders: list[Path]) -> tuple[str, str]:
     return "failed", (errors or lines or ["wandb sync did not start"])[-1]
 
 
-def logged_errors(since: float) -> Iterator[tuple[Path, str]]:
-    """Yield the folder and the message of what `wandb sync` could not send.
+def logged_errors(since: float) -> Iterator[tuple[str, str]]:
+    """Yield the folder's name and the message of what `wandb sync` could not send.
 
     That an artifact was refused stands in its debug log and nowhere else.
     """
@@ -133,7 +136,7 @@ def logged_errors(since: float) -> Iterator[tuple[Path, str]]:
             entry = json.loads(line)
             # "api:" tells of each attempt, also where the next one succeeds.
             if entry["level"] == "ERROR" and not entry["msg"].startswith("api:"):
-                yield Path(entry["sync_path"]).parent, entry["msg"]
+                yield Path(entry.get("sync_path", "")).parent.name, entry["msg"]
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
