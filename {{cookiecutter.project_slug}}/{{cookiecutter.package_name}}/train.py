@@ -50,14 +50,14 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from .model import Classifier
     from .tracking import provenance
     from .tracking.log import RunLog
-    from .tracking.run import start_run
+    from .tracking.run import next_step, start_run
 
     _quiet_lightning()
     settings = plain(config)
     trainer_settings = dict(settings["trainer"])
     torch.set_num_threads(trainer_settings.pop("threads"))
     # Filling fresh memory guards against reading it; no operation here does, and it costs time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     L.seed_everything(config.seed, workers=True, verbose=False)
 
     data = ArrayDataModule(PREPARED_DATA, seed=config.seed, **settings["loader"])
@@ -87,7 +87,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
             EpochSeed(config.seed),
             StayStopped(),
             History(run_dir / "history.csv"),
-            RunLog(),
+            RunLog(first_step=next_step(unfinished.run_id)),
             *(instantiate(node) for node in settings["callbacks"].values() if node),
             best,
             last,

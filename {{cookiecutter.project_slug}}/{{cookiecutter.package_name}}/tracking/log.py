@@ -11,11 +11,12 @@ class RunLog(L.Callback):
     """Logs the loss every few steps and all measures every epoch.
 
     The rows are kept in the checkpoint. A resumed training logs those that the run lacks: offline
-    all of them, because the log of a killed process is dropped; online those after the last one
-    that the server has.
+    all of them, because the log of a killed process is dropped, or those from `first_step` on if
+    it was uploaded meanwhile; online those after the last one that the server has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_step: int = 0) -> None:
+        self._first_step = first_step
         self._rows: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -46,7 +47,9 @@ class RunLog(L.Callback):
         self._rows.append(row)
         self._send(trainer, row)
 
-    @staticmethod
-    def _send(trainer: L.Trainer, row: dict[str, Any]) -> None:
-        if trainer.is_global_zero and wandb.run and row["step"] >= wandb.run.starting_step:
-            wandb.run.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
+    def _send(self, trainer: L.Trainer, row: dict[str, Any]) -> None:
+        if not trainer.is_global_zero or not wandb.run:
+            return
+        if row["step"] >= max(self._first_step, wandb.run.starting_step):
+            values = {name: value for name, value in row.items() if name != "step"}
+            wandb.run.log(values, step=row["step"])

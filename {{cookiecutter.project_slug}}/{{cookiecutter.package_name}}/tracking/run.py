@@ -1,7 +1,10 @@
 """Starting, and coming back to, the W&B run of a training."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,16 @@ def return_to_run(config: dict[str, Any], run_id: str) -> wandb.Run:
         x_save_requirements=False,
     )
     return _init(config["tracking"], run_id, settings)
+
+
+def next_step(run_id: str | None) -> int:
+    """Return the step after the last one of an interrupted run that was uploaded already."""
+    last = -1
+    for marker in wandb_folder().glob(f"offline-run-*-{run_id}/*.synced"):
+        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
+        done = subprocess.run([*inspect, str(marker.parent)], capture_output=True, check=True)
+        last = max(last, json.loads(done.stdout)["step"])
+    return last + 1
 
 
 def wandb_folder() -> Path:
@@ -97,7 +110,9 @@ def _mode(mode: str) -> Any:
 def _drop_interrupted_log(run_id: str) -> None:
     """Remove the offline log of a killed process, whose last record may be cut in the middle.
 
-    Nothing is lost: RunLog writes the same rows again, from the checkpoint.
+    Nothing is lost: RunLog writes the same rows again, from the checkpoint. A log that was
+    uploaded meanwhile stays.
     """
     for folder in wandb_folder().glob(f"offline-run-*-{run_id}"):
-        shutil.rmtree(folder)
+        if not any(folder.glob("*.synced")):
+            shutil.rmtree(folder)
