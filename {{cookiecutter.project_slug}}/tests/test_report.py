@@ -14,6 +14,7 @@ from matplotlib.image import imsave
 from {{ cookiecutter.package_name }} import report
 from {{ cookiecutter.package_name }}.experiments import Row
 from {{ cookiecutter.package_name }}.paths import (
+    CLASS_METRICS,
     HISTORY,
     METRICS,
     MODEL,
@@ -67,12 +68,13 @@ def project(tmp_path: Path) -> Path:
         "run": {"id": "abc123", "path": "team/abc123"},
     }
     measures = {"precision": 0.875, "recall": 1.0, "f1": 0.9333, "samples": 5.0}
-    metrics = {"accuracy": 0.9, "loss": 0.3125, "classes": {"cat": measures, "dog": measures}}
+    metrics = {"accuracy": 0.9, "loss": 0.3125}
     pairs = [*5 * [("cat", "cat")], *4 * [("dog", "dog")], ("dog", "cat")]
     texts = {
         Path("pyproject.toml"): '[project]\nname = "digits & more"\n',
         PARAMS: json.dumps(config),  # JSON is YAML
         METRICS: json.dumps(metrics),
+        CLASS_METRICS: json.dumps({"cat": measures, "dog": measures}),
         PREDICTIONS: "\n".join(
             ["actual,predicted,confidence", *(f"{a},{p},0.5" for a, p in pairs)]
         ),

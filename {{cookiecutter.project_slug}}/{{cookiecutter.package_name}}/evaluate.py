@@ -9,7 +9,16 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from .paths import METRICS, MODEL, PREDICTIONS, PREPARED_DATA, REPORTS, TRAIN_RUN, WORST_MISTAKES
+from .paths import (
+    CLASS_METRICS,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    PREPARED_DATA,
+    REPORTS,
+    TRAIN_RUN,
+    WORST_MISTAKES,
+)
 from .schema import plain
 
 
@@ -22,7 +31,8 @@ def main(config: DictConfig) -> None:
     measures = measure(labels, probabilities, classes)
 
     REPORTS.mkdir(exist_ok=True)
-    METRICS.write_text(json.dumps(measures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(CLASS_METRICS, measures.pop("classes"))
+    write_json(METRICS, measures)
     write_predictions(PREDICTIONS, labels, probabilities, classes)
     draw_worst_mistakes(WORST_MISTAKES, images, labels, probabilities, classes)
     _track(config, measures, metadata["provenance"])
@@ -73,6 +83,11 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -
             for name, row in zip(classes, rows, strict=True)
         },
     }
+
+
+def write_json(path: Path, measures: dict[str, Any]) -> None:
+    text = json.dumps(measures, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_predictions(

@@ -14,5 +14,6 @@ HISTORY = TRAIN_RUN / "history.csv"
 MODEL = Path("models/model.onnx")
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
+CLASS_METRICS = REPORTS / "classes.json"
 PREDICTIONS = REPORTS / "predictions.csv"
 WORST_MISTAKES = REPORTS / "worst_mistakes.png"

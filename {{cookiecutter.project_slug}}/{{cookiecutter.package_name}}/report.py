@@ -22,11 +22,20 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import experiments
-from .paths import HISTORY, METRICS, MODEL, PARAMS, PREDICTIONS, REPORTS, WORST_MISTAKES
+from .paths import (
+    CLASS_METRICS,
+    HISTORY,
+    METRICS,
+    MODEL,
+    PARAMS,
+    PREDICTIONS,
+    REPORTS,
+    WORST_MISTAKES,
+)
 from .tracking.provenance import sha256
 
 REPORT = REPORTS / "report.html"
-INPUTS = (METRICS, PREDICTIONS, WORST_MISTAKES, HISTORY, MODEL, PARAMS)
+INPUTS = (METRICS, CLASS_METRICS, PREDICTIONS, WORST_MISTAKES, HISTORY, MODEL, PARAMS)
 KEPT_BY = "val/loss"  # the checkpoint of the epoch where it is least is the model
 UNITS = {"loss": "nats", "accuracy": "share of the samples"}
 MOST_CLASSES = 40  # a larger matrix cannot be read; the frequent confusions still can
@@ -115,6 +124,7 @@ def render(context: dict[str, Any]) -> str:
 def collect(root: Path, rows: Sequence[experiments.Row]) -> dict[str, Any]:
     """Return what the template shows."""
     metrics = json.loads((root / METRICS).read_text(encoding="utf-8"))
+    classes = json.loads((root / CLASS_METRICS).read_text(encoding="utf-8"))
     history = read_history(root / HISTORY)
     predictions = read_predictions(root / PREDICTIONS)
     config = (root / PARAMS).read_text(encoding="utf-8")
@@ -129,8 +139,8 @@ def collect(root: Path, rows: Sequence[experiments.Row]) -> dict[str, Any]:
         "here": here,
         "headline": headline(metrics, predictions, history, root / MODEL),
         "charts": charts(history),
-        "confusion": Confusion.of(predictions, list(metrics.get("classes", {}))),
-        "classes": metrics.get("classes", {}),
+        "confusion": Confusion.of(predictions, list(classes)),
+        "classes": classes,
         "worst_mistakes": base64.b64encode((root / WORST_MISTAKES).read_bytes()).decode(),
         "experiments": experiments_table(rows),
         "made_from": made_from,
