@@ -84,12 +84,14 @@ def tracked_epochs(run: Path) -> list[int]:
     return [item["epoch"] for item in items if "epoch" in item]
 
 
+@pytest.mark.parametrize("loader", ["memory", "workers"])
 def test_killed_run_goes_on_as_if_nothing_had_happened(
-    workspace: Path, small: list[str], config, python: Callable[..., Any]
+    workspace: Path, small: list[str], config, python: Callable[..., Any], loader: str
 ) -> None:
+    long = [f"loader={loader}", *LONG]
     run_dir = workspace / "run"
     module = "{{ cookiecutter.package_name }}.train"
-    with python("-m", module, f"hydra.run.dir={run_dir}", *small, *LONG) as process:
+    with python("-m", module, f"hydra.run.dir={run_dir}", *small, *long) as process:
         while not (run_dir / "history.csv").exists() or len(history(run_dir)) < 3:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.01)
@@ -98,12 +100,12 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
     assert not (run_dir / "metrics.json").exists()
     state = json.loads((run_dir / "unfinished" / "state.json").read_text(encoding="utf-8"))
 
-    train(config(*LONG), run_dir)
+    train(config(*long), run_dir)
     (run,) = tracked_runs(workspace)
     assert state["run_id"] in run.name
     assert tracked_epochs(run) == list(range(6))
 
-    train(config(*LONG), workspace / "whole")
+    train(config(*long), workspace / "whole")
     assert same(weights(run_dir), weights(workspace / "whole"))
     for file in ("metrics.json", "history.csv"):
         assert (run_dir / file).read_bytes() == (workspace / "whole" / file).read_bytes()

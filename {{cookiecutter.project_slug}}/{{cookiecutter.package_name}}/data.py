@@ -84,13 +84,17 @@ class ArrayDataModule(L.LightningDataModule):
 
     def _loader(self, split: str, seed: int | None) -> DataLoader[tuple[Tensor, Tensor]]:
         dataset = ArrayDataset(self.folder, split)
-        rank, processes = 0, 1
+        rank, processes, epoch = 0, 1, 0
         if self.trainer is not None:
             rank, processes = self.trainer.global_rank, self.trainer.world_size
+            # After a resume, workers read ahead before Lightning calls `set_epoch`.
+            epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        sampler = BatchSampler(len(dataset), self.batch_size, seed, rank, processes)
+        sampler.set_epoch(epoch)
         return DataLoader(
             dataset,
             batch_size=None,  # the sampler yields whole batches
-            sampler=BatchSampler(len(dataset), self.batch_size, seed, rank, processes),
+            sampler=sampler,
             num_workers=self.workers,
             # Else each iterator takes a number from PyTorch's generator, which dropout uses too;
             # a resumed run makes its iterators at other times.
