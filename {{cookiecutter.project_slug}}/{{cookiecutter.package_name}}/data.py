@@ -88,7 +88,8 @@ class ArrayDataModule(L.LightningDataModule):
         if self.trainer is not None:
             rank, processes = self.trainer.global_rank, self.trainer.world_size
             # After a resume, workers read ahead before Lightning calls `set_epoch`.
-            epoch = self.trainer.fit_loop.epoch_progress.current.processed
+            progress = self.trainer.fit_loop.epoch_progress.current
+            epoch = progress.processed  # type: ignore[attr-defined]
         sampler = BatchSampler(len(dataset), self.batch_size, seed, rank, processes)
         sampler.set_epoch(epoch)
         return DataLoader(
