@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from baking import ROOT
+from baking import ROOT, bake
 from driving import Project, set_up
 
 pytestmark = pytest.mark.slow
@@ -32,6 +32,12 @@ def test_setup_makes_a_clean_repository_with_hooks(trained_once: Project, tmp_pa
     assert "Secret Type" in project.run("git", "commit", "-m", "a key", code=1)
     assert project.inv("setup").endswith("ready: inv train\n")  # once more changes nothing
     assert len(project.run("git", "log", "--format=%s").splitlines()) == 1
+
+
+def test_before_setup_a_task_says_what_to_type(trained_once: Project, tmp_path: Path) -> None:
+    project = Project(bake(tmp_path).path)
+    assert project.inv("train", code=1) == "the project is no Git repository yet: inv setup\n"
+    assert re.search(r"mend +Git .* inv setup", project.inv("doctor", code=1))
 
 
 def test_the_trained_model_is_good_and_tracked(trained: Project) -> None:

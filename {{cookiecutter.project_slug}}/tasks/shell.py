@@ -14,6 +14,8 @@ PACKAGE = "{{ cookiecutter.package_name }}"
 
 def run(*command: str) -> None:
     """Show a command and run it in the project's folder; end the task if it fails."""
+    if command[0] == "dvc" and not (ROOT / ".git").exists():
+        raise Exit("the project is no Git repository yet: inv setup", code=1)
     print(f"$ {shlex.join(command)}", flush=True)
     code = exit_code(*command)
     if code:

@@ -40,6 +40,8 @@ def environment() -> Finding:
 
 
 def git() -> Finding:
+    if not shutil.which("git"):
+        return Finding(False, "Git is not installed", "https://git-scm.com/downloads")
     if _run("git", "rev-parse", "--verify", "HEAD").returncode:
         return Finding(False, "no Git repository with a commit", "inv setup")
     if not _run("git", "config", "user.email").stdout.strip():
@@ -128,7 +130,10 @@ def _folder(path: Path) -> Finding:
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", f"{command[0]} is not installed")
 
 
 def _line(error: Exception) -> str:
