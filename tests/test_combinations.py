@@ -6,11 +6,13 @@ import hashlib
 import itertools
 import json
 import re
+import subprocess
 from datetime import date
 from pathlib import PurePosixPath
 
 import pytest
 from baking import FOLDER, ROOT, BakedProject, bake, refused, template
+from driving import UV
 
 # CI runs the images' Python: each pair of those two. What does not interact is cycled through.
 _REMOTES = itertools.cycle(["local", "s3", "gcs", "azure", "ssh", "webdav"])
@@ -171,3 +173,13 @@ def test_the_apache_license_is_word_for_word():
     terms, appendix = text.split("   END OF TERMS AND CONDITIONS\n")
     assert hashlib.sha256(terms.strip().encode()).hexdigest() == APACHE
     assert f"   Copyright {date.today().year} Your Name\n" in appendix
+
+
+@pytest.mark.slow
+@supported
+def test_the_lock_holds(answers):
+    command = [UV, "lock", "--check"]
+    done = subprocess.run(
+        command, cwd=project(answers).path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
