@@ -135,3 +135,11 @@ def test_no_secret_is_read_into_the_config() -> None:
     # The composed config is written to params.yaml, which Git keeps.
     for path in (ROOT / CONF).rglob("*.yaml"):
         assert "oc.env" not in path.read_text(encoding="utf-8"), path
+
+
+def test_fused_optimizer_cannot_clip_gradients_in_bf16(config) -> None:
+    clip = ["precision=bf16", "trainer.gradient_clip_val=1.0"]
+    with pytest.raises(ConfigError, match=r"optimizer\.fused: must be false"):
+        config(*clip)
+    config(*clip, "optimizer.fused=false")
+    config("trainer.gradient_clip_val=1.0")

@@ -163,7 +163,7 @@ def validate(config: DictConfig) -> None:
         value = OmegaConf.select(checked, key)
         if value not in choices:
             raise ConfigError(key, f"{value!r} is not one of {', '.join(choices)}")
-    _validate_numbers(checked)
+    _validate_values(checked)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -222,7 +222,7 @@ def _merge(schema: type, node: DictConfig, prefix: str) -> DictConfig:
     return merged
 
 
-def _validate_numbers(config: DictConfig) -> None:
+def _validate_values(config: DictConfig) -> None:
     data = config.data
     for key in ("validation_share", "test_share"):
         if not 0 < data[key] < 1:
@@ -232,3 +232,8 @@ def _validate_numbers(config: DictConfig) -> None:
     for key in ("loader.batch_size", "trainer.max_epochs", "trainer.threads"):
         if OmegaConf.select(config, key) < 1:
             raise ConfigError(key, "must be at least 1")
+    clips = config.trainer.gradient_clip_val and "mixed" in config.trainer.precision
+    if clips and config.optimizer.get("fused"):
+        raise ConfigError(
+            "optimizer.fused", "must be false to clip gradients (trainer.gradient_clip_val) in bf16"
+        )
