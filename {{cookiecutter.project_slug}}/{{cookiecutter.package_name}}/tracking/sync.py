@@ -9,10 +9,13 @@ import json
 import os
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +73,8 @@ def find_runs(parent: Path) -> dict[str, list[Path]]:
 def log_in() -> str | None:
     """Return why the server can't be used, in one line, or None if it takes the API key."""
     settings = wandb.setup(wandb.Settings(silent=True)).settings
+    if problem := unreachable(settings.base_url):
+        return f"{settings.base_url} can't be reached: {problem}"
     try:
         if wandb.login(prompt=False, verify=True):
             return None
@@ -77,6 +82,19 @@ def log_in() -> str | None:
         reason = " ".join(str(error).split())
         return f"{settings.base_url} can't be reached, or refuses the API key: {reason}"
     return "no API key: `wandb login`, or put WANDB_API_KEY into .env, then `inv wandb.sync`"
+
+
+def unreachable(url: str) -> str | None:
+    """Return why nobody answers at `url`: W&B itself would try again for minutes."""
+    try:
+        urllib.request.urlopen(url, timeout=10).close()
+    except urllib.error.URLError as error:
+        # An answer that is an error, or a certificate, is for W&B to judge.
+        if isinstance(error.reason, ConnectionError | TimeoutError | socket.gaierror):
+            return str(error.reason)
+    except TimeoutError as error:
+        return str(error)
+    return None
 
 
 def upload(folders: list[Path]) -> tuple[str, str]:
