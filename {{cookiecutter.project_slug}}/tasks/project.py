@@ -1,30 +1,21 @@
 """The project itself: making it ready, and finding what is wrong with it."""
 
-import configparser
+import os
 import subprocess
+import sys
 import tomllib
 
 from invoke import Context, task
 
-from .shell import ROOT, exit_code, run, run_module, uv
-
-# The client that each kind of DVC remote needs: an extra of pyproject.toml.
-EXTRAS = {
-    "s3": "s3",
-    "gs": "gs",
-    "azure": "azure",
-    "ssh": "ssh",
-    "webdav": "webdav",
-    "webdavs": "webdav",
-}
+from .shell import PACKAGE, ROOT, exit_code, run, run_module, uv
 
 
 @task
 def setup(context: Context) -> None:
     """Make the project ready: environment, Git, hooks, a commit."""
-    scheme = remote_url().partition("://")[0]
-    extra = ["--extra", EXTRAS[scheme]] if scheme in EXTRAS else []
-    run(uv(), "sync", "--inexact", *extra)
+    if "UV_NO_SYNC" not in os.environ:  # which an image sets: its environment is complete
+        extra = remote_extra()
+        run(uv(), "sync", "--inexact", *(["--extra", extra] if extra else []))
     if not (ROOT / ".git").exists():
         run("git", "init", "--quiet", "--initial-branch=main")
     set_git_identity()
@@ -42,12 +33,10 @@ def doctor(context: Context) -> None:
     run_module("doctor")
 
 
-def remote_url() -> str:
-    """Return the address of the default DVC remote."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read(ROOT / ".dvc" / "config", encoding="utf-8")
-    remote = config["core"]["remote"]
-    return config[f"'remote \"{remote}\"'"]["url"].strip('"')
+def remote_extra() -> str:
+    """Return the extra of pyproject.toml that is the client of the DVC remote, or ""."""
+    command = [sys.executable, "-m", f"{PACKAGE}.remotes"]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def set_git_identity() -> None:

@@ -29,6 +29,8 @@ def python() -> Finding:
 
 def environment() -> Finding:
     """Is the lock in step with pyproject.toml, and the environment with the lock?"""
+    if "UV_NO_SYNC" in os.environ:
+        return Finding(True, f"of the image {os.environ.get('WANDB_DOCKER', '')}")
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
         return Finding(False, "uv is not installed", "pip install uv")

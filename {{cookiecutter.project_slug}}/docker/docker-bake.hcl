@@ -1,0 +1,128 @@
+# The images of this project, for `inv docker.build`. Each variable is set by the environment
+# variable of its name, also in .env.
+
+# The image that all build on. A mirror: HOST/python:…, a fixed one: python:…@sha256:…
+variable "BASE_IMAGE" {
+  default = "python:{{ cookiecutter.python_version }}-slim-trixie"
+}
+
+# Where the CPU image takes torch from: "cpu" is PyTorch's own index of CPU builds, an address that
+# of a mirror of it, and "" the package index with what uv.lock names, CUDA libraries included.
+variable "TORCH_INDEX" {
+  default = "cpu"
+}
+
+# Behind a company's proxy: a package index instead of the public one, its credentials included,
+# and a file of certificates to trust. Both are build secrets, which no layer keeps.
+variable "PACKAGE_INDEX" {
+  default = ""
+}
+variable "CA_CERTIFICATES" {
+  default = ""
+}
+variable "HTTP_PROXY" {
+  default = null
+}
+variable "HTTPS_PROXY" {
+  default = null
+}
+variable "NO_PROXY" {
+  default = null
+}
+
+# What the images are called: a registry and namespace, as in registry.example.com/team, and a tag.
+variable "REGISTRY" {
+  default = ""
+}
+variable "TAG" {
+  default = "latest"
+}
+
+# Found out by `inv docker.build`.
+variable "CREATED" {
+  default = ""
+}
+variable "LOCK" {
+  default = ""
+}
+variable "REMOTE" {
+  default = ""
+}
+variable "REVISION" {
+  default = ""
+}
+variable "SOURCE" {
+  default = ""
+}
+variable "VERSION" {
+  default = ""
+}
+
+function "image" {
+  params = [name]
+  result = "${REGISTRY == "" ? "" : "${REGISTRY}/"}{{ cookiecutter.project_slug }}-${name}:${TAG}"
+}
+
+group "all" {
+  targets = ["cpu", "gpu", "serve"]
+}
+
+target "_common" {
+  args = {
+    BASE_IMAGE  = BASE_IMAGE
+    HTTP_PROXY  = HTTP_PROXY
+    HTTPS_PROXY = HTTPS_PROXY
+    NO_PROXY    = NO_PROXY
+  }
+  labels = {
+    "org.opencontainers.image.title"    = "{{ cookiecutter.project_slug }}"
+    "org.opencontainers.image.created"  = CREATED
+    "org.opencontainers.image.revision" = REVISION
+    "org.opencontainers.image.source"   = SOURCE
+    "org.opencontainers.image.version"  = VERSION
+    "uv.lock.sha256"                    = LOCK
+  }
+  secret = concat(
+    TORCH_INDEX == "" || TORCH_INDEX == "cpu" ? [] : ["id=torch_index,env=TORCH_INDEX"],
+    PACKAGE_INDEX == "" ? [] : ["id=package_index,env=PACKAGE_INDEX"],
+    CA_CERTIFICATES == "" ? [] : ["id=ca_certificates,src=${CA_CERTIFICATES}"],
+  )
+}
+
+target "_uv" {
+  inherits   = ["_common"]
+  dockerfile = "docker/base.Dockerfile"
+  target     = "uv"
+}
+
+target "_base" {
+  inherits   = ["_common"]
+  dockerfile = "docker/base.Dockerfile"
+  args       = { REMOTE = REMOTE }
+}
+
+target "_base-cpu" {
+  inherits = ["_base"]
+  args     = { TORCH = TORCH_INDEX == "" ? "locked" : "cpu" }
+}
+
+target "cpu" {
+  inherits   = ["_common"]
+  dockerfile = "docker/cpu.Dockerfile"
+  contexts   = { base = "target:_base-cpu" }
+  tags       = [image("cpu")]
+}
+
+target "gpu" {
+  inherits   = ["_common"]
+  dockerfile = "docker/gpu.Dockerfile"
+  contexts   = { base = "target:_base" }
+  tags       = [image("gpu")]
+}
+
+target "serve" {
+  inherits   = ["_common"]
+  dockerfile = "docker/serve.Dockerfile"
+  contexts   = { uv = "target:_uv" }
+  tags       = [image("serve")]
+}

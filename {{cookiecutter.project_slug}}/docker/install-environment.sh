@@ -1,0 +1,25 @@
+#!/bin/sh
+# Install what uv.lock names into /opt/venv, each file checked against the hash that is there.
+#   install-environment.sh locked|cpu OPTION...
+# The options are those of `uv export`. `cpu`: torch is the CPU build of the same version.
+set -eu
+torch=$1
+shift
+
+locked() { uv export --quiet --frozen --project /project --no-header --no-annotate "$@"; }
+install() { uv pip install --quiet --python /opt/venv "$@"; }
+
+uv venv --quiet --python python /opt/venv
+if [ "$torch" = locked ]; then
+    locked "$@" >/tmp/locked.txt
+    install --no-deps --require-hashes --requirements /tmp/locked.txt
+else
+    locked "$@" --prune torch >/tmp/others.txt
+    locked "$@" --no-hashes >/tmp/versions.txt
+    install --no-deps --require-hashes --requirements /tmp/others.txt
+    # shellcheck disable=SC2086 # two words
+    install --no-deps --constraints /tmp/versions.txt torch \
+        $([ -n "${TORCH_INDEX:-}" ] && echo "--index-url $TORCH_INDEX" || echo "--torch-backend cpu")
+    install --constraints /tmp/versions.txt torch # and what this build of it needs
+fi
+uv pip check --quiet --python /opt/venv

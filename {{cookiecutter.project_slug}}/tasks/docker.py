@@ -1,0 +1,53 @@
+"""Images: build them, and train, look around and open notebooks in them."""
+
+from invoke import Context, task
+
+from .shell import overrides, run_module
+
+IMAGE = {"image": "a target of docker/docker-bake.hcl: cpu, gpu, serve; to build, also all"}
+GPU = {"gpu": "in the GPU image, with all GPUs of the machine"}
+
+
+@task(help=IMAGE)
+def build(context: Context, image: str = "cpu") -> None:
+    """Build an image. Buildx's own options after `--`."""
+    run_module("containers", "build", image, "--", *overrides())
+
+
+@task(help=GPU)
+def train(context: Context, gpu: bool = False) -> None:
+    """Run `inv train` in a container; overrides after `--`."""
+    chosen = overrides()
+    if gpu and not any(override.startswith("trainer=") for override in chosen):
+        chosen = ["trainer=gpu", *chosen]
+    in_container("inv", "train", *(["--", *chosen] if chosen else []), gpu=gpu)
+
+
+@task(help=GPU)
+def shell(context: Context, gpu: bool = False) -> None:
+    """Open a shell in a container, or run what stands after `--`."""
+    in_container(*(overrides() or ["bash"]), gpu=gpu)
+
+
+@task(help={**GPU, "port": "of this machine, where the browser finds it"})
+def notebook(context: Context, gpu: bool = False, port: int = 8888) -> None:
+    """Open JupyterLab in a container."""
+    jupyter = ("jupyter", "lab", "--ip=0.0.0.0", f"--port={port}", "--no-browser", "notebooks")
+    in_container(f"--port={port}", *jupyter, gpu=gpu)
+
+
+@task(help=IMAGE)
+def push(context: Context, image: str = "cpu") -> None:
+    """Push an image to the registry that .env names."""
+    run_module("containers", "push", image)
+
+
+@task(name="list")
+def show(context: Context) -> None:
+    """List the images, and what runs from them."""
+    run_module("containers", "list")
+
+
+def in_container(*command: str, gpu: bool) -> None:
+    """Run a command in a new container of the project."""
+    run_module("containers", "run", *(["--gpu"] if gpu else []), *command)

@@ -1,0 +1,1 @@
+"""The project's images: building them, and running what `inv` runs in a container."""

@@ -1,0 +1,206 @@
+"""The images: what they are called, how they are built, pushed and listed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import docker
+from docker.errors import ImageNotFound
+from docker.models.images import Image
+
+from .. import remotes
+from ..tracking import provenance
+from .engine import EngineError
+
+BAKE = ("docker", "buildx", "bake", "--file", "docker/docker-bake.hcl")
+LABEL = "org.opencontainers.image."
+LOCK_LABEL = "uv.lock.sha256"
+
+# What a failed build says, and how to mend it; the first that fits is shown.
+MENDS = {
+    "no space left on device": (
+        "the disk of the Docker Engine is full: `docker system df` says with what, "
+        "`docker buildx prune` and `docker image prune` make room"
+    ),
+    "no CPU build of torch": (
+        "PyTorch's index of CPU builds did not serve torch: set TORCH_INDEX in .env to the "
+        "address of a mirror, or to nothing to take torch as uv.lock has it, with CUDA"
+    ),
+    "failed to resolve source metadata|pull access denied": (
+        "the base image cannot be pulled: set BASE_IMAGE in .env to one that can, such as "
+        "HOST/python:3.13-slim on a mirror"
+    ),
+    "(SSL|[Cc]ertificate).*(verif|UnknownIssuer|self.signed)": (
+        "a certificate is not trusted: set CA_CERTIFICATES in .env to the file of your company's"
+    ),
+}
+
+
+def names() -> dict[str, str]:
+    """Return what each image is called, by its target in the bake file."""
+    printed = subprocess.run([*BAKE, "--print", "all"], capture_output=True, text=True, check=False)
+    if printed.returncode:
+        raise EngineError(printed.stderr.strip().splitlines()[-1])
+    targets = json.loads(printed.stdout)["target"]
+    return {name: target["tags"][0] for name, target in targets.items() if "tags" in target}
+
+
+def name_of(target: str) -> str:
+    """Return what the image of a target is called.
+
+    Raises:
+        EngineError: there is no such target.
+    """
+    known = names()
+    if target not in known:
+        raise EngineError(f"no image `{target}`: choose one of {', '.join(known)}")
+    return known[target]
+
+
+def build(target: str, options: list[str] | None = None) -> None:
+    """Build the image of a target, or "all"; BuildKit's progress goes to the terminal.
+
+    Args:
+        options: further ones of `docker buildx bake`.
+    """
+    if target != "all":
+        name_of(target)
+    certificates = os.environ.get("CA_CERTIFICATES")
+    if certificates and not Path(certificates).is_file():
+        raise EngineError(f"CA_CERTIFICATES names no file: {certificates}")
+    command = [*BAKE, "--progress=plain", *(options or []), target]
+    print(f"$ {' '.join(command)}", flush=True)
+    environment = {**os.environ, **facts(), "BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert process.stderr
+    printed = []
+    for line in process.stderr:
+        sys.stderr.write(line)
+        printed.append(line)
+    if process.wait():
+        text = "".join(printed)
+        mends = (mend for pattern, mend in MENDS.items() if re.search(pattern, text))
+        raise EngineError(next(mends, "the image was not built: the lines above say why"))
+
+
+def ensure(client: docker.DockerClient, target: str) -> Image:
+    """Return the image of a target; build it where there is none of this uv.lock."""
+    name = name_of(target)
+    try:
+        image = client.images.get(name)
+        if image.labels.get(LOCK_LABEL) == lock_hash():
+            return image
+        print(f"{name} was built from another uv.lock: building it again", flush=True)
+    except ImageNotFound:
+        print(f"there is no {name} as yet: building it", flush=True)
+    build(target)
+    return client.images.get(name)
+
+
+def reference(image: Image) -> str:
+    """Return name@digest of an image: the registry's digest, or, if never pushed, its own id."""
+    if image.attrs["RepoDigests"]:
+        return image.attrs["RepoDigests"][0]
+    return f"{_repository(image.tags[0])}@{image.id}"
+
+
+def push(client: docker.DockerClient, target: str) -> None:
+    """Push an image as it is called, and by its commit.
+
+    Raises:
+        EngineError: no registry is named, the image is missing, or no commit describes it.
+    """
+    name = name_of(target)
+    if not os.environ.get("REGISTRY"):
+        raise EngineError("no registry is named: set REGISTRY in .env, as .env.example shows")
+    try:
+        image = client.images.get(name)
+    except ImageNotFound:
+        raise EngineError(f"there is no {name}: inv docker.build --image {target}") from None
+    revision = image.labels[f"{LABEL}revision"]
+    if not revision or revision.endswith("-dirty"):
+        raise EngineError(
+            f"{name} was built from changes that no commit has: commit them, then "
+            f"inv docker.build --image {target}"
+        )
+    repository = _repository(name)
+    image.tag(repository, revision[:12])
+    for tag in (name, f"{repository}:{revision[:12]}"):
+        print(f"$ docker push {tag}", flush=True)
+        if subprocess.run(["docker", "push", tag], check=False).returncode:
+            raise EngineError(f"{tag} was not pushed: docker login {tag.partition('/')[0]}?")
+    image.reload()
+    print(reference(image))
+
+
+def show(client: docker.DockerClient) -> None:
+    """Print the images of this project, and the containers that run from each."""
+    label = f"{LABEL}title={_project()['name']}"
+    images = [image for image in client.images.list(filters={"label": label}) if image.tags]
+    containers = client.containers.list(filters={"label": label})
+    for image in images:
+        revision, created = (image.labels[f"{LABEL}{name}"] for name in ("revision", "created"))
+        print(*image.tags)
+        print(f"    {reference(image)}")
+        print(f"    {image.attrs['Size'] / 1e6:,.0f} MB, from {revision or 'no commit'} {created}")
+        for container in containers:
+            if container.attrs["Image"] == image.id:
+                print(f"    running: {container.name}, {_state(container.attrs)}")
+    if not images:
+        print("no image of this project as yet: inv docker.build")
+
+
+def facts() -> dict[str, str]:
+    """Return the variables of the bake file that tell where an image comes from."""
+    state = provenance.git_state()
+    created, _, epoch = (_git("show", "-s", "--format=%cI %ct", "HEAD") or "").partition(" ")
+    return {
+        "CREATED": created,
+        "LOCK": lock_hash(),
+        "REMOTE": remotes.extra(),
+        "REVISION": f"{state['commit'] or ''}{'-dirty' if state['dirty'] else ''}",
+        "SOURCE": _without_credentials(_git("remote", "get-url", "origin") or ""),
+        "SOURCE_DATE_EPOCH": epoch,
+        "VERSION": _project()["version"],
+    }
+
+
+def lock_hash() -> str:
+    """Return the SHA-256 of uv.lock: images and lock fit together where it is the same."""
+    return provenance.file_sha256(Path("uv.lock")) or ""
+
+
+def _repository(name: str) -> str:
+    """Return an image's name without its tag; the port of a registry is no tag."""
+    head, separator, last = name.rpartition("/")
+    return f"{head}{separator}{last.partition(':')[0]}"
+
+
+def _state(attributes: dict[str, Any]) -> str:
+    """Return the health of a container, or, where its image has no check, its state."""
+    state = attributes["State"]
+    return state["Health"]["Status"] if "Health" in state else state["Status"]
+
+
+def _project() -> dict[str, str]:
+    return tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return None if done.returncode else done.stdout.strip()
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.scheme:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

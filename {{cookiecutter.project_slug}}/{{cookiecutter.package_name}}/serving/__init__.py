@@ -1,0 +1,1 @@
+"""Serving exported models. Nothing here imports what only training needs."""
