@@ -15,7 +15,6 @@ RUN --mount=type=bind,source=docker,target=/docker \
     && sh /docker/with-secrets.sh /opt/uv/bin/pip install --quiet "uv==${UV_VERSION}"
 ENV PATH=/opt/venv/bin:/opt/uv/bin:${PATH}
 
-
 FROM uv AS base
 
 # tini hands signals on to all processes of a training, not to the first one alone.

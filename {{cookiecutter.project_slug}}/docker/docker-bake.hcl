@@ -7,7 +7,7 @@ variable "BASE_IMAGE" {
 }
 
 # Where the CPU image takes torch from: "cpu" is PyTorch's own index of CPU builds, an address that
-# of a mirror of it, and "" the package index with what uv.lock names, CUDA libraries included.
+# of a mirror of it, and "locked" (or nothing) the build that uv.lock names, CUDA included.
 variable "TORCH_INDEX" {
   default = "cpu"
 }
@@ -45,8 +45,8 @@ variable "CREATED" {
 variable "LOCK" {
   default = ""
 }
-variable "REMOTE" {
-  default = ""
+variable "REMOTE" { # for the devcontainer, the one that was asked for at first
+  default = "{{ {'local': '', 'gcs': 'gs'}.get(cookiecutter.dvc_remote, cookiecutter.dvc_remote) }}"
 }
 variable "REVISION" {
   default = ""
@@ -83,7 +83,7 @@ target "_common" {
     "uv.lock.sha256"                    = LOCK
   }
   secret = concat(
-    TORCH_INDEX == "" || TORCH_INDEX == "cpu" ? [] : ["id=torch_index,env=TORCH_INDEX"],
+    contains(["cpu", "locked", ""], TORCH_INDEX) ? [] : ["id=torch_index,env=TORCH_INDEX"],
     PACKAGE_INDEX == "" ? [] : ["id=package_index,env=PACKAGE_INDEX"],
     CA_CERTIFICATES == "" ? [] : ["id=ca_certificates,src=${CA_CERTIFICATES}"],
   )
@@ -103,7 +103,7 @@ target "_base" {
 
 target "_base-cpu" {
   inherits = ["_base"]
-  args     = { TORCH = TORCH_INDEX == "" ? "locked" : "cpu" }
+  args     = { TORCH = contains(["locked", ""], TORCH_INDEX) ? "locked" : "cpu" }
 }
 
 target "cpu" {

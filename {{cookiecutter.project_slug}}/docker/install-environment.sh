@@ -16,10 +16,11 @@ if [ "$torch" = locked ]; then
 else
     locked "$@" --prune torch >/tmp/others.txt
     locked "$@" --no-hashes >/tmp/versions.txt
-    install --no-deps --require-hashes --requirements /tmp/others.txt
     # shellcheck disable=SC2086 # two words
     install --no-deps --constraints /tmp/versions.txt torch \
-        $([ -n "${TORCH_INDEX:-}" ] && echo "--index-url $TORCH_INDEX" || echo "--torch-backend cpu")
-    install --constraints /tmp/versions.txt torch # and what this build of it needs
+        $([ -n "${TORCH_INDEX:-}" ] && echo "--default-index $TORCH_INDEX" || echo "--torch-backend cpu") ||
+        { echo "no CPU build of torch" >&2; exit 1; }
+    install --no-deps --require-hashes --requirements /tmp/others.txt
+    install --constraints /tmp/versions.txt torch # what this build of it needs and nothing else does
 fi
 uv pip check --quiet --python /opt/venv

@@ -11,7 +11,6 @@ RUN --mount=type=bind,source=docker,target=/docker \
     --mount=type=tmpfs,target=/tmp \
     sh /docker/with-secrets.sh sh /docker/install-environment.sh locked --only-group serve
 
-
 FROM ${BASE_IMAGE}
 
 COPY --from=environment /opt/venv /opt/venv

@@ -20,7 +20,7 @@ def train(context: Context, gpu: bool = False) -> None:
     chosen = overrides()
     if gpu and not any(override.startswith("trainer=") for override in chosen):
         chosen = ["trainer=gpu", *chosen]
-    in_container("inv", "train", *(["--", *chosen] if chosen else []), gpu=gpu)
+    in_container("--name=train", "inv", "train", *(["--", *chosen] if chosen else []), gpu=gpu)
 
 
 @task(help=GPU)
@@ -32,8 +32,9 @@ def shell(context: Context, gpu: bool = False) -> None:
 @task(help={**GPU, "port": "of this machine, where the browser finds it"})
 def notebook(context: Context, gpu: bool = False, port: int = 8888) -> None:
     """Open JupyterLab in a container."""
-    jupyter = ("jupyter", "lab", "--ip=0.0.0.0", f"--port={port}", "--no-browser", "notebooks")
-    in_container(f"--port={port}", *jupyter, gpu=gpu)
+    # A rootless engine runs the caller as root of the container.
+    options = ("--ip=0.0.0.0", f"--port={port}", "--no-browser", "--allow-root")
+    in_container(f"--port={port}", "jupyter", "lab", *options, "notebooks", gpu=gpu)
 
 
 @task(help=IMAGE)
@@ -49,5 +50,5 @@ def show(context: Context) -> None:
 
 
 def in_container(*command: str, gpu: bool) -> None:
-    """Run a command in a new container of the project."""
+    """Run a command, behind options of `containers run`, in a new container of the project."""
     run_module("containers", "run", *(["--gpu"] if gpu else []), *command)

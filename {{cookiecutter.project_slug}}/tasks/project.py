@@ -19,7 +19,9 @@ def setup(context: Context) -> None:
     if not (ROOT / ".git").exists():
         run("git", "init", "--quiet", "--initial-branch=main")
     set_git_identity()
-    run("pre-commit", "install")
+    # Hooks from outside of a container find its tools; those that it installs, none outside.
+    if "UV_NO_SYNC" not in os.environ or not (ROOT / ".git/hooks/pre-commit").exists():
+        run("pre-commit", "install")
     run("nbdime", "config-git", "--enable")
     if exit_code("git", "rev-parse", "--quiet", "--verify", "HEAD", quiet=True):
         run("git", "add", "--all")

@@ -17,7 +17,8 @@ def main() -> int:
         elif arguments.action == "list":
             images.show(client)
         else:
-            return run.run(client, arguments.rest, arguments.gpu, arguments.port)
+            options = {"name": arguments.name, "gpu": arguments.gpu, "port": arguments.port}
+            return run.run(client, arguments.rest, **options)
     except EngineError as problem:
         raise SystemExit(f"docker: {problem}") from None
     return 0
@@ -33,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
             action.add_argument("rest", nargs="*", help="options of `docker buildx bake`")
     actions.add_parser("list", help="show images, and what runs from them")
     action = actions.add_parser("run", help="run a command in a container")
+    action.add_argument("--name", help="of what only one container at a time may do")
     action.add_argument("--gpu", action="store_true", help="in the GPU image, with all GPUs")
     action.add_argument("--port", type=int, help="of this machine, to publish")
     action.add_argument("rest", nargs=argparse.REMAINDER, help="the command")

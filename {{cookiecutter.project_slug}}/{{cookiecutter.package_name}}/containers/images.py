@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -28,15 +29,18 @@ MENDS = {
         "the disk of the Docker Engine is full: `docker system df` says with what, "
         "`docker buildx prune` and `docker image prune` make room"
     ),
+    "401 (client )?(error|unauthorized)": (
+        "a user or password was refused: look at those in PACKAGE_INDEX and TORCH_INDEX in .env"
+    ),
     "no CPU build of torch": (
         "PyTorch's index of CPU builds did not serve torch: set TORCH_INDEX in .env to the "
-        "address of a mirror, or to nothing to take torch as uv.lock has it, with CUDA"
+        "address of a mirror, or to `locked` for the build that uv.lock names, with CUDA"
     ),
     "failed to resolve source metadata|pull access denied": (
         "the base image cannot be pulled: set BASE_IMAGE in .env to one that can, such as "
         "HOST/python:3.13-slim on a mirror"
     ),
-    "(SSL|[Cc]ertificate).*(verif|UnknownIssuer|self.signed)": (
+    "(SSL|certificate).*(verif|UnknownIssuer|self.signed)": (
         "a certificate is not trusted: set CA_CERTIFICATES in .env to the file of your company's"
     ),
 }
@@ -69,13 +73,13 @@ def build(target: str, options: list[str] | None = None) -> None:
     Args:
         options: further ones of `docker buildx bake`.
     """
-    if target != "all":
-        name_of(target)
     certificates = os.environ.get("CA_CERTIFICATES")
     if certificates and not Path(certificates).is_file():
         raise EngineError(f"CA_CERTIFICATES names no file: {certificates}")
-    command = [*BAKE, "--progress=plain", *(options or []), target]
-    print(f"$ {' '.join(command)}", flush=True)
+    if target != "all":
+        name_of(target)
+    command = [*BAKE, "--load", "--progress=plain", *(options or []), target]
+    print(f"$ {shlex.join(command)}", flush=True)
     environment = {**os.environ, **facts(), "BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
     process = subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, text=True, encoding="utf-8"
@@ -87,7 +91,7 @@ def build(target: str, options: list[str] | None = None) -> None:
         printed.append(line)
     if process.wait():
         text = "".join(printed)
-        mends = (mend for pattern, mend in MENDS.items() if re.search(pattern, text))
+        mends = (mend for pattern, mend in MENDS.items() if re.search(pattern, text, re.IGNORECASE))
         raise EngineError(next(mends, "the image was not built: the lines above say why"))
 
 
@@ -143,7 +147,7 @@ def push(client: docker.DockerClient, target: str) -> None:
 
 def show(client: docker.DockerClient) -> None:
     """Print the images of this project, and the containers that run from each."""
-    label = f"{LABEL}title={_project()['name']}"
+    label = f"{LABEL}title={project()['name']}"
     images = [image for image in client.images.list(filters={"label": label}) if image.tags]
     containers = client.containers.list(filters={"label": label})
     for image in images:
@@ -169,13 +173,18 @@ def facts() -> dict[str, str]:
         "REVISION": f"{state['commit'] or ''}{'-dirty' if state['dirty'] else ''}",
         "SOURCE": _without_credentials(_git("remote", "get-url", "origin") or ""),
         "SOURCE_DATE_EPOCH": epoch,
-        "VERSION": _project()["version"],
+        "VERSION": project()["version"],
     }
 
 
 def lock_hash() -> str:
     """Return the SHA-256 of uv.lock: images and lock fit together where it is the same."""
     return provenance.file_sha256(Path("uv.lock")) or ""
+
+
+def project() -> dict[str, str]:
+    """Return the table `project` of pyproject.toml."""
+    return tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def _repository(name: str) -> str:
@@ -188,10 +197,6 @@ def _state(attributes: dict[str, Any]) -> str:
     """Return the health of a container, or, where its image has no check, its state."""
     state = attributes["State"]
     return state["Health"]["Status"] if "Health" in state else state["Status"]
-
-
-def _project() -> dict[str, str]:
-    return tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def _git(*arguments: str) -> str | None:

@@ -4,14 +4,21 @@ The project is at the same path, the files belong to the same user, and W&B find
 the DVC cache, offline runs and their staged artifacts are those of the folder, in and outside.
 """
 
+import contextlib
+import hashlib
 import netrc
 import os
+import secrets
+import shlex
+import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import docker
+from docker.errors import NotFound
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
@@ -20,21 +27,33 @@ from . import engine, images
 from .engine import EngineError
 
 COMPOSE = ("docker", "compose", "--file", "docker/compose.yaml")
+STOP_SECONDS = 60  # for a training to end its step and close its W&B run
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
-def run(client: docker.DockerClient, command: list[str], gpu: bool, port: int | None) -> int:
+def run(
+    client: docker.DockerClient,
+    command: list[str],
+    *,
+    name: str | None = None,
+    gpu: bool = False,
+    port: int | None = None,
+) -> int:
     """Run a command in a new container, and return its exit code.
 
     Args:
+        name: of what only one container of this folder may do at a time.
         gpu: in the GPU image, with all GPUs of the machine.
         port: of this machine's loopback, and of the container.
 
     Raises:
-        EngineError: the image cannot be built, there is no GPU, or the port is taken.
+        EngineError: the image cannot be built, there is no GPU, the port is taken, or a
+            container of this name runs already.
     """
     if port:
         require_free(port)
+    container = container_name(name)
+    require_none(client, container)
     folders = outside_folders()
     service = "gpu" if gpu else "cpu"
     image = images.ensure(client, service)
@@ -44,23 +63,66 @@ def run(client: docker.DockerClient, command: list[str], gpu: bool, port: int | 
     variables = {
         **os.environ,
         **wandb_key(),
+        **git_identity(),
         "CALLER": engine.caller(client),
         "FOLDER": folder,
         "IMAGE": images.name_of(service),
         "WANDB_DOCKER": images.reference(image),
     }
-    options = [f"--volume={ROOT}:{folder}"]
+    options = [f"--name={container}", f"--volume={ROOT}:{folder}"]
     options += [f"--volume={path}:{path.as_posix()}" for path in folders]
     options += [f"--publish=127.0.0.1:{port}:{port}"] if port else []
     options += [f"--env={name}" for name in passed_on(variables)]
     compose = [*COMPOSE, "run", "--rm", *options, service, *command]
-    print(f"$ {' '.join(compose)}", flush=True)
-    process = subprocess.Popen(compose, env=variables)
+    print(f"$ {shlex.join(compose)}", flush=True)
+    return wait(client, container, compose, variables)
+
+
+def wait(
+    client: docker.DockerClient, container: str, compose: list[str], variables: dict[str, str]
+) -> int:
+    """Run the command to its end; Ctrl-C and SIGTERM end what runs in the container.
+
+    In a terminal, the keys go to the container. Elsewhere Compose would leave on a signal, and
+    leave the container running: it gets none, and the container is stopped here.
+    """
+    in_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    process = subprocess.Popen(
+        compose,
+        env=variables,
+        stdin=subprocess.DEVNULL if sys.stdin.isatty() and not in_terminal else None,
+        start_new_session=not in_terminal,
+    )
     while True:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            continue  # the container got it too; let it end by itself
+            with contextlib.suppress(NotFound):
+                client.containers.get(container).stop(timeout=STOP_SECONDS)
+
+
+def container_name(name: str | None) -> str:
+    """Return a container's name: the same for the same `name` and folder, else a new one."""
+    part = hashlib.sha256(str(ROOT).encode()).hexdigest() if name else secrets.token_hex(4)
+    return f"{images.project()['name']}-{name or 'shell'}-{part[:8]}"
+
+
+def require_none(client: docker.DockerClient, container: str) -> None:
+    """Raise EngineError where a container of this name runs; remove one that has ended.
+
+    DVC's own locks name processes, which are not seen from one container in another.
+    """
+    try:
+        found = client.containers.get(container)
+    except NotFound:
+        return
+    if found.status == "running":
+        raise EngineError(
+            f"{container} runs already in this folder: docker logs --follow {container}, or "
+            f"docker stop {container}"
+        )
+    found.remove(force=True)
 
 
 def outside_folders() -> list[Path]:
@@ -89,13 +151,27 @@ def outside_folders() -> list[Path]:
 
 
 def passed_on(variables: dict[str, str]) -> list[str]:
-    """Return the names of the variables that a container gets: W&B's, and those of a proxy.
+    """Return the names of the variables that a container gets: of W&B, Git's author, a proxy.
 
     W&B's folders stay inside of the project, where `train` puts them.
     """
     wandb = [name for name in variables if name.startswith("WANDB_") and not name.endswith("_DIR")]
+    git = [name for name in variables if name.startswith(("GIT_AUTHOR_", "GIT_COMMITTER_"))]
     proxies = [name for name in variables if name.upper() in PROXIES]
-    return sorted({*wandb, *proxies} - {"WANDB_DOCKER"})  # which compose.yaml sets
+    return sorted({*wandb, *git, *proxies} - {"WANDB_DOCKER"})  # which compose.yaml sets
+
+
+def git_identity() -> dict[str, str]:
+    """Return Git's author as variables; it may be set in a home folder that no container sees."""
+    variables = {}
+    for key in ("name", "email"):
+        known = subprocess.run(
+            ["git", "config", f"user.{key}"], capture_output=True, text=True, check=False
+        )
+        if value := known.stdout.strip():
+            variables[f"GIT_AUTHOR_{key.upper()}"] = value
+            variables[f"GIT_COMMITTER_{key.upper()}"] = value
+    return variables
 
 
 def wandb_key() -> dict[str, str]:

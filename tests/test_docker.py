@@ -1,0 +1,592 @@
+"""The images of a generated project, built and used by its own tasks on a real engine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from driving import Project, environment, interpreter
+from engine import (
+    BASE_IMAGE,
+    PYTHON,
+    answer,
+    as_user,
+    docker,
+    free_port,
+    give,
+    inspect,
+    open_folder,
+    registry,
+    set_up_for_images,
+    until,
+)
+from wandb_backend import Backend
+
+pytestmark = [pytest.mark.slow, pytest.mark.docker]
+
+SLUG = "image-tests"
+IN_IMAGE = {"conf", "docker", "dvc.yaml", "image_tests", "pyproject.toml", "tasks", "uv.lock"}
+LONG = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=100"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A project that has built all its images, and what that printed."""
+    project = set_up_for_images(tmp_path_factory.mktemp("images"), project_name="Image Tests")
+    return project, project.inv("docker.build", "--image", "all")
+
+
+@pytest.fixture
+def project(built: tuple[Project, str], tmp_path: Path) -> Project:
+    """A copy of it, not trained as yet."""
+    return built[0].copy(tmp_path)
+
+
+def image(target: str) -> dict[str, Any]:
+    """What the engine knows of an image of the project."""
+    return inspect(f"{SLUG}-{target}:latest")
+
+
+def unpacked(target: str, folder: str) -> set[str]:
+    """The names in a folder of an image."""
+    return set(docker("run", "--rm", "--entrypoint=ls", f"{SLUG}-{target}", "-A", folder).split())
+
+
+def running(action: str = "train") -> str | None:
+    """The name of the project's container that does this."""
+    label = f"label=org.opencontainers.image.title={SLUG}"
+    names = docker("ps", "--format={{.Names}}", f"--filter={label}").split()
+    return next((name for name in names if name.startswith(f"{SLUG}-{action}-")), None)
+
+
+def stages_run(printed: str) -> list[str]:
+    """The stages that DVC ran, in order."""
+    return re.findall(r"^Running stage '(\w+)'", printed, re.MULTILINE)
+
+
+def measures(project: Project) -> dict[str, Any]:
+    """All that a training and its evaluation measured, as it was written."""
+    names = ["runs/train/metrics.json", "runs/train/history.csv", "reports/metrics.json"]
+    return {name: (project.path / name).read_text("utf-8") for name in names}
+
+
+# What is in the images
+
+
+def test_the_context_is_small_and_holds_no_data_git_or_secrets(
+    built: tuple[Project, str],
+) -> None:
+    units = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+    sizes = re.findall(r"transferring context: ([\d.]+)(\w+) ", built[1])
+    assert 0 < max(float(number) * units[unit] for number, unit in sizes) < 1e6
+    assert unpacked("cpu", "/project") == IN_IMAGE
+    assert unpacked("gpu", "/project") == IN_IMAGE
+    assert unpacked("serve", "/service") == {"image_tests"}
+    assert unpacked("serve", "/service/image_tests") == {"__init__.py", "__pycache__", "serving"}
+
+
+def test_labels_say_what_an_image_was_made_from(built: tuple[Project, str]) -> None:
+    project, _ = built
+    commit, date = project.run("git", "log", "-1", "--format=%H %cI").split()
+    for target in ("cpu", "gpu", "serve"):
+        labels = image(target)["Config"]["Labels"]
+        assert labels["org.opencontainers.image.revision"] == commit
+        assert labels["org.opencontainers.image.created"] == date
+        assert labels["org.opencontainers.image.version"] == "0.1.0"
+        assert labels["org.opencontainers.image.title"] == SLUG
+        lock = hashlib.sha256((project.path / "uv.lock").read_bytes()).hexdigest()
+        assert labels["uv.lock.sha256"] == lock
+
+
+def test_uncommitted_code_and_a_remote_without_its_password_are_in_the_labels(
+    project: Project,
+) -> None:
+    project.run("git", "remote", "add", "origin", "https://me:hunter2@git.example.com/a/b.git")
+    (project.path / "conf/model/cnn.yaml").open("a").write("# changed\n")
+    project.inv("docker.build")
+    labels = image("cpu")["Config"]["Labels"]
+    assert labels["org.opencontainers.image.source"] == "https://git.example.com/a/b.git"
+    assert labels["org.opencontainers.image.revision"].endswith("-dirty")
+    refused = project.inv("docker.push", code=1, variables={"REGISTRY": "registry.example.com"})
+    assert "inv docker.build --image cpu" in refused  # there is none of that name
+
+
+def test_a_change_of_code_builds_no_dependency_again(project: Project) -> None:
+    (project.path / "image_tests/model.py").open("a").write("# one line\n")
+    (project.path / "image_tests/serving/service.py").open("a").write("# one line\n")
+    printed = project.inv("docker.build", "--image", "all")
+    names = dict(re.findall(r"^#(\d+) (\[.+\d/\d\] RUN .*)", printed, re.MULTILINE))
+    done = re.findall(r"^#(\d+) DONE", printed, re.MULTILINE)
+    assert any("install-environment.sh" in name for name in names.values())
+    built_again = [names[number] for number in done if number in names]
+    assert ["compileall" in name for name in built_again] == [True]  # of the service's own code
+
+
+def test_images_run_as_nobody_special_with_compiled_code() -> None:
+    for target in ("cpu", "gpu", "serve"):
+        user = docker("run", "--rm", "--entrypoint=id", f"{SLUG}-{target}", "-u")
+        assert user == "1000"
+        folder = "/opt/venv/lib/python3.11/site-packages/numpy/__pycache__"
+        assert "__init__.cpython-311.pyc" in unpacked(target, folder)
+
+
+def test_the_gpu_image_asks_for_the_driver_and_brings_cuda() -> None:
+    variables = image("gpu")["Config"]["Env"]
+    assert "NVIDIA_VISIBLE_DEVICES=all" in variables
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in variables
+    program = "import torch; print(torch.version.cuda, torch.backends.cudnn.version())"
+    cuda, cudnn = docker("run", "--rm", f"{SLUG}-gpu", "python", "-c", program).split()
+    assert float(cuda) >= 12
+    assert int(cudnn) > 0
+
+
+def test_the_serve_image_is_small_and_has_nothing_of_training(built: tuple[Project, str]) -> None:
+    assert image("serve")["Size"] - inspect(BASE_IMAGE)["Size"] < 200e6
+    packages = unpacked("serve", "/opt/venv/lib/python3.11/site-packages")
+    assert {"mosec", "onnxruntime"} <= packages
+    assert not {"torch", "lightning", "wandb", "hydra", "dvc"} & packages
+
+
+def test_the_base_may_come_from_another_registry_by_its_digest(
+    project: Project, tmp_path: Path
+) -> None:
+    with registry(tmp_path) as address:
+        copy = f"{address}/mirror/python"
+        docker("tag", BASE_IMAGE, f"{copy}:any")
+        docker("push", "--quiet", f"{copy}:any")
+        (digest,) = [d for d in inspect(f"{copy}:any")["RepoDigests"] if d.startswith(copy)]
+        docker("image", "rm", f"{copy}:any")
+        printed = project.inv(
+            "docker.build", "--image=serve", variables={"BASE_IMAGE": digest, "TAG": "mirrored"}
+        )
+    assert digest in printed
+    history = docker("history", "--no-trunc", f"{SLUG}-serve:mirrored")
+    assert address not in history
+    docker("image", "rm", f"{SLUG}-serve:mirrored")
+
+
+# Training in a container
+
+
+def test_training_inside_equals_training_outside(
+    project: Project, trained_once: Project, tmp_path: Path
+) -> None:
+    project.inv("docker.train")
+    assert measures(project) == measures(trained_once)
+    digests = [model_weights(p) for p in (project, trained_once)]
+    assert digests[0] == digests[1]
+    assert stages_run(project.inv("train")) == []  # outside there is nothing to do
+    training, _ = project.runs()
+    assert training["config"]["provenance"]["image"] == f"{SLUG}-cpu@{image('cpu')['Id']}"
+    assert training["config"]["provenance"]["python"].startswith(PYTHON)
+    # What waits for its upload outlived the container: each byte of it arrives from outside.
+    with Backend(tmp_path / "server") as backend:
+        key = {"WANDB_API_KEY": backend.api_key, "WANDB_BASE_URL": backend.url}
+        project.inv("wandb.sync", variables=key)
+        model = backend.artifact(SLUG, "model:latest").files["model.onnx"]
+        assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
+        (run,) = backend.runs.values()
+        assert {artifact.collection for artifact in run.artifacts} >= {"checkpoint", "model"}
+
+
+def model_weights(project: Project) -> str:
+    """A hash of the exported model's weights; the rest of the file tells its provenance."""
+    program = (
+        "import hashlib, onnx; model = onnx.load('models/model.onnx'); print(hashlib.sha256("
+        "b''.join(sorted(t.SerializeToString() for t in model.graph.initializer))).hexdigest())"
+    )
+    return project.run("python", "-c", program).strip()
+
+
+def test_files_belong_to_the_caller(built: tuple[Project, str]) -> None:
+    user = os.getuid() or 1234
+    with open_folder() as folder:
+        project = built[0].copy(folder)
+        give(folder, user)
+        home = folder / "home"
+        inv = str(interpreter(PYTHON).with_name("inv"))
+        done = subprocess.run(
+            [*as_user(user, home), inv, "docker.train", "--", "trainer.max_epochs=1"],
+            cwd=project.path,
+            env=environment(PYTHON),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert "Ran experiment(s)" in done.stdout, done.stdout
+        assert {item.lstat().st_uid for item in project.path.rglob("*")} == {user}
+        assert (project.path / "models/model.onnx").exists()
+
+
+@pytest.fixture(scope="module")
+def whole(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a training measures, outside of a container, that nobody interrupts."""
+    project = built[0].copy(tmp_path_factory.mktemp("whole"))
+    project.inv("train", "--", *LONG)
+    return measures(project)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "docker stop"])
+def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_goes_on(
+    how: str, project: Project, whole: dict[str, Any]
+) -> None:
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        if how == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            docker("stop", str(running()))
+
+    command = ["inv", "docker.train", "--", *LONG]
+    printed = project.interrupt(*command, when="epoch 10/40", how=interrupt)
+    assert "interrupted: the next `inv train` goes on from the last epoch" in printed
+    assert running() is None
+    assert (project.path / "runs/train/unfinished/last.ckpt").exists()
+    assert "going on with the interrupted run" in project.run(*command)
+    assert measures(project) == whole
+
+
+def test_one_training_of_a_folder_at_a_time(project: Project) -> None:
+    second = []
+
+    def start_another(process: subprocess.Popen[str]) -> None:
+        second.append(project.inv("docker.train", code=1))
+        second.append(project.inv("docker.list"))
+        os.killpg(process.pid, signal.SIGINT)
+
+    project.interrupt("inv", "docker.train", "--", *LONG, when="epoch  5/40", how=start_another)
+    refused, listed = second
+    assert re.search(r"docker: (\S+) runs already in this folder: .* docker stop \1\n", refused)
+    assert re.search(
+        rf"{SLUG}-cpu:latest\n(    .*\n)*    running: {SLUG}-train-\w+, running", listed
+    )
+
+
+# A shell, notebooks, the service
+
+
+def test_a_shell_has_the_folder_the_user_and_the_account(project: Project, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    key = "k" * 40
+    netrc.write_text(f"machine api.wandb.ai\nlogin user\npassword {key}\n")
+    program = (
+        "import json, os; print(json.dumps([os.getcwd(), os.getuid(), dict(os.environ), "
+        "os.listdir()]))"
+    )
+    printed = project.inv(
+        *("docker.shell", "--", "python", "-c", program),
+        variables={"NETRC": str(netrc), "WANDB_ENTITY": "our-team", "WANDB_DIR": "/elsewhere"},
+    )
+    shown, last = printed.splitlines()[:-1], printed.splitlines()[-1]
+    folder, user, variables, files = json.loads(last)
+    assert folder == str(project.path)
+    assert user == os.getuid()
+    assert {"dvc.yaml", ".git", ".env"} <= set(files)
+    assert variables["WANDB_ENTITY"] == "our-team"
+    assert variables["WANDB_API_KEY"] == key
+    assert key not in "".join(shown)
+    assert "WANDB_DIR" not in variables
+    assert variables["WANDB_DOCKER"] == f"{SLUG}-cpu@{image('cpu')['Id']}"
+    assert "exit code 3" not in project.inv("docker.shell", "--", "sh", "-c", "exit 3", code=3)
+
+
+def test_a_shell_in_a_terminal_takes_keys(project: Project) -> None:
+    interpreter(PYTHON)
+    process, terminal = pty.fork()
+    if process == 0:
+        inv = str(interpreter(PYTHON).with_name("inv"))
+        os.chdir(project.path)
+        os.execve(inv, [inv, "docker.shell"], environment(PYTHON))
+    seen = b""
+
+    def shown(text: bytes) -> bool:
+        nonlocal seen
+        if select.select([terminal], [], [], 0)[0]:
+            with contextlib.suppress(OSError):
+                seen += os.read(terminal, 4096)
+        return text in seen
+
+    until(lambda: shown(b"$ ") or shown(b"# "))
+    os.write(terminal, b"echo $((40+2)); sleep 300\n")
+    until(lambda: shown(b"42\r\n"))
+    os.write(terminal, b"\x03")  # Ctrl-C ends the command, not the shell
+    os.write(terminal, b"echo $((40+3)); exit 7\n")
+    until(lambda: shown(b"43\r\n"))
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 7
+
+
+def test_the_image_is_made_where_there_is_none_or_of_another_lock(project: Project) -> None:
+    options = ["--", "--set=cpu.labels.uv.lock.sha256=old"]
+    project.inv("docker.build", *options)
+    printed = project.inv("docker.shell", "--", "true")
+    assert f"{SLUG}-cpu:latest was built from another uv.lock: building it again" in printed
+    assert "building" not in project.inv("docker.shell", "--", "true")
+    docker("image", "rm", f"{SLUG}-cpu:latest")
+    printed = project.inv("docker.shell", "--", "true")
+    assert f"there is no {SLUG}-cpu:latest as yet: building it" in printed
+
+
+def test_a_worktree_finds_its_repository(project: Project, tmp_path: Path) -> None:
+    project.run("git", "worktree", "add", "--quiet", str(tmp_path / "worktree"))
+    shutil.copy(project.path / ".env", tmp_path / "worktree")
+    worktree = replace(project, path=tmp_path / "worktree")
+    printed = worktree.inv("docker.shell", "--", "git", "log", "-1", "--format=%s")
+    assert printed.endswith("Start from the template\n")
+
+
+def test_a_notebook_opens_on_the_loopback_only(project: Project) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [str(interpreter(PYTHON).with_name("inv")), "docker.notebook", f"--port={port}"],
+        cwd=project.path,
+        env=environment(PYTHON),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    until(lambda: answer(f"{url}/api") == 200)
+    assert answer(f"{url}/api/contents") == 403  # not without the token that it prints
+    assert process.stdout
+    line = next(line for line in process.stdout if f"{url}/lab?token=" in line)
+    token = line.strip().rpartition("=")[2]
+    with urllib.request.urlopen(f"{url}/api/contents?token={token}") as response:
+        assert "last_run.ipynb" in [item["name"] for item in json.load(response)["content"]]
+    bindings = inspect(str(running("shell")))["NetworkSettings"]["Ports"][f"{port}/tcp"]
+    assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert running("shell") is None
+
+
+ASK = """
+import json, sys, urllib.error, urllib.request
+import numpy, onnxruntime
+url = sys.argv[1] + "/v2/models/model/infer"
+images = numpy.load("data/prepared/test_images.npy")[:5]
+def ask(body):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode())) as got:
+            return got.status, json.load(got)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+tensor = {"name": "images", "datatype": "UINT8", "shape": images.shape, "data": images.tolist()}
+status, answer = ask({"inputs": [tensor]})
+assert status == 200, answer
+session = onnxruntime.InferenceSession("models/model.onnx")
+expected = session.run(None, {"images": images})[0]
+got = numpy.array(answer["outputs"][0]["data"]).reshape(answer["outputs"][0]["shape"])
+assert numpy.allclose(got, expected, atol=1e-6)
+print(ask({"inputs": [{**tensor, "datatype": "FP32"}]}))
+"""
+
+
+def test_the_serve_image_answers_from_a_read_only_file_system(trained_once: Project) -> None:
+    port = free_port()
+    container = docker(
+        *("run", "--detach", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
+        *(f"--publish=127.0.0.1:{port}:8000", f"--volume={trained_once.path}/models:/models:ro"),
+        f"{SLUG}-serve",
+    )
+    try:
+        until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy")
+        refused = trained_once.run("python", "-c", ASK, f"http://127.0.0.1:{port}")
+        assert "(400, " in refused
+        assert "UINT8" in refused
+        docker("stop", container)
+        assert inspect(container)["State"]["ExitCode"] == 0
+    finally:
+        docker("rm", "--force", container)
+
+
+# Pushing
+
+
+def test_a_pushed_image_is_known_by_the_registrys_digest(project: Project, tmp_path: Path) -> None:
+    commit = project.run("git", "rev-parse", "HEAD").strip()
+    with registry(tmp_path) as address:
+        variables = {"REGISTRY": f"{address}/team"}
+        project.inv("docker.build", "--image=serve", variables=variables)
+        printed = project.inv("docker.push", "--image=serve", variables=variables)
+        name = f"{address}/team/{SLUG}-serve"
+        manifest = f"http://{address}/v2/team/{SLUG}-serve/manifests"
+        accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
+        digests = set()
+        for tag in ("latest", commit[:12]):
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{manifest}/{tag}", None, accept)
+            ) as got:
+                digests.add(got.headers["Docker-Content-Digest"])
+        (digest,) = digests
+        assert printed.endswith(f"{name}@{digest}\n")
+        assert f"    {name}@{digest}\n" in project.inv("docker.list", variables=variables)
+        (project.path / "conf/model/cnn.yaml").open("a").write("# changed\n")
+        project.inv("docker.build", "--image=serve", variables=variables)
+        refused = project.inv("docker.push", "--image=serve", code=1, variables=variables)
+        assert "commit them, then inv docker.build --image serve" in refused
+        docker("image", "rm", f"{name}:latest", f"{name}:{commit[:12]}")
+
+
+# What can be wrong
+
+
+def last_line(printed: str) -> str:
+    """What a task said in the end; before it, only the commands that it showed."""
+    *commands, line = printed.splitlines()
+    assert all(command.startswith("$ ") for command in commands), printed
+    return line
+
+
+@pytest.mark.parametrize(
+    ("task", "variables", "expected"),
+    [
+        (
+            ["docker.train"],
+            {"DOCKER_HOST": "unix:///nowhere/docker.sock"},
+            "docker: no Docker Engine answers at unix:///nowhere/docker.sock: start Docker",
+        ),
+        (
+            ["docker.list"],
+            {"PATH": "/nowhere"},
+            "docker: the command `docker` is missing: https://",
+        ),
+        (
+            ["docker.build", "--image=cpuu"],
+            {},
+            "docker: no image `cpuu`: choose one of cpu, gpu, serve",
+        ),
+        (
+            ["docker.build"],
+            {"CA_CERTIFICATES": "/nowhere/ca.pem"},
+            "docker: CA_CERTIFICATES names no file: /nowhere/ca.pem",
+        ),
+        (
+            ["docker.push"],
+            {},
+            "docker: no registry is named: set REGISTRY in .env, as .env.example shows",
+        ),
+    ],
+    ids=["no engine", "no command", "no such image", "no such file", "no registry"],
+)
+def test_what_is_wrong_is_one_line(
+    task: list[str], variables: dict[str, str], expected: str, project: Project
+) -> None:
+    # Not by `uv run`, which is looked up in the PATH that a case takes away.
+    done = subprocess.run(
+        [str(interpreter(PYTHON).with_name("inv")), *task],
+        cwd=project.path,
+        env={**environment(PYTHON), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert last_line(done.stdout).startswith(expected)
+
+
+def test_a_taken_port_is_one_line(project: Project) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        printed = project.inv("docker.notebook", f"--port={port}", code=1)
+    assert last_line(printed) == f"docker: port {port} is taken: choose another with --port"
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has a GPU")
+def test_no_gpu_is_one_line(project: Project) -> None:
+    printed = project.inv("docker.train", "--gpu", code=1)
+    assert last_line(printed).startswith("docker: containers get no GPU here (could not select")
+    assert "nvidia-ctk runtime configure" in printed
+
+
+def test_a_missing_base_says_what_to_set(project: Project) -> None:
+    missing = {"BASE_IMAGE": f"127.0.0.1:{free_port()}/python:3.11"}
+    printed = project.inv("docker.build", "--image=serve", code=1, variables=missing)
+    assert printed.splitlines()[-1].startswith("docker: the base image cannot be pulled: set BASE")
+
+
+def test_without_permission_on_the_socket(project: Project, tmp_path: Path) -> None:
+    command = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"]
+    command += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    printed = as_root(project, *command, "inv", "docker.list")
+    assert last_line(printed).startswith("docker: no permission to use Docker at its socket: sudo")
+
+
+@pytest.mark.parametrize("plugin", ["buildx", "compose"])
+def test_an_engine_without_a_plugin(plugin: str, project: Project, tmp_path: Path) -> None:
+    (found,) = {
+        path
+        for folder in ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec")
+        for path in Path(folder).glob(f"docker/cli-plugins/docker-{plugin}")
+    }
+    nothing = tmp_path / "nothing"
+    nothing.touch()
+    script = f"mount --bind {nothing} {found} && exec inv docker.train"
+    printed = as_root(project, "unshare", "--mount", "sh", "-c", script)
+    assert last_line(printed).startswith(f"docker: `docker {plugin}` is missing. ")
+
+
+# A second engine, of a network and a disk of its own.
+FULL_DISK = """
+set -e
+mount -t tmpfs -o size=700m none {disk}
+ip link set lo up
+dockerd --host unix://{disk}/sock --data-root {disk}/data --exec-root {disk}/exec \
+    --pidfile {disk}/pid >{disk}.log 2>&1 &
+export DOCKER_HOST=unix://{disk}/sock
+for i in $(seq 60); do docker info >/dev/null 2>&1 && break; sleep 0.5; done
+docker load --quiet --input {disk}.tar
+free=$(df --output=avail --block-size=1K {disk} | tail -1)
+head --bytes=$(((free - 400) * 1024)) /dev/zero >{disk}/filler
+inv docker.build --image serve || echo "exit code $?"
+kill $(cat {disk}/pid)
+wait
+"""
+
+
+def test_a_full_disk_says_how_to_make_room(project: Project, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    docker("save", f"--output={disk}.tar", BASE_IMAGE)
+    script = FULL_DISK.format(disk=disk)
+    printed = as_root(project, "unshare", "--mount", "--net", "sh", "-c", script, code=0)
+    *_, line, code = printed.splitlines()
+    assert code == "exit code 1"
+    assert line.startswith("docker: the disk of the Docker Engine is full: `docker system df`")
+
+
+def as_root(project: Project, *command: str, code: int = 1) -> str:
+    """Run a command that only root may, with the project's tools and the engine's own."""
+    daemon = next(p for p in psutil.process_iter(["name"]) if p.info["name"] == "dockerd")
+    engine = Path(daemon.exe()).parent
+    path = f"{interpreter(PYTHON).parent}:{environment(PYTHON)['PATH']}:{engine}:{engine}/../bin"
+    sudo = [] if os.getuid() == 0 else ["sudo", "--preserve-env"]
+    done = subprocess.run(
+        [*sudo, "env", f"PATH={path}", "LOGNAME=someone", *command],
+        cwd=project.path,
+        env=environment(PYTHON),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout
