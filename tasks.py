@@ -79,10 +79,10 @@ def lock(context: Context, upgrade: bool = False) -> None:
     hook.write_text(source, encoding="utf-8", newline="\n")
 
 
-@task
-def bench(context: Context) -> None:
+@task(help={"images": "the images instead, on a Docker Engine"})
+def bench(context: Context, images: bool = False) -> None:
     """Measure what benchmarks/README.md shows, and write its table."""
-    run(sys.executable, "benchmarks/measure.py")
+    run(sys.executable, f"benchmarks/{'images' if images else 'measure'}.py")
 
 
 def generate(target: Path, **answers: str) -> None:

@@ -7,46 +7,17 @@ Aims stand beside the numbers; nothing fails when one is missed. Close other pro
 
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from datetime import date
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+from measuring import ROOT, machine, median, seconds, table, write
+
 # What an earlier run of the pipeline left, without which it runs as a whole.
 RESULTS = [".dvc/cache", ".dvc/tmp", "data/raw", "data/prepared", "runs", "models", "dvc.lock"]
-
-
-def seconds(*command: str, folder: Path = ROOT, **variables: str) -> float:
-    """Run a command and return how long it took.
-
-    Raises:
-        RuntimeError: the command failed; with what it printed.
-    """
-    environment = {**os.environ, **variables}
-    environment.pop("VIRTUAL_ENV", None)
-    start = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    took = time.perf_counter() - start
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
-    print(f"{took:7.2f} s  {' '.join(command)}", file=sys.stderr)
-    return took
-
-
-def median(times: int, *command: str, folder: Path = ROOT) -> float:
-    """Return the median time of a command that was run once before, untimed."""
-    seconds(*command, folder=folder)
-    return statistics.median(seconds(*command, folder=folder) for _ in range(times))
 
 
 def waiting(folder: Path) -> list[tuple[str, float, str]]:
@@ -91,31 +62,23 @@ def throughput(project: Path) -> dict[str, float]:
 
 def tables(rows: list[tuple[str, float, str]], rates: dict[str, float]) -> str:
     """Return both tables as Markdown."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    lines = [
-        f"{date.today()}, {machine}, Python {platform.python_version()}",
-        "",
-        "| what | seconds | aim |",
-        "| --- | ---: | --- |",
-        *(f"| {name} | {took:.2f} | {aim} |" for name, took, aim in rows),
-        "",
-        "| training | samples/s | of the bare loop |",
-        "| --- | ---: | ---: |",
-    ]
+    waits = [[name, f"{took:.2f}", aim] for name, took, aim in rows]
     bare = next(iter(rates.values()))
-    lines += [f"| {name} | {rate:,.0f} | {rate / bare:.2f} |" for name, rate in rates.items()]
-    return "\n".join(lines)
+    trained = [[name, f"{rate:,.0f}", f"{rate / bare:.2f}"] for name, rate in rates.items()]
+    return "\n\n".join(
+        [
+            machine(),
+            table(["what", "seconds", "aim"], waits),
+            table(["training", "samples/s", "of the bare loop"], trained),
+        ]
+    )
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = waiting(Path(folder).resolve())
         rates = throughput(Path(folder).resolve() / "warm")
-    before, _, rest = README.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    measured = f"{before}{BEGIN}\n{tables(rows, rates)}\n{END}{after}"
-    README.write_text(measured, encoding="utf-8", newline="\n")
-    print(tables(rows, rates))
+    write("measured", tables(rows, rates))
 
 
 if __name__ == "__main__":

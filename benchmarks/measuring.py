@@ -1,0 +1,59 @@
+"""What the measuring scripts share: timing a command, and writing a table into README.md."""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = Path(__file__).with_name("README.md")
+
+
+def seconds(*command: str, folder: Path = ROOT, **variables: str) -> float:
+    """Run a command and return how long it took.
+
+    Raises:
+        RuntimeError: the command failed; with what it printed.
+    """
+    environment = {**os.environ, **variables}
+    environment.pop("VIRTUAL_ENV", None)
+    start = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    took = time.perf_counter() - start
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+    print(f"{took:7.2f} s  {' '.join(command)}", file=sys.stderr)
+    return took
+
+
+def median(times: int, *command: str, folder: Path = ROOT) -> float:
+    """Return the median time of a command that was run once before, untimed."""
+    seconds(*command, folder=folder)
+    return statistics.median(seconds(*command, folder=folder) for _ in range(times))
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown; all columns but the first are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def machine() -> str:
+    """Return when and where something was measured."""
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return f"{date.today()}, {system}, Python {platform.python_version()}"
+
+
+def write(block: str, text: str) -> None:
+    """Put the text between the comments `block: begin` and `block: end` of README.md."""
+    begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
+    before, _, rest = README.read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    README.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8", newline="\n")
+    print(text)
