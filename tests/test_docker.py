@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,12 @@ LONG = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=100"]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, str]]:
     """A project that has built all its images, and what that printed."""
     project = set_up_for_images(tmp_path_factory.mktemp("images"), project_name="Image Tests")
-    return project, project.inv("docker.build", "--image", "all")
+    yield project, project.inv("docker.build", "--image", "all")
+    docker("image", "rm", *(f"{SLUG}-{target}" for target in ("cpu", "gpu", "serve")))
+    docker("image", "prune", "--force", f"--filter=label=org.opencontainers.image.title={SLUG}")
 
 
 @pytest.fixture
@@ -515,6 +518,7 @@ def test_no_gpu_is_one_line(project: Project) -> None:
     printed = project.inv("docker.train", "--gpu", code=1)
     assert last_line(printed).startswith("docker: containers get no GPU here (could not select")
     assert "nvidia-ctk runtime configure" in printed
+    assert docker("ps", "--all", "--quiet", f"--filter=ancestor={SLUG}-gpu") == ""
 
 
 def test_a_missing_base_says_what_to_set(project: Project) -> None:

@@ -18,8 +18,9 @@ ENV PATH=/opt/venv/bin:/opt/uv/bin:${PATH}
 FROM uv AS base
 
 # tini hands signals on to all processes of a training, not to the first one alone.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git openssh-client tini \
+RUN apt-get update --quiet=2 \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends \
+        git openssh-client tini \
     && rm -rf /var/lib/apt/lists/*
 
 # TORCH: "locked" as in uv.lock, or "cpu", the CPU build of the same version.

@@ -58,14 +58,17 @@ def require_gpu(client: docker.DockerClient, image: str) -> None:
         EngineError: it gets none.
     """
     every_gpu = DeviceRequest(count=-1, capabilities=[["gpu"]])
+    container = client.containers.create(image, entrypoint="true", device_requests=[every_gpu])
     try:
-        client.containers.run(image, entrypoint="true", device_requests=[every_gpu], remove=True)
+        container.start()
     except APIError as error:
         raise EngineError(
             f"containers get no GPU here ({' '.join(str(error.explanation).split())}). Install the "
             "NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker; "
             "sudo systemctl restart docker"
         ) from None
+    finally:
+        container.remove(force=True)
 
 
 def _why(error: str) -> str:
