@@ -400,7 +400,9 @@ print(ask({"inputs": [{**tensor, "datatype": "FP32"}]}))
 """
 
 
-def test_the_serve_image_answers_from_a_read_only_file_system(trained_once: Project) -> None:
+def test_the_serve_image_answers_from_a_read_only_file_system(
+    built: tuple[Project, str], trained_once: Project
+) -> None:
     port = free_port()
     container = docker(
         *("run", "--detach", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
@@ -409,6 +411,7 @@ def test_the_serve_image_answers_from_a_read_only_file_system(trained_once: Proj
     )
     try:
         until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy")
+        assert re.search(r"running: \w+, healthy", built[0].inv("docker.list"))
         refused = trained_once.run("python", "-c", ASK, f"http://127.0.0.1:{port}")
         assert "(400, " in refused
         assert "UINT8" in refused

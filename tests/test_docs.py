@@ -187,7 +187,7 @@ def test_workflows_run_tasks_that_exist() -> None:
     for name, job in jobs().items():
         folder = ROOT if name.startswith("template") else project
         for step in job["steps"]:
-            for task in re.findall(r"uv run (?:--\w+ )*inv (\w+)", step.get("run", "")):
+            for task in re.findall(r"uv run (?:--\w+ )*inv (\w[\w.]*)", step.get("run", "")):
                 where = project if "working-directory" in step else folder
                 assert task in tasks(where), f"{name}: {task}"
 
