@@ -79,10 +79,16 @@ def lock(context: Context, upgrade: bool = False) -> None:
     hook.write_text(source, encoding="utf-8", newline="\n")
 
 
-@task(help={"images": "the images instead, on a Docker Engine"})
-def bench(context: Context, images: bool = False) -> None:
+@task(
+    help={
+        "images": "the images instead, on a Docker Engine",
+        "serving": "the model service instead, beside other servers",
+    }
+)
+def bench(context: Context, images: bool = False, serving: bool = False) -> None:
     """Measure what benchmarks/README.md shows, and write its table."""
-    run(sys.executable, f"benchmarks/{'images' if images else 'measure'}.py")
+    script = "images" if images else "serving" if serving else "measure"
+    run(sys.executable, f"benchmarks/{script}.py")
 
 
 def generate(target: Path, **answers: str) -> None:

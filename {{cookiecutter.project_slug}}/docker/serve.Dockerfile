@@ -19,6 +19,7 @@ ENV PATH=/opt/venv/bin:${PATH} \
     MODEL_FILE=/models/model.onnx
 
 WORKDIR /service
+COPY conf/serving conf/serving
 COPY {{ cookiecutter.package_name }}/__init__.py {{ cookiecutter.package_name }}/
 COPY {{ cookiecutter.package_name }}/serving {{ cookiecutter.package_name }}/serving
 RUN python -m compileall -q . && useradd --uid 1000 --no-create-home user

@@ -11,19 +11,24 @@ import pytest
 from omegaconf import DictConfig
 
 from {{ cookiecutter.package_name }}.compose import compose
+from {{ cookiecutter.package_name }}.export import export
 from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
 from {{ cookiecutter.package_name }}.prepare import SPLITS
+from {{ cookiecutter.package_name }}.train import train
+
+# Overrides with which a training takes less than a second.
+SMALL = [
+    "loader.batch_size=8",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=1",
+    "tracking.mode=disabled",
+]
 
 
 @pytest.fixture
 def small() -> list[str]:
     """Overrides with which a training takes less than a second."""
-    return [
-        "loader.batch_size=8",
-        "trainer.max_epochs=2",
-        "trainer.log_every_n_steps=1",
-        "tracking.mode=disabled",
-    ]
+    return SMALL
 
 
 @pytest.fixture
@@ -43,6 +48,19 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config) -> Path:
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb" / ".data"))
     write_prepared_data(tmp_path / PREPARED_DATA, config().data)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with prepared data and a small model.onnx."""
+    folder = tmp_path_factory.mktemp("exported")
+    config = compose(SMALL, ROOT / CONF)
+    write_prepared_data(folder / PREPARED_DATA, config.data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train(config, folder / "run")
+        export(folder / "run" / "model.ckpt", folder / "model.onnx", PREPARED_DATA, samples=3)
+    return folder
 
 
 @pytest.fixture

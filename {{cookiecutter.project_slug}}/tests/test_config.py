@@ -17,7 +17,10 @@ from {{ cookiecutter.package_name }}.schema import TARGETS, ConfigError
 from {{ cookiecutter.package_name }}.tracking import provenance
 from {{ cookiecutter.package_name }}.train import train
 
-GROUPS = ["callbacks", "data", "loader", "model", "optimizer", "precision", "tracking", "trainer"]
+GROUPS = [
+    *("callbacks", "data", "export", "loader", "model"),
+    *("optimizer", "precision", "serving", "tracking", "trainer"),
+]
 
 
 def options(group: str) -> list[str]:

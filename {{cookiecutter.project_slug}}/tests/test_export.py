@@ -1,5 +1,6 @@
 """The exported file answers as the trained model does, and says what it is."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from {{ cookiecutter.package_name }}.evaluate import measure, predict
 from {{ cookiecutter.package_name }}.export import export
 from {{ cookiecutter.package_name }}.model import Classifier
-from {{ cookiecutter.package_name }}.paths import CONF, ROOT
+from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
 from {{ cookiecutter.package_name }}.train import train
 
 MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
@@ -20,7 +21,7 @@ MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
 def test_exported_model_answers_as_the_trained_one(name: str, workspace: Path, config) -> None:
     settings = config(f"model={name}", "tracking.mode=offline")
     train(settings, workspace / "run")
-    export(workspace / "run" / "model.ckpt", workspace / "model.onnx")
+    export(workspace / "run" / "model.ckpt", workspace / "model.onnx", PREPARED_DATA, samples=15)
 
     checkpoint = torch.load(workspace / "run" / "model.ckpt", weights_only=True)
     classifier = Classifier(checkpoint["hyper_parameters"]["config"])
@@ -45,6 +46,10 @@ def test_exported_model_answers_as_the_trained_one(name: str, workspace: Path, c
     assert stored_output.name == signature["outputs"][0]["name"]
     assert stored_output.shape[1:] == signature["outputs"][0]["shape"][1:]
 
+    samples = json.loads(session.get_modelmeta().custom_metadata_map["samples"])
+    assert [sample["label"] for sample in samples] == [*data.classes, *data.classes[:5]]
+    assert np.shape([sample["image"] for sample in samples]) == (15, *data.image_shape)
+
     (run,) = (workspace / "wandb").glob("offline-run-*")
     assert metadata["provenance"]["run"]["id"] in run.name
     assert metadata["provenance"]["seed"] == settings.seed
@@ -53,7 +58,7 @@ def test_exported_model_answers_as_the_trained_one(name: str, workspace: Path, c
 def test_predict_in_batches_is_predict_at_once(workspace: Path, config) -> None:
     settings = config()
     train(settings, workspace / "run")
-    export(workspace / "run" / "model.ckpt", workspace / "model.onnx")
+    export(workspace / "run" / "model.ckpt", workspace / "model.onnx", PREPARED_DATA, samples=0)
     images = np.load(workspace / "data" / "prepared" / "test_images.npy")
     at_once, _ = predict(workspace / "model.onnx", images)
     in_batches, _ = predict(workspace / "model.onnx", images, batch_size=7)

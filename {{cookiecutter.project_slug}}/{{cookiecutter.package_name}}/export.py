@@ -1,5 +1,6 @@
-"""Stage `export`: write the model as ONNX, with preprocessing, signature and provenance inside."""
+"""Stage `export`: write the model as ONNX, and in it preprocessing, signature and provenance."""
 
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -9,7 +10,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from .paths import CHECKPOINT, MODEL
+from .paths import CHECKPOINT, MODEL, PREPARED_DATA
 
 
 class ExportError(Exception):
@@ -19,15 +20,15 @@ class ExportError(Exception):
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
     MODEL.parent.mkdir(parents=True, exist_ok=True)
-    export(CHECKPOINT, MODEL)
+    export(CHECKPOINT, MODEL, PREPARED_DATA, config.export.samples)
     print(f"{MODEL.as_posix()} written, {MODEL.stat().st_size / 1024:,.0f} KiB")
 
 
-def export(checkpoint_path: Path, model_path: Path) -> None:
+def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: int) -> None:
     """Write a checkpoint of `train` as ONNX.
 
     Input `images`: uint8 (batch, rows, columns), raw. Output `probabilities`: float32
-    (batch, classes). The metadata holds `signature` and `provenance` as JSON.
+    (batch, classes). The metadata holds `signature`, `provenance` and `samples` as JSON.
 
     Raises:
         ExportError: onnxruntime answers otherwise than PyTorch on the written file.
@@ -67,6 +68,7 @@ def export(checkpoint_path: Path, model_path: Path) -> None:
         {
             "signature": json.dumps(signature(data)),
             "provenance": json.dumps(checkpoint["provenance"]),
+            "samples": json.dumps(examples(data_folder, data["classes"], samples)),
         },
     )
     onnx.checker.check_model(proto)
@@ -85,6 +87,16 @@ def signature(data: dict[str, Any]) -> dict[str, Any]:
         "classes": data["classes"],
         "max_value": data["max_value"],
     }
+
+
+def examples(folder: Path, classes: list[str], number: int) -> list[dict[str, Any]]:
+    """Return test samples with their labels, the classes taking turns."""
+    images = np.load(folder / "test_images.npy", mmap_mode="r")
+    labels = np.load(folder / "test_labels.npy")
+    members = [np.flatnonzero(labels == index) for index in range(len(classes))]
+    turns = itertools.zip_longest(*members)
+    chosen = [index for turn in turns for index in turn if index is not None][:number]
+    return [{"image": images[i].tolist(), "label": classes[labels[i]]} for i in chosen]
 
 
 def _compare(content: bytes, images: np.ndarray, expected: np.ndarray) -> None:

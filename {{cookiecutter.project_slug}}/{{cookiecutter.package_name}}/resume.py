@@ -70,7 +70,7 @@ def find(run_dir: Path, config: DictConfig) -> Training:
 
 def _fingerprint(config: DictConfig) -> str:
     """Return a hash of all that decides how a training goes: config, code, data."""
-    keys = [str(key) for key in config if key != "tracking"]
+    keys = [str(key) for key in config if key not in ("tracking", "export", "serving")]
     parts = [OmegaConf.to_yaml(OmegaConf.masked_copy(config, keys), resolve=True)]
     code = sorted(Path(__file__).parent.rglob("*.py"))
     parts += [path.read_text(encoding="utf-8") for path in code]

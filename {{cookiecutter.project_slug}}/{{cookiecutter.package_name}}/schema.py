@@ -7,6 +7,8 @@ from typing import Any, cast
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .serving.settings import Settings as Serving
+
 
 class ConfigError(Exception):
     """A key of the config is unknown, missing or of the wrong type; the text says which."""
@@ -60,6 +62,11 @@ class Tracking:
 
 
 @dataclass
+class Export:
+    samples: int = MISSING
+
+
+@dataclass
 class Config:
     data: Data = field(default_factory=Data)
     loader: Loader = field(default_factory=Loader)
@@ -68,6 +75,8 @@ class Config:
     trainer: Trainer = field(default_factory=Trainer)
     callbacks: dict[str, Any] = field(default_factory=dict)
     tracking: Tracking = field(default_factory=Tracking)
+    export: Export = field(default_factory=Export)
+    serving: Serving = MISSING
     seed: int = MISSING
 
 
@@ -232,6 +241,8 @@ def _validate_values(config: DictConfig) -> None:
     for key in ("loader.batch_size", "trainer.max_epochs", "trainer.threads"):
         if OmegaConf.select(config, key) < 1:
             raise ConfigError(key, "must be at least 1")
+    if config.export.samples < 0:
+        raise ConfigError("export.samples", "must be at least 0")
     clips = config.trainer.gradient_clip_val and "mixed" in config.trainer.precision
     if clips and config.optimizer.get("fused"):
         raise ConfigError(

@@ -2,8 +2,10 @@
 
     MODEL_FILE=models/model.onnx python -m <package>.serving.service --port 8000
 
-`POST /v2/models/model/infer` is that of the Open Inference Protocol, in JSON; `GET /` answers as
-soon as the model can be asked. The options are those of mosec, which listens and batches.
+POST /v2/models/NAME/infer is that of the Open Inference Protocol. POST /v2/models/NAME/metadata
+tells what the protocol's GET does: mosec, which listens and batches, has no GET routes to give.
+GET / answers as soon as the model can be asked, GET /metrics is for Prometheus. Options are those
+of mosec.
 """
 
 import json
@@ -11,75 +13,84 @@ import os
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from mosec import Runtime, Server, Worker
-from mosec.errors import DecodingError
+from mosec.errors import ClientError
 
-ROUTE = "/v2/models/model/infer"
-PORT = 8000
-MAX_BATCH_SIZE = 32
-MAX_WAIT_MS = 1  # how long the first request of a batch waits for others
+from . import model, protocol, settings
+from .protocol import Request, RequestError
 
 
-class Model(Worker):
-    """Asks onnxruntime; one process of the service."""
+class BadRequestError(ClientError):
+    """A request that cannot be answered, with status 400.
+
+    mosec writes "msg: text" as the body; here that is the protocol's error object.
+    """
+
+    msg = '{"error"'
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(json.dumps(reason) + "}")
+
+
+class Inference(Worker):
+    """Answers requests; one process of the service."""
 
     def __init__(self) -> None:
-        self.session = load(os.environ["MODEL_FILE"])
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        signature = json.loads(metadata["signature"])
-        (self.input,), (self.output,) = signature["inputs"], signature["outputs"]
+        self.model = model.from_environment(settings.load().threads)
 
-    def deserialize(self, data: bytes) -> np.ndarray:
-        """Return the input tensor of a request, uint8 (batch, rows, columns).
-
-        Raises:
-            DecodingError: the body is not what the protocol and the model's signature ask for;
-                the client gets it with status 400.
-        """
+    def deserialize(self, data: bytes) -> tuple[Request, np.ndarray]:
         try:
-            return self._decode(json.loads(data))
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
-            wanted = f"one input such as {json.dumps(self.input)}, with its `data`"
-            raise DecodingError(f"{type(error).__name__}: {error}; send {wanted}") from None
+            return protocol.decode(data, self.model.signature)
+        except RequestError as error:
+            raise BadRequestError(str(error)) from None
 
-    def forward(self, data: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the answer to each request of a batch."""
-        answers = self.session.run(None, {self.input["name"]: np.concatenate(data)})[0]
-        ends = np.cumsum([len(images) for images in data])
-        return np.split(answers, ends[:-1])
+    def forward(self, data: Any) -> Any:
+        if not isinstance(data, list):  # mosec's way where a batch is of one request
+            return self.forward([data])[0]
+        answers = self.model.predict(np.concatenate([images for _, images in data]))
+        ends = np.cumsum([len(images) for _, images in data])
+        parts = np.split(answers, ends[:-1])
+        return [(request, part) for (request, _), part in zip(data, parts, strict=True)]
 
-    def serialize(self, data: np.ndarray) -> bytes:
-        """Return the body of an answer, float32 (batch, classes)."""
-        output = {
-            "name": self.output["name"],
-            "datatype": self.output["datatype"],
-            "shape": list(data.shape),
-            "data": data.ravel().tolist(),
-        }
-        return json.dumps({"model_name": "model", "outputs": [output]}).encode()
-
-    def _decode(self, body: dict[str, Any]) -> np.ndarray:
-        (tensor,) = body["inputs"]
-        if tensor["name"] != self.input["name"] or tensor["datatype"] != self.input["datatype"]:
-            raise ValueError(f"got `{tensor['name']}`, {tensor['datatype']}")
-        images = np.array(tensor["data"], np.uint8).reshape(tensor["shape"])
-        if images.shape[1:] != tuple(self.input["shape"][1:]) or not len(images):
-            raise ValueError(f"got shape {list(images.shape)}")
-        return images
+    def serialize(self, data: tuple[Request, np.ndarray]) -> bytes:
+        request, answer = data
+        signature = self.model.signature
+        return protocol.encode(request, answer, self.model.name, self.model.version, signature)
 
 
-def load(path: str) -> onnxruntime.InferenceSession:
-    """Return a session of one thread: the processes of a service share the cores."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+class Metadata(Worker):
+    """Tells what the model takes and gives, and what it was made from."""
+
+    def __init__(self) -> None:
+        self.metadata = model.from_environment().metadata()
+
+    def deserialize(self, data: bytes) -> None:
+        return None
+
+    def forward(self, data: Any) -> dict[str, Any]:
+        return self.metadata
 
 
 def main() -> None:
+    try:
+        chosen = settings.load()
+        name = model.from_environment().name  # here, where what is wrong with it is one line
+    except (model.ModelError, settings.SettingsError) as error:
+        raise SystemExit(f"serve: {error}") from None
+    os.environ["MOSEC_CAPACITY"] = str(chosen.capacity)
+    os.environ["MOSEC_TIMEOUT"] = str(chosen.timeout_ms)
+    os.environ["MOSEC_MAX_REQUEST_SIZE"] = str(chosen.max_body_bytes)
     server = Server()
-    runtime = Runtime(Model, max_batch_size=MAX_BATCH_SIZE, max_wait_time=MAX_WAIT_MS)
-    server.register_runtime({ROUTE: [runtime]})
+    inference = Runtime(
+        Inference,
+        num=chosen.processes,
+        max_batch_size=chosen.max_batch_size,
+        max_wait_time=chosen.max_wait_ms,
+    )
+    route = f"/v2/models/{name}"
+    server.register_runtime(
+        {f"{route}/infer": [inference], f"{route}/metadata": [Runtime(Metadata)]}
+    )
     server.run()
 
 

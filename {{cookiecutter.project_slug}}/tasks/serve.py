@@ -1,0 +1,13 @@
+"""Serving the exported model."""
+
+from invoke import Context, task
+
+from .shell import run_module
+
+MODELS = "NAME=FILE of each model, with commas between; two can be compared on the page"
+
+
+@task(help={"models": MODELS, "port": "of this machine, where the browser finds the page"})
+def serve(context: Context, models: str = "model=models/model.onnx", port: int = 8000) -> None:
+    """Serve the exported model, with a page to try it, here."""
+    run_module("serving.local", f"--models={models}", f"--port={port}")

@@ -1,0 +1,350 @@
+"""The model service: its protocol, and a real one that is asked."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from {{ cookiecutter.package_name }}.compose import compose
+from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
+from {{ cookiecutter.package_name }}.serving import model, protocol, settings
+from {{ cookiecutter.package_name }}.serving.protocol import RequestError
+
+needs_mosec = pytest.mark.skipif(sys.platform == "win32", reason="mosec is not made for Windows")
+
+
+@pytest.fixture
+def images(exported: Path) -> np.ndarray:
+    """Three test images."""
+    return np.load(exported / PREPARED_DATA / "test_images.npy")[:3]
+
+
+@pytest.fixture
+def request_of(images: np.ndarray) -> Callable[..., dict[str, Any]]:
+    """Makes a request for the images whose one input has the changes given; None leaves out."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape)}
+        tensor |= {"data": images.ravel().tolist(), **changes}
+        return {"inputs": [{key: value for key, value in tensor.items() if value is not None}]}
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def loaded(exported: Path) -> model.Model:
+    return model.load("digits", exported / "model.onnx")
+
+
+def body(request: Any) -> bytes:
+    return json.dumps(request).encode()
+
+
+def test_a_model_knows_its_version_signature_and_provenance(exported: Path) -> None:
+    found = model.load("digits", exported / "model.onnx")
+    again = model.load("other", exported / "model.onnx")
+    assert found.version == again.version
+    metadata = found.metadata()
+    assert metadata["inputs"][0]["shape"] == [-1, 8, 8]
+    assert metadata["parameters"]["classes"][3] == "3"
+    assert metadata["parameters"]["provenance"]["seed"] == 0
+
+
+def test_a_wrong_model_file_is_one_line(exported: Path, tmp_path: Path) -> None:
+    import onnx
+
+    content = (exported / "model.onnx").read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    plain = onnx.load(exported / "model.onnx")
+    del plain.metadata_props[:]
+    onnx.save(plain, tmp_path / "plain.onnx")
+    newer = onnx.load(exported / "model.onnx")
+    newer.opset_import[0].version = 999
+    onnx.save(newer, tmp_path / "newer.onnx")
+    for name, reason in [
+        ("missing.onnx", "No such file"),
+        ("cut.onnx", "ONNX|protobuf"),
+        ("empty.onnx", "ONNX|protobuf|graph"),
+        ("plain.onnx", "its metadata has no 'signature'"),
+        ("newer.onnx", "till opset"),
+    ]:
+        with pytest.raises(model.ModelError, match=reason) as raised:
+            model.load("digits", tmp_path / name)
+        assert str(raised.value).startswith(f"{tmp_path / name}: ")
+        assert "\n" not in str(raised.value)
+    with pytest.raises(model.ModelError, match=r"its SHA-256 is [0-9a-f]{64}, not abc"):
+        model.load("digits", exported / "model.onnx", sha256="abc")
+
+
+def test_settings_are_those_of_conf_and_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = ROOT / settings.FILE
+    assert settings.load(file).max_batch_size == compose([], ROOT / CONF).serving.max_batch_size
+    monkeypatch.setenv("SERVING_MAX_BATCH_SIZE", "7")
+    assert settings.load(file).max_batch_size == 7
+    monkeypatch.setenv("SERVING_MAX_BATCH_SIZE", "many")
+    with pytest.raises(settings.SettingsError, match=r"serving\.max_batch_size: 'many'"):
+        settings.load(file)
+    (tmp_path / "wrong.yaml").write_text("thread: 1\n")
+    with pytest.raises(settings.SettingsError, match="thread is no such key"):
+        settings.load(tmp_path / "wrong.yaml")
+
+
+def test_json_and_binary_tensors_are_the_same(
+    loaded: model.Model, images: np.ndarray, request_of: Callable[..., Any]
+) -> None:
+    nested = request_of(data=images.tolist())
+    binary = body(request_of(data=None, parameters={"binary_data_size": images.size}))
+    for content in (body(request_of()), body(nested), binary + images.tobytes()):
+        _, decoded = protocol.decode(content, loaded.signature)
+        assert decoded.dtype == np.uint8
+        np.testing.assert_array_equal(decoded, images)
+
+
+def test_an_output_may_be_asked_as_binary(
+    loaded: model.Model, request_of: Callable[..., Any]
+) -> None:
+    output = {"name": "probabilities", "parameters": {"binary_data": True}}
+    for more in ({"outputs": [output]}, {"parameters": {"binary_data_output": True}}):
+        request, decoded = protocol.decode(body({**request_of(), **more}), loaded.signature)
+        expected = loaded.predict(decoded)
+        answer = protocol.encode(request, expected, "digits", "1", loaded.signature)
+        length = protocol.json_length(answer)
+        (told,) = json.loads(answer[:length])["outputs"]
+        assert told["parameters"]["binary_data_size"] == len(answer) - length
+        got = np.frombuffer(answer[length:], "<f4").reshape(told["shape"])
+        np.testing.assert_array_equal(got, expected)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"name": "pictures"}, "there is no input `pictures`, only `images`"),
+    ({"datatype": "FP32"}, "`images` is UINT8, not FP32"),
+    ({"shape": [3, 64]}, "`images` has shape [-1, 8, 8], not [3, 64]"),
+    ({"shape": [0, 8, 8]}, "not [0, 8, 8]"),
+    ({"shape": [-1, 8, 8]}, "not [-1, 8, 8]"),
+    ({"shape": [2**62, 8, 8]}, "192 values"),
+    ({"shape": "3"}, "Expected `array`, got `str`"),
+    ({"data": [1, 2]}, "`images` has 2 values, not those of [3, 8, 8]"),
+    ({"data": [1.5] * 192}, "values that are not UINT8"),
+    ({"data": [True] * 192}, "values that are not UINT8"),
+    ({"data": ["1"] * 192}, "values that are not UINT8"),
+    ({"data": [None] * 192}, "values that are not UINT8"),
+    ({"data": [2**70] * 192}, "values that are not UINT8"),
+    ({"data": [-1] * 192}, "values outside of 0 to 16"),
+    ({"data": [17] * 192}, "values outside of 0 to 16"),
+    ({"data": [[1], [1, 2]]}, "lists of different lengths"),
+    ({"data": {"a": 1}}, "needs its `data`"),
+    ({"data": None}, "needs its `data`"),
+    ({"parameters": {"binary_data_size": 5}}, "0 bytes follow, not 5"),
+    ({"parameters": {"binary_data_size": "5"}}, "0 bytes follow, not 5"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), WRONG, ids=lambda value: str(value)[:30])
+def test_a_wrong_request_is_told_why(
+    changes: dict[str, Any], reason: str, loaded: model.Model, request_of: Callable[..., Any]
+) -> None:
+    with pytest.raises(RequestError) as raised:
+        protocol.decode(body(request_of(**changes)), loaded.signature)
+    assert reason in str(raised.value)
+
+
+def test_a_body_that_is_no_request_is_told_why(
+    loaded: model.Model, request_of: Callable[..., Any]
+) -> None:
+    twice = {"inputs": request_of()["inputs"] * 2}
+    for content, reason in [
+        (b"{", "no request in JSON"),
+        (b"\xff\x00", "no request in JSON"),
+        (b"{" * 100_000, "no request in JSON"),
+        (b"[1]", "Expected `object`"),
+        (b'{"inputs": []}', "is needed once, not 0 times"),
+        (body(twice), "is needed once, not 2 times"),
+        (body(request_of()).replace(b"0,", b"NaN,", 1), "no request in JSON"),
+        (body({**request_of(), "outputs": [{"name": "x"}]}), "there is no output `x`"),
+        (body(request_of()) + b"more", "needs its `data`"),
+    ]:
+        with pytest.raises(RequestError) as raised:
+            protocol.decode(content, loaded.signature)
+        assert reason in str(raised.value), content[:50]
+
+
+INSERTED = [b"null", b"1e999", b"-1", b"[", b"}", b'"', b"9" * 400]
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """A body with some bytes changed, left out or twice."""
+    changed = bytearray(content)
+    for _ in range(chance.randint(1, 8)):
+        place = chance.randrange(len(changed))
+        change = chance.randrange(4)
+        if change == 0:
+            changed[place] = chance.randrange(256)
+        elif change == 1:
+            del changed[place : place + chance.randint(1, 20)]
+        elif change == 2:
+            changed[place:place] = changed[place : place + chance.randint(1, 20)]
+        else:
+            changed[place:place] = chance.choice(INSERTED)
+    return bytes(changed) or b"x"
+
+
+def test_no_body_breaks_the_protocol(
+    loaded: model.Model, images: np.ndarray, request_of: Callable[..., Any]
+) -> None:
+    chance = random.Random(0)
+    binary = body(request_of(data=None, parameters={"binary_data_size": images.size}))
+    answered = refused = 0
+    for number in range(4000):
+        content = [body(request_of()), binary + images.tobytes()][number % 2]
+        try:
+            request, decoded = protocol.decode(mutated(content, chance), loaded.signature)
+        except RequestError:
+            refused += 1
+        else:
+            answered += 1
+            protocol.encode(request, loaded.predict(decoded), "digits", "1", loaded.signature)
+    assert answered
+    assert refused > 1000
+
+
+class Service:
+    """A model service that runs; `log` is what it printed."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        package = model.__name__.partition(".")[0]
+        command = [sys.executable, "-m", f"{package}.serving.service"]
+        self.log = folder / f"service-{self.port}.log"
+        environment = {"MODEL_FILE": str(folder / "model.onnx"), "MODEL_NAME": "digits"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, "--address=127.0.0.1", f"--port={self.port}"],
+                cwd=ROOT,
+                env={**os.environ, **environment, **variables},
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        end = time.monotonic() + 60
+        while self.post(b"{}", "metadata")[0] != 200:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.1)
+
+    def post(self, content: bytes, route: str = "infer") -> tuple[int, bytes]:
+        """Send a body; return status and body of the answer, 0 where there is none."""
+        url = f"http://127.0.0.1:{self.port}/v2/models/digits/{route}"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, content), timeout=30) as got:
+                return got.status, got.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError:
+            return 0, b""
+
+
+@pytest.fixture(scope="module")
+def service(exported: Path) -> Iterator[Service]:
+    running = Service(exported)
+    running.wait()
+    yield running
+    running.process.terminate()
+    running.process.wait()
+
+
+@needs_mosec
+def test_the_service_answers_as_the_model_does(
+    service: Service, loaded: model.Model, images: np.ndarray, request_of: Callable[..., Any]
+) -> None:
+    status, content = service.post(body({**request_of(), "id": "mine"}))
+    assert status == 200
+    answer = json.loads(content)
+    assert (answer["model_name"], answer["model_version"]) == ("digits", loaded.version)
+    assert answer["id"] == "mine"
+    got = np.reshape(answer["outputs"][0]["data"], answer["outputs"][0]["shape"])
+    np.testing.assert_allclose(got, loaded.predict(images), atol=1e-6)
+    status, content = service.post(b"{}", "metadata")
+    assert json.loads(content) == loaded.metadata()
+
+
+@needs_mosec
+def test_the_service_refuses_in_the_words_of_the_protocol_and_stays_up(
+    service: Service, request_of: Callable[..., Any]
+) -> None:
+    for changes, reason in WRONG:
+        status, content = service.post(body(request_of(**changes)))
+        assert status == 400
+        assert reason in json.loads(content)["error"]
+    chance = random.Random(1)
+    statuses = {service.post(mutated(body(request_of()), chance))[0] for _ in range(300)}
+    assert statuses <= {200, 400}
+    assert service.post(b"x" * 5_000_000)[0] in (413, 0)  # 0: hung up while it was sent
+    assert service.post(body(request_of()))[0] == 200
+
+
+@needs_mosec
+def test_a_full_queue_is_refused_at_once(exported: Path, request_of: Callable[..., Any]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    full = Service(exported, SERVING_CAPACITY="1", SERVING_MAX_BATCH_SIZE="1")
+    full.wait()
+    large = request_of()
+    large["inputs"][0]["data"] *= 300
+    large["inputs"][0]["shape"][0] *= 300
+    content = body(large)
+    with ThreadPoolExecutor(32) as threads:
+        statuses = {status for status, _ in threads.map(lambda _: full.post(content), range(200))}
+    full.process.terminate()
+    assert statuses == {200, 429}
+
+
+@needs_mosec
+def test_a_wrong_setting_or_model_ends_the_service_with_one_line(exported: Path) -> None:
+    for variables, reason in [
+        ({"SERVING_THREADS": "0"}, "serve: serving.threads: '0' is no positive number\n"),
+        ({"MODEL_FILE": "/nowhere.onnx"}, "serve: /nowhere.onnx: No such file"),
+        ({"MODEL_SHA256": "abc"}, "serve: "),
+    ]:
+        wrong = Service(exported, **variables)
+        assert wrong.process.wait(timeout=30) == 1
+        printed = wrong.log.read_text()
+        assert printed.startswith(reason)
+        assert printed.count("\n") == 1
+
+
+@needs_mosec
+def test_sigterm_ends_it_when_its_requests_are_answered(
+    exported: Path, request_of: Callable[..., Any]
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    ending = Service(exported)
+    ending.wait()
+    content = body(request_of())
+    with ThreadPoolExecutor(8) as threads:
+        before = [threads.submit(ending.post, content) for _ in range(200)]
+        while not before[40].done():
+            time.sleep(0.001)
+        ending.process.terminate()
+        statuses = [future.result()[0] for future in before]
+    assert ending.process.wait(timeout=30) == 0
+    assert statuses[:40] == [200] * 40
+    assert set(statuses) <= {200, 503, 0}  # what is not answered was not taken any more

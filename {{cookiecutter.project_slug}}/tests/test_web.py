@@ -1,0 +1,403 @@
+"""The web application before real model services: its routes, its errors, its numbers."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from {{ cookiecutter.package_name }}.paths import PREPARED_DATA, ROOT
+from {{ cookiecutter.package_name }}.serving import model, settings, web
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="mosec is not made for Windows")
+
+PACKAGE = web.__name__.rpartition(".")[0]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A module that listens; `log` is what it prints."""
+
+    def __init__(self, module: str, folder: Path, *options: str, **variables: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"{module}-{self.port}.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *(options or [f"--port={self.port}"])],
+                cwd=ROOT,
+                env={**os.environ, **variables},
+                stdout=log,
+                stderr=log,
+            )
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    def wait(self, path: str = "/") -> None:
+        """Wait until it answers."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                if httpx.get(f"{self.url}{path}", trust_env=False).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def servers(exported: Path) -> Iterator[dict[str, Server]]:
+    """Model services by the name of their model; `web`, and `troubled` whose models have faults."""
+    limits: dict[str, dict[str, str]] = {
+        "digits": {},
+        "busy": {"SERVING_CAPACITY": "1", "SERVING_MAX_BATCH_SIZE": "1"},
+        "slow": {"SERVING_TIMEOUT_MS": "5"},
+        "narrow": {"SERVING_MAX_BODY_BYTES": "1000"},
+    }
+    with ExitStack() as stack:
+        made = {}
+        for name, variables in limits.items():
+            given = {"MODEL_NAME": name, "MODEL_FILE": str(exported / "model.onnx"), **variables}
+            made[name] = stack.enter_context(Server(f"{PACKAGE}.service", exported, **given))
+        port = str(free_port())
+        other = stack.enter_context(Server("http.server", exported, port, "--bind=127.0.0.1"))
+        for name in limits:
+            made[name].wait()
+        addresses = {name: made[name].url for name in made}
+        troubled = {
+            "slow": addresses["slow"],
+            "narrow": addresses["narrow"],
+            "unknown": addresses["digits"],
+            "down": f"http://127.0.0.1:{free_port()}",
+            "other": f"http://127.0.0.1:{port}",
+        }
+        for key, models in (
+            ("web", {name: addresses[name] for name in ("digits", "busy")}),
+            ("troubled", troubled),
+        ):
+            given = {"MODELS": ",".join(f"{name}={url}" for name, url in models.items())}
+            made[key] = stack.enter_context(Server(f"{PACKAGE}.web", exported, **given))
+            made[key].wait("/v2/health/live")
+        assert other.process.poll() is None
+        yield made
+
+
+@pytest.fixture
+def client(servers: dict[str, Server]) -> Iterator[httpx.Client]:
+    """Asks the web application."""
+    with httpx.Client(base_url=servers["web"].url, trust_env=False, timeout=30) as made:
+        yield made
+
+
+@pytest.fixture
+def troubled(servers: dict[str, Server]) -> Iterator[httpx.Client]:
+    """Asks the one whose models have faults."""
+    with httpx.Client(base_url=servers["troubled"].url, trust_env=False, timeout=30) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def images(exported: Path) -> np.ndarray:
+    """Three test images."""
+    return np.load(exported / PREPARED_DATA / "test_images.npy")[:3]
+
+
+@pytest.fixture(scope="module")
+def expected(exported: Path, images: np.ndarray) -> np.ndarray:
+    """The model's own answer for them."""
+    return model.load("digits", exported / "model.onnx").predict(images)
+
+
+@pytest.fixture(scope="module")
+def version(exported: Path) -> str:
+    return model.load("digits", exported / "model.onnx").version
+
+
+@pytest.fixture(scope="module")
+def asked(images: np.ndarray) -> Callable[..., dict[str, Any]]:
+    """Makes a request for the images, each `times` over."""
+
+    def make(times: int = 1, **more: Any) -> dict[str, Any]:
+        many = np.concatenate([images] * times)
+        tensor = {"name": "images", "datatype": "UINT8", "shape": list(many.shape)}
+        return {"inputs": [{**tensor, "data": many.ravel().tolist()}], **more}
+
+    return make
+
+
+def numbers(client: httpx.Client) -> dict[tuple[str, ...], float]:
+    """What /metrics tells, by name and the values of the labels."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples]
+    return {(s.name, *(s.labels[key] for key in sorted(s.labels))): s.value for s in samples}
+
+
+def assert_refused(answer: httpx.Response, status: int, reason: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    assert reason in answer.json()["error"]
+    assert answer.headers["x-request-id"]
+    assert answer.headers.get("retry-after") == ("1" if status in (429, 503) else None)
+
+
+def test_it_tells_what_is_there(client: httpx.Client, version: str) -> None:
+    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"ready": True}
+    assert client.get("/v2/models").json() == [
+        {"name": name, "ready": True, "version": version} for name in ("digits", "busy")
+    ]
+    assert client.get("/v2/models/digits/ready").json() == {"name": "digits", "ready": True}
+
+
+def test_metadata_is_that_of_the_model(client: httpx.Client, exported: Path) -> None:
+    for name in ("digits", "busy"):
+        told = model.load(name, exported / "model.onnx").metadata()
+        assert client.get(f"/v2/models/{name}").json() == told
+
+
+def test_an_answer_is_the_models_own(
+    client: httpx.Client, asked: Callable[..., Any], expected: np.ndarray, version: str
+) -> None:
+    answer = client.post("/v2/models/digits/infer", json=asked(id="mine"))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-model-version"] == version
+    assert answer.json()["id"] == "mine"
+    (output,) = answer.json()["outputs"]
+    np.testing.assert_allclose(np.reshape(output["data"], output["shape"]), expected, atol=1e-6)
+
+
+def test_binary_tensors_pass_both_ways(
+    client: httpx.Client, images: np.ndarray, expected: np.ndarray, version: str
+) -> None:
+    tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape)}
+    tensor["parameters"] = {"binary_data_size": images.size}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    for headers in ({}, {"Inference-Header-Content-Length": str(len(head))}):
+        content = head + images.tobytes()
+        answer = client.post("/v2/models/digits/infer", content=content, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["x-model-version"] == version
+        length = int(answer.headers["inference-header-content-length"])
+        assert json.loads(answer.content[:length])["model_version"] == version
+        values = np.frombuffer(answer.content[length:], "<f4").reshape(expected.shape)
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+    for wrong in (str(len(head) - 1), str(len(content)), "many", "-1"):
+        headers = {"Inference-Header-Content-Length": wrong}
+        answer = client.post("/v2/models/digits/infer", content=content, headers=headers)
+        assert_refused(answer, 400, f"after {len(head)} bytes, not {wrong}")
+
+
+def test_a_request_keeps_its_identifier(client: httpx.Client) -> None:
+    for given in ("mine", "a.b_c-9", "x" * 128):
+        answer = client.get("/v2", headers={"x-request-id": given})
+        assert answer.headers["x-request-id"] == given
+    made = set()
+    for given in ("", "x" * 129, "two words", 'a"b', "a/b"):
+        made.add(client.get("/v2", headers={"x-request-id": given}).headers["x-request-id"])
+    assert {len(each) for each in made} == {32}
+    assert len(made) == 5
+
+
+def test_a_wrong_request_is_told_why(client: httpx.Client, asked: Callable[..., Any]) -> None:
+    url = "/v2/models/digits/infer"
+    assert_refused(client.post("/v2/models/none/infer", json=asked()), 404, "no model `none`")
+    assert_refused(client.get("/v2/models/none"), 404, "no model `none`")
+    assert_refused(client.get("/nothing"), 404, "Not Found")
+    assert_refused(client.get("/page/nothing"), 404, "Not Found")
+    assert_refused(client.get("/page/../web.py"), 404, "Not Found")
+    assert_refused(client.get(url), 405, "Method Not Allowed")
+    assert_refused(client.post("/v2"), 405, "Method Not Allowed")
+    assert_refused(client.post(url), 400, "the body is empty")
+    assert_refused(client.post(url, content=b"{"), 400, "no request in JSON")
+    wrong = asked()
+    wrong["inputs"][0]["datatype"] = "FP32"
+    assert_refused(client.post(url, json=wrong), 400, "`images` is UINT8, not FP32")
+
+
+def test_a_large_body_is_refused_before_it_is_read(
+    client: httpx.Client, servers: dict[str, Server]
+) -> None:
+    limit = settings.load(ROOT / settings.FILE).max_body_bytes
+    url = "/v2/models/digits/infer"
+    assert_refused(client.post(url, content=b" " * (limit + 1)), 413, f"than {limit} bytes")
+    assert_refused(client.post(url, content=b" " * limit), 400, "no request in JSON")
+    chunk = b"%x\r\n" % (limit + 1) + b" " * (limit + 1)
+    for header, part in (
+        ("content-length: 1000000000", b"{"),
+        ("transfer-encoding: chunked", chunk),
+    ):
+        head = f"POST {url} HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n".encode()
+        with socket.create_connection(("127.0.0.1", servers["web"].port), timeout=30) as sender:
+            sender.sendall(head + part)
+            assert sender.recv(100).startswith(b"HTTP/1.1 413 ")  # while it waits for the rest
+
+
+def test_what_a_service_cannot_do_is_told(
+    troubled: httpx.Client, asked: Callable[..., Any], version: str
+) -> None:
+    for name, times, status, reason in [
+        ("down", 1, 503, "the service of `down` cannot be reached"),
+        ("unknown", 1, 503, "does not serve `unknown`"),
+        ("other", 1, 502, "the service of `other` failed"),
+        ("narrow", 100, 413, "too large for `narrow`"),
+        ("slow", 5000, 504, "`slow` did not answer in time"),
+    ]:
+        answer = troubled.post(f"/v2/models/{name}/infer", json=asked(times))
+        assert_refused(answer, status, reason)
+    assert_refused(troubled.get("/v2/models/down"), 503, "cannot be reached")
+    assert_refused(troubled.get("/v2/models/down/ready"), 503, "cannot be reached")
+    assert_refused(troubled.get("/v2/health/ready"), 503, "not ready: unknown, down, other")
+    assert troubled.get("/v2/health/live").status_code == 200
+    listed = {model["name"]: model for model in troubled.get("/v2/models").json()}
+    assert listed["down"] == {"name": "down", "ready": False, "version": None}
+    assert listed["narrow"] == {"name": "narrow", "ready": True, "version": version}
+
+
+def test_a_full_queue_is_told(client: httpx.Client, asked: Callable[..., Any]) -> None:
+    content = json.dumps(asked(300)).encode()
+    with ThreadPoolExecutor(32) as threads:
+        ask = lambda _: client.post("/v2/models/busy/infer", content=content)  # noqa: E731
+        answers = list(threads.map(ask, range(100)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 0 < len(refused) < len(answers)
+    for answer in refused:
+        assert_refused(answer, 429, "too many requests wait for `busy`")
+
+
+def test_a_service_that_comes_back_is_asked_again(
+    exported: Path, asked: Callable[..., Any]
+) -> None:
+    variables = {"MODEL_NAME": "digits", "MODEL_FILE": str(exported / "model.onnx")}
+    with ExitStack() as stack:
+        service = stack.enter_context(Server(f"{PACKAGE}.service", exported, **variables))
+        given = {"MODELS": f"digits={service.url}"}
+        before = stack.enter_context(Server(f"{PACKAGE}.web", exported, **given))
+        before.wait("/v2/health/ready")
+        ask = lambda: httpx.post(  # noqa: E731
+            f"{before.url}/v2/models/digits/infer", json=asked(), trust_env=False
+        )
+        assert ask().status_code == 200
+        service.process.terminate()
+        service.process.wait()
+        assert_refused(ask(), 503, "cannot be reached")
+        options = (f"--port={service.port}",)
+        stack.enter_context(Server(f"{PACKAGE}.service", exported, *options, **variables))
+        before.wait("/v2/health/ready")
+        assert ask().status_code == 200
+
+
+def test_metrics_count_requests_and_classes(
+    client: httpx.Client, asked: Callable[..., Any], expected: np.ndarray
+) -> None:
+    before = numbers(client)
+    asked_binary = asked(parameters={"binary_data_output": True})
+    for content in (asked(), asked_binary):
+        assert client.post("/v2/models/digits/infer", json=content).status_code == 200
+    client.post("/v2/models/digits/infer")
+    client.post("/v2/models/made-up/infer", json=asked())
+    after = numbers(client)
+
+    def grown(*key: str) -> float:
+        return after.get(key, 0) - before.get(key, 0)
+
+    assert grown("inference_requests_total", "digits", "200") == 2
+    assert grown("inference_requests_total", "digits", "400") == 1
+    assert grown("inference_requests_total", "", "404") == 1
+    assert grown("inference_seconds_count", "digits") == 3
+    assert 0 < grown("inference_seconds_sum", "digits") < 5
+    assert after["inference_requests_in_flight", "digits"] == 0
+    counts = np.bincount(expected.argmax(axis=1), minlength=10)
+    for index, count in enumerate(counts):
+        assert grown("inference_classes_total", str(index), "digits") == 2 * count
+    assert not [key for key in after if "made-up" in key]
+
+
+def test_each_request_is_a_line_of_log(
+    client: httpx.Client, servers: dict[str, Server], asked: Callable[..., Any], version: str
+) -> None:
+    url = "/v2/models/digits/infer"
+    client.post(url, json=asked(), headers={"x-request-id": "logged"})
+    client.post(url, headers={"x-request-id": "refused"})
+    client.get("/v2")  # its line comes behind theirs
+    lines = [json.loads(line) for line in servers["web"].log.read_text().splitlines()]
+    found = {line["request_id"]: line for line in lines}
+    logged = found["logged"]
+    assert 0 < logged.pop("ms") < 5000
+    assert logged.pop("time").endswith("+00:00")
+    route = {"method": "POST", "path": url, "model": "digits"}
+    assert logged == {"request_id": "logged", **route, "version": version, "status": 200}
+    assert (found["refused"]["status"], found["refused"]["error"]) == (400, "the body is empty")
+
+
+def test_a_client_that_hangs_up_leaves_no_error(
+    client: httpx.Client, servers: dict[str, Server], asked: Callable[..., Any]
+) -> None:
+    body = json.dumps(asked(300)).encode()
+    url = "/v2/models/digits/infer"
+    head = f"POST {url} HTTP/1.1\r\ncontent-length: {len(body)}\r\nhost: x\r\n\r\n"
+    for sent in (len(body) // 2, len(body)):
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", servers["web"].port)) as connection:
+                connection.sendall(head.encode() + body[:sent])
+    for _ in range(50):
+        if numbers(client).get(("inference_requests_total", "digits", "499")) == 5:
+            break
+        time.sleep(0.1)
+    assert numbers(client)["inference_requests_total", "digits", "499"] == 5
+    assert numbers(client)["inference_requests_in_flight", "digits"] == 0
+    printed = servers["web"].log.read_text()
+    assert [line for line in printed.splitlines() if not line.startswith('{"time"')] == []
+
+
+def test_the_page_and_the_documentation_need_nothing_from_elsewhere(client: httpx.Client) -> None:
+    for path in ("/", "/page/app.js", "/page/style.css", "/page/icon.svg"):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-security-policy"] == "default-src 'self'"
+        assert "https://" not in answer.text
+    assert "https://" not in client.get("/docs").text
+    api = client.get("/openapi.json").json()
+    infer = api["paths"]["/v2/models/{name}/infer"]["post"]
+    example = infer["requestBody"]["content"]["application/json"]["example"]
+    assert client.post("/v2/models/digits/infer", json=example).status_code == 200
+
+
+def test_wrong_addresses_end_it_with_one_line(tmp_path: Path) -> None:
+    assert web.addresses("a=http://h:1, b=https://h.example/") == {
+        "a": "http://h:1",
+        "b": "https://h.example",
+    }
+    for wrong in ("", "a", "a=h:1", "a=http://h:1,", "a/b=http://h:1", "a=http://h:1,a=http://h:2"):
+        with pytest.raises(web.AddressError, match="MODELS: "):
+            web.addresses(wrong)
+    wrong = Server(f"{PACKAGE}.web", tmp_path, MODELS="cnn")
+    assert wrong.process.wait(timeout=60) == 1
+    assert wrong.log.read_text().startswith("serve: MODELS: 'cnn': write NAME=ADDRESS")
+    assert wrong.log.read_text().count("\n") == 1

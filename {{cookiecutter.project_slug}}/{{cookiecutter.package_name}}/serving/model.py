@@ -1,0 +1,95 @@
+"""An exported model, ready to answer."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+
+class ModelError(Exception):
+    """The file is missing, broken, or not the one that was asked for; the text says what it is."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model in memory.
+
+    `version` is the beginning of the file's SHA-256: two files of the same name differ in it.
+    """
+
+    name: str
+    version: str
+    signature: dict[str, Any]  # inputs, outputs, classes, max_value: as `export` writes them
+    provenance: dict[str, Any]
+    samples: list[dict[str, Any]]  # test images, rows of their values, and labels
+    session: onnxruntime.InferenceSession
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the model's metadata as the Open Inference Protocol has it, and its provenance."""
+        return {
+            "name": self.name,
+            "versions": [self.version],
+            "platform": "onnx_onnxruntime",
+            "inputs": self.signature["inputs"],
+            "outputs": self.signature["outputs"],
+            "parameters": {
+                "classes": self.signature["classes"],
+                "max_value": self.signature["max_value"],
+                "provenance": self.provenance,
+                "samples": self.samples,
+            },
+        }
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return probabilities (batch, classes), float32.
+
+        Args:
+            images: raw, uint8 (batch, rows, columns).
+        """
+        (output,) = self.session.run(None, {self.signature["inputs"][0]["name"]: images})
+        return output
+
+
+def load(name: str, path: Path, threads: int = 1, sha256: str | None = None) -> Model:
+    """Read a model.
+
+    Raises:
+        ModelError: there is no such file, it is not the one of this SHA-256, onnxruntime cannot
+            run it, or it does not say what it takes and gives.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}: train one, or set MODEL_FILE") from None
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 and sha256.lower() != found:
+        raise ModelError(f"{path}: its SHA-256 is {found}, not {sha256} as MODEL_SHA256 says")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
+        signature = json.loads(metadata["signature"])
+        provenance = json.loads(metadata["provenance"])
+        samples = json.loads(metadata.get("samples", "[]"))
+        (signature["inputs"], signature["outputs"], signature["classes"], signature["max_value"])
+    except KeyError as error:
+        raise ModelError(f"{path}: its metadata has no {error}: it was not exported here") from None
+    except Exception as error:
+        # onnxruntime raises errors of its own for each thing that can be wrong with a file.
+        # The reason stands at the end, behind the place in onnxruntime's source.
+        raise ModelError(f"{path}: {' '.join(str(error).split())[-300:]}") from None
+    return Model(name, found[:12], signature, provenance, samples, session)
+
+
+def from_environment(threads: int = 1) -> Model:
+    """Read the model that MODEL_NAME, MODEL_FILE and, if set, MODEL_SHA256 name."""
+    name = os.environ.get("MODEL_NAME", "model")
+    path = Path(os.environ.get("MODEL_FILE", "models/model.onnx"))
+    return load(name, path, threads, os.environ.get("MODEL_SHA256"))

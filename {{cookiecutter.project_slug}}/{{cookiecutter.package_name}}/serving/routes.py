@@ -1,0 +1,141 @@
+"""What the web application answers under /v2: the Open Inference Protocol."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from starlette.responses import Response
+
+from . import protocol
+from .upstream import Upstream, UpstreamError
+
+JSON_LENGTH = "inference-header-content-length"
+EXAMPLE = {
+    "inputs": [
+        {
+            "name": "images",
+            "datatype": "UINT8",
+            "shape": [1, 8, 8],
+            "data": [0, 0, 0, 14, 14, 0, 0, 0] * 8,
+        }
+    ]
+}
+INFER_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}, "example": EXAMPLE}},
+    }
+}
+
+router = APIRouter(prefix="/v2")
+
+
+def find(name: str, request: Request) -> Upstream:
+    """Return the service of a model."""
+    upstreams: dict[str, Upstream] = request.app.state.upstreams
+    if name not in upstreams:
+        raise HTTPException(404, f"there is no model `{name}`")
+    request.state.record.model = name
+    return upstreams[name]
+
+
+Model = Annotated[Upstream, Depends(find)]
+
+
+@router.get("")
+async def server() -> dict[str, Any]:
+    """What answers here."""
+    name = (__package__ or "").partition(".")[0]
+    return {"name": name, "version": "2", "extensions": ["binary_tensor_data"]}
+
+
+@router.get("/health/live")
+async def live() -> dict[str, bool]:
+    """Whether this application runs."""
+    return {"live": True}
+
+
+@router.get("/health/ready")
+async def ready(request: Request) -> dict[str, bool]:
+    """Whether every model can be asked."""
+    missing = [model["name"] for model in await models(request) if not model["ready"]]
+    if missing:
+        raise HTTPException(503, f"not ready: {', '.join(missing)}")
+    return {"ready": True}
+
+
+@router.get("/models")
+async def models(request: Request) -> list[dict[str, Any]]:
+    """Each model, whether it can be asked, and its version."""
+    upstreams: dict[str, Upstream] = request.app.state.upstreams
+    versions = await asyncio.gather(*map(version_of, upstreams.values()))
+    found = zip(upstreams, versions, strict=True)
+    return [{"name": name, "ready": bool(version), "version": version} for name, version in found]
+
+
+@router.get("/models/{name}")
+async def metadata(model: Model) -> dict[str, Any]:
+    """What a model takes and gives, and what it was made from."""
+    return await model.metadata()
+
+
+@router.get("/models/{name}/ready")
+async def model_ready(model: Model) -> dict[str, Any]:
+    """Whether a model can be asked."""
+    await model.metadata()
+    return {"name": model.name, "ready": True}
+
+
+@router.post("/models/{name}/infer", openapi_extra=INFER_SCHEMA, response_class=Response)
+async def infer(model: Model, request: Request) -> Response:
+    """Ask a model: JSON, or JSON with binary tensors behind it."""
+    metrics = request.app.state.metrics
+    with metrics.in_flight.labels(model.name).track_inprogress():
+        body = await read_body(request, request.app.state.max_body_bytes)
+        check_json_length(body, request.headers.get(JSON_LENGTH))
+        answer = await model.infer(body)
+    version = answer.head.model_version
+    request.state.record.version = version
+    for name in await model.predicted(answer):
+        metrics.classes.labels(model.name, name).inc()
+    headers = {"x-model-version": version}
+    if not answer.is_binary:
+        return Response(answer.body, headers=headers, media_type="application/json")
+    headers[JSON_LENGTH] = str(answer.json_length)
+    return Response(answer.body, headers=headers, media_type="application/octet-stream")
+
+
+async def version_of(model: Upstream) -> str | None:
+    """Return a model's version; None if it cannot be asked."""
+    try:
+        return (await model.metadata())["versions"][0]
+    except UpstreamError:
+        return None
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return the body of a request, reading no more than `limit` bytes, and a chunk, of it."""
+    too_large = HTTPException(413, f"the body is larger than {limit} bytes")
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+    if not body:
+        raise HTTPException(400, "the body is empty")
+    return bytes(body)
+
+
+def check_json_length(body: bytes, declared: str | None) -> None:
+    """Refuse a body whose JSON does not end where its sender says; services do not look there."""
+    if declared is None:
+        return
+    try:
+        found = protocol.json_length(body)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body does not begin with JSON: {error}") from None
+    if declared != str(found):
+        problem = f"the JSON of the body ends after {found} bytes, not {declared}"
+        raise HTTPException(400, f"Inference-Header-Content-Length: {problem}")

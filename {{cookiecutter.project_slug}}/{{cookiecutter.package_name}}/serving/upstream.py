@@ -1,0 +1,150 @@
+"""A model service, as the web application asks it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+
+from . import protocol
+
+METADATA_TIMEOUT_S = 2.0
+
+
+class UpstreamError(Exception):
+    """A model service gave no answer; `status` is that which the client gets, the text says why."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Output(msgspec.Struct):
+    """An output of an answer."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[float] | None = None
+
+
+class Head(msgspec.Struct):
+    """What is read of the JSON of an answer."""
+
+    model_version: str
+    outputs: list[Output]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, exactly as the service gave it, and what was read of it."""
+
+    body: bytes
+    json_length: int  # the length of the body where no binary tensor follows
+    head: Head
+
+    @property
+    def is_binary(self) -> bool:
+        return self.json_length < len(self.body)
+
+    def best(self, classes: int) -> list[int]:
+        """Return the index of the best class for each image; none if the output has no classes."""
+        (output,) = self.head.outputs
+        if len(output.shape) != 2 or output.shape[1] != classes:
+            return []
+        if self.is_binary:
+            datatype = protocol.DATATYPES[output.datatype]
+            values = np.frombuffer(self.body, datatype, offset=self.json_length)
+        else:
+            values = np.array(output.data)
+        return values.reshape(output.shape).argmax(axis=1).tolist()
+
+
+class Upstream:
+    """The service of one model.
+
+    Its methods raise UpstreamError: 400 for a request that the model cannot take, 413, 429 if its
+    queue is full, 502 if it failed, 503 if it cannot be reached, 504 if it took too long.
+    """
+
+    def __init__(self, name: str, address: str, client: httpx.AsyncClient) -> None:
+        self.name = name
+        self._address = f"{address}/v2/models/{name}"
+        self._client = client
+        self._classes: dict[str, list[str]] = {}  # by the version of the model
+
+    async def infer(self, body: bytes) -> Answer:
+        """Pass a request on."""
+        content = await self._post("infer", body)
+        try:
+            return read_answer(content)
+        except (ValueError, RecursionError, msgspec.MsgspecError):
+            raise UpstreamError(502, f"the service of `{self.name}` gave no valid answer") from None
+
+    async def metadata(self) -> dict[str, Any]:
+        """Return what the service tells of its model, as the protocol has it."""
+        # The service takes an empty body for no request at all.
+        content = await self._post("metadata", b"{}", METADATA_TIMEOUT_S)
+        try:
+            found = msgspec.json.decode(content)
+            self._classes[found["versions"][0]] = found["parameters"]["classes"]
+        except (LookupError, TypeError, msgspec.MsgspecError):
+            raise UpstreamError(502, f"the service of `{self.name}` gave no metadata") from None
+        return found
+
+    async def predicted(self, answer: Answer) -> list[str]:
+        """Return the class that an answer gives for each image; none if it cannot be told."""
+        version = answer.head.model_version
+        try:
+            if version not in self._classes:
+                await self.metadata()
+            classes = self._classes[version]
+            return [classes[index] for index in answer.best(len(classes))]
+        except (UpstreamError, LookupError, ValueError):
+            return []
+
+    async def _post(self, what: str, body: bytes, timeout_s: float | None = None) -> bytes:
+        timeout = timeout_s or httpx.USE_CLIENT_DEFAULT
+        try:
+            response = await self._client.post(
+                f"{self._address}/{what}", content=body, timeout=timeout
+            )
+        except (httpx.ReadTimeout, httpx.WriteTimeout):
+            raise UpstreamError(504, f"`{self.name}` did not answer in time") from None
+        except httpx.TransportError:
+            raise UpstreamError(503, f"the service of `{self.name}` cannot be reached") from None
+        if response.status_code != 200:
+            raise self._refused(response)
+        return response.content
+
+    def _refused(self, response: httpx.Response) -> UpstreamError:
+        status = response.status_code
+        if status == 400:
+            try:
+                return UpstreamError(400, str(response.json()["error"]))
+            except (ValueError, LookupError, TypeError):
+                return UpstreamError(400, response.text)
+        if status == 413:
+            return UpstreamError(413, f"the request is too large for `{self.name}`")
+        if status == 429:
+            return UpstreamError(429, f"too many requests wait for `{self.name}`")
+        if status == 408:
+            return UpstreamError(504, f"`{self.name}` did not answer in time")
+        if status in (404, 503):
+            return UpstreamError(503, f"the service does not serve `{self.name}` now")
+        return UpstreamError(502, f"the service of `{self.name}` failed")
+
+
+def read_answer(body: bytes) -> Answer:
+    """Read what is in an answer.
+
+    Raises:
+        ValueError, RecursionError or MsgspecError: it is none.
+    """
+    length = len(body)
+    try:
+        return Answer(body, length, msgspec.json.decode(body, type=Head))
+    except msgspec.DecodeError:
+        length = protocol.json_length(body)  # binary tensors follow
+        return Answer(body, length, msgspec.json.decode(body[:length], type=Head))

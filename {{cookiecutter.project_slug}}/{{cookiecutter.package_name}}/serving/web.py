@@ -1,0 +1,154 @@
+"""The web application: several model services behind one address, and a page to try them.
+
+    MODELS="cnn=http://127.0.0.1:8001,mlp=http://127.0.0.1:8002" \\
+        python -m <package>.serving.web --port 8000
+
+Requests and answers of the Open Inference Protocol are passed on as they are. An answer that is
+an error is always JSON: its `error` says why.
+"""
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import prometheus_client
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from . import observe, routes, settings
+from .upstream import Upstream, UpstreamError
+
+PAGE = Path(__file__).parent / "page"
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'",
+    "cache-control": "no-cache",  # asked for again each time: its files belong together
+}
+
+
+class AddressError(Exception):
+    """MODELS does not tell which models there are, and where; the text says why."""
+
+
+class PageFiles(StaticFiles):
+    """The files that the page loads."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
+def create_app(models: dict[str, str]) -> FastAPI:
+    """Return the application.
+
+    Args:
+        models: the address of the service of each model, by the model's name.
+    """
+    chosen = settings.load()
+    # A service refuses by itself what is too much for it, and gives up in time, with a status
+    # that says so: no limit here may come before that.
+    client = httpx.AsyncClient(
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+        timeout=httpx.Timeout(chosen.timeout_ms / 1000 + 2, connect=2),
+        trust_env=False,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with client:
+            yield
+
+    app = FastAPIOffline(title="Models", version="2", redoc_url=None, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    app.state.upstreams = {name: Upstream(name, models[name], client) for name in models}
+    app.state.metrics = observe.Metrics()
+    app.state.max_body_bytes = chosen.max_body_bytes
+    app.add_middleware(observe.Observer, metrics=app.state.metrics)
+    app.add_exception_handler(HTTPException, refuse)
+    app.add_exception_handler(UpstreamError, refuse)
+    app.add_exception_handler(ClientDisconnect, forget)
+    app.include_router(routes.router)
+    app.mount("/page", PageFiles(directory=PAGE))
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        content = prometheus_client.generate_latest(app.state.metrics.registry)
+        return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    return app
+
+
+async def refuse(request: Request, error: Any) -> Response:
+    """Answer with an error in the words of the protocol."""
+    if isinstance(error, HTTPException):
+        status, reason, headers = error.status_code, error.detail, dict(error.headers or {})
+    else:
+        status, reason, headers = error.status, str(error), {}
+    if status in (429, 503):
+        headers["retry-after"] = "1"
+    request.state.record.error = reason
+    return JSONResponse({"error": reason}, status, headers)
+
+
+async def forget(request: Request, error: Exception) -> Response:
+    """Give up a request whose client left before it was sent: nobody reads this."""
+    return Response(status_code=observe.HUNG_UP)
+
+
+def addresses(text: str) -> dict[str, str]:
+    """Return the address of each model of "name=http://host:port,name=…".
+
+    Raises:
+        AddressError: it is written otherwise.
+    """
+    found: dict[str, str] = {}
+    for item in text.split(","):
+        match = re.fullmatch(r"([\w.-]+)=(https?://[\w.:\[\]-]+)/?", item.strip(), re.ASCII)
+        if not match:
+            raise AddressError(f"MODELS: {item!r}: write NAME=ADDRESS: cnn=http://127.0.0.1:8001")
+        if match[1] in found:
+            raise AddressError(f"MODELS: {match[1]} has two addresses")
+        found[match[1]] = match[2]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
+    try:
+        app = create_app(addresses(os.environ.get("MODELS", "")))
+    except (AddressError, settings.SettingsError) as error:
+        raise SystemExit(f"serve: {error}") from None
+    handler = logging.StreamHandler(sys.stdout)
+    observe.log.addHandler(handler)
+    observe.log.setLevel(logging.INFO)
+    uvicorn.run(
+        app,
+        host=arguments.address,
+        port=arguments.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+if __name__ == "__main__":
+    main()
