@@ -35,26 +35,6 @@ def fastapi(path: str, port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
-def litserve(path: str, port: int) -> None:
-    import litserve as ls
-
-    class API(ls.LitAPI):
-        def setup(self, device: str) -> None:
-            self.model = session(path)
-
-        def decode_request(self, request: dict[str, list[int]]) -> np.ndarray:
-            return np.array(request["image"], np.uint8).reshape(8, 8)
-
-        def predict(self, images: np.ndarray) -> np.ndarray:
-            return self.model.run(None, {"images": images})[0]
-
-        def encode_response(self, output: np.ndarray) -> dict[str, list[float]]:
-            return {"probabilities": output.tolist()}
-
-    api = API(max_batch_size=32, batch_timeout=0.001)
-    ls.LitServer(api, accelerator="cpu").run(host="127.0.0.1", port=port, log_level="warning")
-
-
 def bare(path: str) -> None:
     """Print the images a second of onnxruntime alone."""
     model = session(path)
@@ -71,4 +51,4 @@ if __name__ == "__main__":
     if kind == "bare":
         bare(file)
     else:
-        {"fastapi": fastapi, "litserve": litserve}[kind](file, int(number))
+        fastapi(file, int(number))

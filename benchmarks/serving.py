@@ -23,6 +23,7 @@ from pathlib import Path
 from measuring import ROOT, machine, seconds, table, write
 
 PEERS = Path(__file__).with_name("peers.py")
+LITSERVE = Path(__file__).with_name("peer_litserve.py")
 CONNECTIONS = (1, 32, 256)
 SECONDS = 8
 IMAGE = [0, 0, 0, 14, 14, 0, 0, 0] * 8
@@ -110,7 +111,7 @@ def measure(project: Path, folder: Path) -> dict[str, dict[int, tuple[float, flo
     service, web, fastapi, litserve = (port() for _ in range(4))
     ours = [python, "-m", f"{package}.serving.service", "--log-level=error"]
     peers = ["uv", "run", "--no-project", "--isolated", "--python", python]
-    peers += ["--with=fastapi,litserve,numpy,onnxruntime,uvicorn", "python", str(PEERS)]
+    peers += ["--with=fastapi,litserve,numpy,onnxruntime,uvicorn", "python"]
     route = "/v2/models/model/infer"
     servers = {
         "the model service": (f"http://127.0.0.1:{service}{route}", PROTOCOL),
@@ -125,10 +126,10 @@ def measure(project: Path, folder: Path) -> dict[str, dict[int, tuple[float, flo
         stack.enter_context(running(urls[0], PROTOCOL, command, cwd=project))
         command = [python, "-m", f"{package}.serving.web", f"--port={web}"]
         stack.enter_context(running(urls[1], PROTOCOL, command, cwd=project, env=addresses))
-        for url, name, number in zip(
-            urls[2:], ("fastapi", "litserve"), (fastapi, litserve), strict=True
-        ):
-            stack.enter_context(running(url, PLAIN, [*peers, name, model, str(number)]))
+        command = [*peers, str(PEERS), "fastapi", model, str(fastapi)]
+        stack.enter_context(running(urls[2], PLAIN, command))
+        command = [*peers, str(LITSERVE), model, str(litserve)]
+        stack.enter_context(running(urls[3], PLAIN, command))
         return {
             name: {number: load(url, body, number, folder) for number in CONNECTIONS}
             for name, (url, body) in servers.items()

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import aiohttp
 import msgspec
 import numpy as np
 
 from . import protocol
 
-METADATA_TIMEOUT_S = 2.0
+METADATA_TIMEOUT = aiohttp.ClientTimeout(total=2.0)  # seconds
 
 
 class UpstreamError(Exception):
@@ -68,7 +68,7 @@ class Upstream:
     queue is full, 502 if it failed, 503 if it cannot be reached, 504 if it took too long.
     """
 
-    def __init__(self, name: str, address: str, client: httpx.AsyncClient) -> None:
+    def __init__(self, name: str, address: str, client: aiohttp.ClientSession) -> None:
         self.name = name
         self._address = f"{address}/v2/models/{name}"
         self._client = client
@@ -85,7 +85,7 @@ class Upstream:
     async def metadata(self) -> dict[str, Any]:
         """Return what the service tells of its model, as the protocol has it."""
         # The service takes an empty body for no request at all.
-        content = await self._post("metadata", b"{}", METADATA_TIMEOUT_S)
+        content = await self._post("metadata", b"{}", METADATA_TIMEOUT)
         try:
             found = msgspec.json.decode(content)
             self._classes[found["versions"][0]] = found["parameters"]["classes"]
@@ -104,27 +104,34 @@ class Upstream:
         except (UpstreamError, LookupError, ValueError):
             return []
 
-    async def _post(self, what: str, body: bytes, timeout_s: float | None = None) -> bytes:
-        timeout = timeout_s or httpx.USE_CLIENT_DEFAULT
+    async def _post(
+        self, what: str, body: bytes, timeout: aiohttp.ClientTimeout | None = None
+    ) -> bytes:
+        url = f"{self._address}/{what}"
         try:
-            response = await self._client.post(
-                f"{self._address}/{what}", content=body, timeout=timeout
-            )
-        except (httpx.ReadTimeout, httpx.WriteTimeout):
+            async with self._client.post(
+                url, data=body, timeout=timeout or self._client.timeout
+            ) as response:
+                content = await response.read()
+        except aiohttp.ConnectionTimeoutError:
+            raise self._unreachable() from None
+        except TimeoutError:
             raise UpstreamError(504, f"`{self.name}` did not answer in time") from None
-        except httpx.TransportError:
-            raise UpstreamError(503, f"the service of `{self.name}` cannot be reached") from None
-        if response.status_code != 200:
-            raise self._refused(response)
-        return response.content
+        except aiohttp.ClientError:
+            raise self._unreachable() from None
+        if response.status != 200:
+            raise self._refused(response.status, content)
+        return content
 
-    def _refused(self, response: httpx.Response) -> UpstreamError:
-        status = response.status_code
+    def _unreachable(self) -> UpstreamError:
+        return UpstreamError(503, f"the service of `{self.name}` cannot be reached")
+
+    def _refused(self, status: int, content: bytes) -> UpstreamError:
         if status == 400:
             try:
-                return UpstreamError(400, str(response.json()["error"]))
-            except (ValueError, LookupError, TypeError):
-                return UpstreamError(400, response.text)
+                return UpstreamError(400, str(msgspec.json.decode(content)["error"]))
+            except (LookupError, TypeError, msgspec.MsgspecError):
+                return UpstreamError(400, content.decode(errors="replace"))
         if status == 413:
             return UpstreamError(413, f"the request is too large for `{self.name}`")
         if status == 429:

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import prometheus_client
 import uvicorn
 from fastapi import FastAPI, Request
@@ -59,20 +59,17 @@ def create_app(models: dict[str, str]) -> FastAPI:
     chosen = settings.load()
     # A service refuses by itself what is too much for it, and gives up in time, with a status
     # that says so: no limit here may come before that.
-    client = httpx.AsyncClient(
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-        timeout=httpx.Timeout(chosen.timeout_ms / 1000 + 2, connect=2),
-        trust_env=False,
-    )
+    timeout = aiohttp.ClientTimeout(total=chosen.timeout_ms / 1000 + 2, sock_connect=2)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with client:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
+            app.state.upstreams = {name: Upstream(name, models[name], client) for name in models}
             yield
 
     app = FastAPIOffline(title="Models", version="2", redoc_url=None, lifespan=lifespan)
     app.router.redirect_slashes = False
-    app.state.upstreams = {name: Upstream(name, models[name], client) for name in models}
     app.state.metrics = observe.Metrics()
     app.state.max_body_bytes = chosen.max_body_bytes
     app.add_middleware(observe.Observer, metrics=app.state.metrics)
