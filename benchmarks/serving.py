@@ -25,7 +25,7 @@ from measuring import ROOT, machine, seconds, table, write
 PEERS = Path(__file__).with_name("peers.py")
 LITSERVE = Path(__file__).with_name("peer_litserve.py")
 CONNECTIONS = (1, 32, 256)
-SECONDS = 8
+SECONDS = 6
 IMAGE = [0, 0, 0, 14, 14, 0, 0, 0] * 8
 TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8], "data": IMAGE}
 PLAIN = json.dumps({"image": IMAGE})
@@ -92,7 +92,7 @@ def load(url: str, body: str, connections: int, folder: Path) -> tuple[float, fl
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise RuntimeError(f"{url}, {connections} connections\n{done.stdout}")
     (rate,) = re.findall(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    times = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", done.stdout, re.MULTILINE))
+    times = dict(re.findall(r"^\s+(50|99)%\s+(\S+)\s*$", done.stdout, re.MULTILINE))
     median, late = (in_milliseconds(times[share]) for share in ("50", "99"))
     print(f"{float(rate):9,.0f}/s  {median:7.2f} ms  {late:7.2f} ms  {url}", file=sys.stderr)
     return float(rate), median, late
