@@ -21,6 +21,8 @@ def main() -> int:
             return run.run(client, arguments.rest, **options)
     except EngineError as problem:
         raise SystemExit(f"docker: {problem}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None
     return 0
 
 
