@@ -99,7 +99,7 @@ def test_the_context_is_small_and_holds_no_data_git_or_secrets(
     assert 0 < max(float(number) * units[unit] for number, unit in sizes) < 1e6
     assert unpacked("cpu", "/project") == IN_IMAGE
     assert unpacked("gpu", "/project") == IN_IMAGE
-    assert unpacked("serve", "/service") == {"image_tests"}
+    assert unpacked("serve", "/service") == {"conf", "image_tests"}
     assert unpacked("serve", "/service/image_tests") == {"__init__.py", "__pycache__", "serving"}
 
 
