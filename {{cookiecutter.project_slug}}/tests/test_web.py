@@ -366,12 +366,15 @@ def test_a_client_that_hangs_up_leaves_no_error(
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", servers["web"].port)) as connection:
                 connection.sendall(head.encode() + body[:sent])
-    for _ in range(50):
-        if numbers(client).get(("inference_requests_total", "digits", "499")) == 5:
+    left = ("inference_requests_total", "digits", "499")
+    in_flight = ("inference_requests_in_flight", "digits")
+    for _ in range(300):
+        seen = numbers(client)
+        if seen.get(left, 0) >= 5 and seen[in_flight] == 0:
             break
         time.sleep(0.1)
-    assert numbers(client)["inference_requests_total", "digits", "499"] == 5
-    assert numbers(client)["inference_requests_in_flight", "digits"] == 0
+    assert 5 <= numbers(client)[left] <= 10  # of those sent whole, some are read too late
+    assert numbers(client)[in_flight] == 0
     printed = servers["web"].log.read_text()
     assert [line for line in printed.splitlines() if not line.startswith('{"time"')] == []
 
