@@ -32,4 +32,5 @@ class API(litserve.LitAPI):
 if __name__ == "__main__":
     api = API(max_batch_size=32, batch_timeout=0.001)
     server = litserve.LitServer(api, accelerator="cpu")
-    server.run(host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
+    # It writes an example of a client into the current folder, unless told not to.
+    server.run("127.0.0.1", int(sys.argv[2]), log_level="warning", generate_client_file=False)
