@@ -21,16 +21,16 @@ SHADOWED = """
 _argon2_cffi_bindings _cffi_backend _distutils_hack _pytest _xxhash _yaml adlfs aiobotocore
 aiohappyeyeballs aiohttp aiohttp_retry aioitertools aiosignal amqp annotated_doc annotated_types
 antlr4 antlr4_python3_runtime anyio appdirs appnope argcomplete argon2 argon2_cffi
-argon2_cffi_bindings arrow ast_serialize asttokens async_lru asyncssh atpublic attr attrs azure
-azure_core azure_identity azure_storage_blob babel bcrypt beautifulsoup4 billiard bleach botocore
-bs4 celery certifi cffi cfgv charset_normalizer click click_didyoumean click_plugins click_repl
-cloudpickle colorama comm configobj contourpy coreweave_evaluations cryptography cuda cuda_bindings
-cuda_pathfinder cuda_toolkit cwevals cycler dateutil debugpy decorator defspec defusedxml
-detect_secrets dictdiffer diskcache distlib distro docker docker_stubs dotenv dpath dulwich dvc
-dvc_azure dvc_data dvc_gs dvc_http dvc_objects dvc_render dvc_s3 dvc_ssh dvc_studio_client dvc_task
-dvc_webdav entrypoints executing fastapi fastapi_offline fastjsonschema filelock flatbuffers
-flatten_dict flufl flufl_lock fonttools fqdn frozenlist fsspec functorch funcy gcsfs git gitdb
-gitpython google google_api_core google_auth google_auth_oauthlib google_cloud_core
+argon2_cffi_bindings arro3 arro3_core arro3_io arrow ast_serialize asttokens async_lru asyncssh
+atpublic attr attrs azure azure_core azure_identity azure_storage_blob babel bcrypt beautifulsoup4
+billiard bleach botocore bs4 celery certifi cffi cfgv charset_normalizer click click_didyoumean
+click_plugins click_repl cloudpickle colorama comm configobj contourpy coreweave_evaluations
+cryptography cuda cuda_bindings cuda_pathfinder cuda_toolkit cwevals cycler dateutil debugpy
+decorator defspec defusedxml detect_secrets dictdiffer diskcache distlib distro docker docker_stubs
+dotenv dpath dulwich dvc dvc_azure dvc_data dvc_gs dvc_http dvc_objects dvc_render dvc_s3 dvc_ssh
+dvc_studio_client dvc_task dvc_webdav entrypoints executing fastapi fastapi_offline fastjsonschema
+filelock flatbuffers flatten_dict flufl flufl_lock fonttools fqdn frozenlist fsspec functorch funcy
+gcsfs git gitdb gitpython google google_api_core google_auth google_auth_oauthlib google_cloud_core
 google_cloud_storage google_cloud_storage_control google_crc32c google_resumable_media
 googleapis_common_protos grandalf grpc grpc_google_iam_v1 grpc_status grpcio grpcio_status gto h11
 httpcore httptools httpx hydra hydra_core identify idna images iniconfig invoke ipykernel
@@ -45,7 +45,7 @@ mypy_extensions mypyc narwhals nbclient nbconvert nbdime nbformat nbstripout nes
 nodeenv notebook_shim numpy nvidia nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti
 nvidia_cuda_nvrtc nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver
 nvidia_cusparse nvidia_cusparselt_cu13 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13
-nvidia_nvtx oauthlib offapi omegaconf onnx onnx_ir onnxruntime onnxscript opentelemetry
+nvidia_nvtx oauthlib obstore offapi omegaconf onnx onnx_ir onnxruntime onnxscript opentelemetry
 opentelemetry_api opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
 opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http opentelemetry_proto
 opentelemetry_sdk opentelemetry_semantic_conventions orjson overrides packaging pandocfilters parso

@@ -30,12 +30,17 @@ class Service:
     name: str
     file: Path
     port: int
+    metrics_port: int
     process: subprocess.Popen[bytes] = field(init=False)
     started_from: float = field(init=False)
 
     def start(self) -> None:
         self.started_from = self.file.stat().st_mtime
-        variables = {"MODEL_NAME": self.name, "MODEL_FILE": str(self.file)}
+        variables = {
+            "MODEL_NAME": self.name,
+            "MODEL_FILE": str(self.file),
+            "METRICS_PORT": str(self.metrics_port),
+        }
         options = (f"--address={LOOPBACK}", f"--port={self.port}", "--log-level=warning")
         self.process = start("service", *options, **variables)
 
@@ -73,7 +78,7 @@ def serve(models: dict[str, Path], port: int) -> int:
     Returns:
         The exit code: 0 after Ctrl-C.
     """
-    services = [Service(name, file, free_port()) for name, file in models.items()]
+    services = [Service(name, file, free_port(), free_port()) for name, file in models.items()]
     addresses = ",".join(f"{s.name}=http://{LOOPBACK}:{s.port}" for s in services)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes: list[subprocess.Popen[bytes]] = []
@@ -84,6 +89,9 @@ def serve(models: dict[str, Path], port: int) -> int:
         web = start("web", f"--address={LOOPBACK}", f"--port={port}", MODELS=addresses)
         processes.append(web)
         if ready(port, processes):
+            for service in services:
+                url = f"http://{LOOPBACK}:{service.metrics_port}/metrics"
+                print(f"serve: {service.name}: numbers for Prometheus: {url}", flush=True)
             print(f"serve: http://{LOOPBACK}:{port} (Ctrl-C ends it)", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(LOOK_SECONDS)

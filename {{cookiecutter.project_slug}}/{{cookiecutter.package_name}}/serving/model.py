@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+
+from . import store
 
 
 class ModelError(Exception):
@@ -55,20 +58,26 @@ class Model:
         return output
 
 
-def load(name: str, path: Path, threads: int = 1, sha256: str | None = None) -> Model:
+def load(
+    name: str, path: Path, threads: int = 1, sha256: str | None = None, source: str | None = None
+) -> Model:
     """Read a model.
+
+    Args:
+        source: what errors call it, where that is not the path.
 
     Raises:
         ModelError: there is no such file, it is not the one of this SHA-256, onnxruntime cannot
             run it, or it does not say what it takes and gives.
     """
+    source = source or str(path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}: train one, or set MODEL_FILE") from None
+        raise ModelError(f"{source}: {error.strerror}: train one, or set MODEL_FILE") from None
     found = hashlib.sha256(content).hexdigest()
     if sha256 and sha256.lower() != found:
-        raise ModelError(f"{path}: its SHA-256 is {found}, not {sha256} as MODEL_SHA256 says")
+        raise ModelError(f"{source}: its SHA-256 is {found}, not {sha256} as MODEL_SHA256 says")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -80,16 +89,34 @@ def load(name: str, path: Path, threads: int = 1, sha256: str | None = None) -> 
         samples = json.loads(metadata.get("samples", "[]"))
         (signature["inputs"], signature["outputs"], signature["classes"], signature["max_value"])
     except KeyError as error:
-        raise ModelError(f"{path}: its metadata has no {error}: it was not exported here") from None
+        problem = f"its metadata has no {error}: it was not exported here"
+        raise ModelError(f"{source}: {problem}") from None
     except Exception as error:
         # onnxruntime raises errors of its own for each thing that can be wrong with a file.
         # The reason stands at the end, behind the place in onnxruntime's source.
-        raise ModelError(f"{path}: {' '.join(str(error).split())[-300:]}") from None
+        raise ModelError(f"{source}: {' '.join(str(error).split())[-300:]}") from None
     return Model(name, found[:12], signature, provenance, samples, session)
 
 
 def from_environment(threads: int = 1) -> Model:
-    """Read the model that MODEL_NAME, MODEL_FILE and, if set, MODEL_SHA256 name."""
+    """Read the model of the variables MODEL_NAME, MODEL_FILE and MODEL_SHA256.
+
+    MODEL_FILE is a path, or a URL as `store` reads it, which needs MODEL_SHA256. The processes of
+    a service each call this: what the first has fetched stays in the temporary folder.
+
+    Raises:
+        ModelError: as `load`, or it cannot be fetched.
+    """
     name = os.environ.get("MODEL_NAME", "model")
-    path = Path(os.environ.get("MODEL_FILE", "models/model.onnx"))
-    return load(name, path, threads, os.environ.get("MODEL_SHA256"))
+    file = os.environ.get("MODEL_FILE", "models/model.onnx")
+    sha256 = os.environ.get("MODEL_SHA256")
+    if not store.is_url(file):
+        return load(name, Path(file), threads, sha256)
+    source = store.shown(file)
+    if not sha256:
+        raise ModelError(f"{source}: what comes from a URL needs its SHA-256: set MODEL_SHA256")
+    try:
+        path = store.fetch(file, sha256, Path(tempfile.gettempdir()))
+    except store.StoreError as error:
+        raise ModelError(str(error)) from None
+    return load(name, path, threads, sha256, source)

@@ -6,26 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.responses import Response
 
-from . import protocol
+from . import openapi, protocol
+from .openapi import JSON_LENGTH
 from .upstream import Upstream, UpstreamError
-
-JSON_LENGTH = "inference-header-content-length"
-EXAMPLE = {
-    "inputs": [
-        {
-            "name": "images",
-            "datatype": "UINT8",
-            "shape": [1, 8, 8],
-            "data": [0, 0, 0, 14, 14, 0, 0, 0] * 8,
-        }
-    ]
-}
-INFER_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}, "example": EXAMPLE}},
-    }
-}
 
 router = APIRouter(prefix="/v2")
 
@@ -55,7 +38,7 @@ async def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses=openapi.errors(503))
 async def ready(request: Request) -> dict[str, bool]:
     """Whether every model can be asked."""
     missing = [model["name"] for model in await models(request) if not model["ready"]]
@@ -73,27 +56,32 @@ async def models(request: Request) -> list[dict[str, Any]]:
     return [{"name": name, "ready": bool(version), "version": version} for name, version in found]
 
 
-@router.get("/models/{name}")
+@router.get("/models/{name}", responses=openapi.errors(404, 502, 503, 504))
 async def metadata(model: Model) -> dict[str, Any]:
     """What a model takes and gives, and what it was made from."""
     return await model.metadata()
 
 
-@router.get("/models/{name}/ready")
+@router.get("/models/{name}/ready", responses=openapi.errors(404, 502, 503, 504))
 async def model_ready(model: Model) -> dict[str, Any]:
     """Whether a model can be asked."""
     await model.metadata()
     return {"name": model.name, "ready": True}
 
 
-@router.post("/models/{name}/infer", openapi_extra=INFER_SCHEMA, response_class=Response)
+@router.post(
+    "/models/{name}/infer",
+    openapi_extra=openapi.REQUEST,
+    responses=openapi.ANSWERS,
+    response_class=Response,
+)
 async def infer(model: Model, request: Request) -> Response:
     """Ask a model: JSON, or JSON with binary tensors behind it."""
     metrics = request.app.state.metrics
     with metrics.in_flight.labels(model.name).track_inprogress():
         body = await read_body(request, request.app.state.max_body_bytes)
         check_json_length(body, request.headers.get(JSON_LENGTH))
-        answer = await model.infer(body)
+        answer = await model.infer(body, request.state.record.request_id)
     version = answer.head.model_version
     request.state.record.version = version
     for name in await model.predicted(answer):

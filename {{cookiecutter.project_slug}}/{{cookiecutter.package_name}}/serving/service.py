@@ -4,20 +4,24 @@
 
 POST /v2/models/NAME/infer is that of the Open Inference Protocol. POST /v2/models/NAME/metadata
 tells what the protocol's GET does: mosec, which listens and batches, has no GET routes to give.
-GET / answers as soon as the model can be asked, GET /metrics is for Prometheus. Options are those
-of mosec.
+GET / answers as soon as the model can be asked. Options are those of mosec. The numbers for
+Prometheus are at GET /metrics of the port that METRICS_PORT names; at mosec's own, those of mosec.
 """
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from mosec import Runtime, Server, Worker
+from mosec.args import parse_arguments
 from mosec.errors import ClientError
 
-from . import model, protocol, settings
+from . import log, metrics, model, protocol, settings
 from .protocol import Request, RequestError
+
+Asked = tuple[Request, np.ndarray]
 
 
 class BadRequestError(ClientError):
@@ -33,29 +37,56 @@ class BadRequestError(ClientError):
 
 
 class Inference(Worker):
-    """Answers requests; one process of the service."""
+    """Computes answers, in batches; one process of the service.
+
+    mosec has one status for a batch. What is wrong with a request is therefore passed on, for
+    `Answering` to refuse it alone.
+    """
 
     def __init__(self) -> None:
-        self.model = model.from_environment(settings.load().threads)
+        chosen = settings.load()
+        self.model = model.from_environment(chosen.threads)
+        self.counts = metrics.Counts(self.model)
+        self.log = None
+        if chosen.log_every:
+            self.log = log.Log(self.model, chosen.log_every, chosen.log_max_bytes)
 
-    def deserialize(self, data: bytes) -> tuple[Request, np.ndarray]:
+    def deserialize(self, data: bytes) -> Asked | RequestError:
         try:
             return protocol.decode(data, self.model.signature)
         except RequestError as error:
-            raise BadRequestError(str(error)) from None
+            return error
 
     def forward(self, data: Any) -> Any:
         if not isinstance(data, list):  # mosec's way where a batch is of one request
             return self.forward([data])[0]
-        answers = self.model.predict(np.concatenate([images for _, images in data]))
-        ends = np.cumsum([len(images) for _, images in data])
-        parts = np.split(answers, ends[:-1])
-        return [(request, part) for (request, _), part in zip(data, parts, strict=True)]
+        answers = self.answer([item for item in data if not isinstance(item, RequestError)])
+        return [item if isinstance(item, RequestError) else next(answers) for item in data]
 
-    def serialize(self, data: tuple[Request, np.ndarray]) -> bytes:
-        request, answer = data
-        signature = self.model.signature
-        return protocol.encode(request, answer, self.model.name, self.model.version, signature)
+    def answer(self, asked: list[Asked]) -> Iterator[bytes]:
+        """Return the body of each answer."""
+        if not asked:
+            return
+        answers = self.model.predict(np.concatenate([images for _, images in asked]))
+        self.counts.add(answers)
+        ends = np.cumsum([len(images) for _, images in asked])
+        name, version, signature = self.model.name, self.model.version, self.model.signature
+        for (request, images), part in zip(asked, np.split(answers, ends[:-1]), strict=True):
+            if self.log:
+                self.log.add(request.id, images, part)
+            yield protocol.encode(request, part, name, version, signature)
+
+
+class Answering(Worker):
+    """Gives out answers and refusals, one by one."""
+
+    def forward(self, data: bytes | RequestError) -> bytes:
+        if isinstance(data, RequestError):
+            raise BadRequestError(str(data))
+        return data
+
+    def serialize(self, data: bytes) -> bytes:
+        return data
 
 
 class Metadata(Worker):
@@ -89,9 +120,17 @@ def main() -> None:
     )
     route = f"/v2/models/{name}"
     server.register_runtime(
-        {f"{route}/infer": [inference], f"{route}/metadata": [Runtime(Metadata)]}
+        {
+            f"{route}/infer": [inference, Runtime(Answering)],
+            f"{route}/metadata": [Runtime(Metadata)],
+        }
     )
-    server.run()
+    options = parse_arguments()
+    try:
+        with metrics.page(options.address, options.port):
+            server.run()
+    except settings.SettingsError as error:
+        raise SystemExit(f"serve: {error}") from None
 
 
 if __name__ == "__main__":

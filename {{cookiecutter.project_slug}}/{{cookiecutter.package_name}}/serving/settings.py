@@ -8,6 +8,7 @@ import yaml
 
 FILE = Path("conf/serving/default.yaml")
 PREFIX = "SERVING_"
+MAY_BE_0 = {"log_every"}
 
 
 class SettingsError(Exception):
@@ -25,6 +26,13 @@ class Settings:
     capacity: int
     timeout_ms: int
     max_body_bytes: int
+    log_every: int
+    log_max_bytes: int
+    min_replicas: int
+    max_replicas: int
+    cpu_percent: int
+    queue_per_replica: int
+    scale_down_after_s: int
 
 
 def load(file: Path = FILE) -> Settings:
@@ -42,7 +50,12 @@ def load(file: Path = FILE) -> Settings:
     values = {}
     for name in known:
         value = os.environ.get(f"{PREFIX}{name.upper()}", written[name])
-        if not str(value).isdecimal() or int(value) < 1:
+        if not str(value).isdecimal() or (int(value) < 1 and name not in MAY_BE_0):
             raise SettingsError(f"serving.{name}: {value!r} is no positive number")
         values[name] = int(value)
+    if values["min_replicas"] > values["max_replicas"]:
+        raise SettingsError(
+            f"serving.min_replicas: {values['min_replicas']} is more than max_replicas, "
+            f"{values['max_replicas']}"
+        )
     return Settings(**values)

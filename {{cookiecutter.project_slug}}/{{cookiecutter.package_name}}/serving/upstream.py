@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from . import protocol
+from .connections import Connections
 
 METADATA_TIMEOUT = aiohttp.ClientTimeout(total=2.0)  # seconds
 
@@ -68,15 +69,15 @@ class Upstream:
     queue is full, 502 if it failed, 503 if it cannot be reached, 504 if it took too long.
     """
 
-    def __init__(self, name: str, address: str, client: aiohttp.ClientSession) -> None:
+    def __init__(self, name: str, address: str, connections: Connections) -> None:
         self.name = name
         self._address = f"{address}/v2/models/{name}"
-        self._client = client
+        self._connections = connections
         self._classes: dict[str, list[str]] = {}  # by the version of the model
 
-    async def infer(self, body: bytes) -> Answer:
+    async def infer(self, body: bytes, request_id: str) -> Answer:
         """Pass a request on."""
-        content = await self._post("infer", body)
+        content = await self._post("infer", body, headers={"x-request-id": request_id})
         try:
             return read_answer(content)
         except (ValueError, RecursionError, msgspec.MsgspecError):
@@ -85,7 +86,7 @@ class Upstream:
     async def metadata(self) -> dict[str, Any]:
         """Return what the service tells of its model, as the protocol has it."""
         # The service takes an empty body for no request at all.
-        content = await self._post("metadata", b"{}", METADATA_TIMEOUT)
+        content = await self._post("metadata", b"{}", timeout=METADATA_TIMEOUT)
         try:
             found = msgspec.json.decode(content)
             self._classes[found["versions"][0]] = found["parameters"]["classes"]
@@ -104,14 +105,10 @@ class Upstream:
         except (UpstreamError, LookupError, ValueError):
             return []
 
-    async def _post(
-        self, what: str, body: bytes, timeout: aiohttp.ClientTimeout | None = None
-    ) -> bytes:
+    async def _post(self, what: str, body: bytes, **options: Any) -> bytes:
         url = f"{self._address}/{what}"
         try:
-            async with self._client.post(
-                url, data=body, timeout=timeout or self._client.timeout
-            ) as response:
+            async with self._connections.session.post(url, data=body, **options) as response:
                 content = await response.read()
         except aiohttp.ConnectionTimeoutError:
             raise self._unreachable() from None

@@ -27,7 +27,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from . import observe, routes, settings
+from . import observe, openapi, routes, settings
+from .connections import Connections
 from .upstream import Upstream, UpstreamError
 
 PAGE = Path(__file__).parent / "page"
@@ -63,9 +64,9 @@ def create_app(models: dict[str, str]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
-            app.state.upstreams = {name: Upstream(name, models[name], client) for name in models}
+        async with Connections(timeout) as connections:
+            upstreams = (Upstream(name, models[name], connections) for name in models)
+            app.state.upstreams = dict(zip(models, upstreams, strict=True))
             yield
 
     app = FastAPIOffline(title="Models", version="2", redoc_url=None, lifespan=lifespan)
@@ -88,6 +89,7 @@ def create_app(models: dict[str, str]) -> FastAPI:
         content = prometheus_client.generate_latest(app.state.metrics.registry)
         return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
+    openapi.describe(app)
     return app
 
 

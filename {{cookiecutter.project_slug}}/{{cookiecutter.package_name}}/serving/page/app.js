@@ -210,6 +210,12 @@ async function get(url, options) {
     throw new Error((await response.json()).error);
 }
 
+// Names a request from here to the log of the model's service.
+function requestId() {
+    const bytes = crypto.getRandomValues(new Uint8Array(8));
+    return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 function element(name, className, text = "") {
     const made = document.createElement(name);
     made.className = className;
@@ -263,10 +269,24 @@ class Panel {
     async load() {
         this.metadata = null;
         await this.attempt(async (signal) => {
-            this.metadata = await get(this.url, {signal});
+            this.seen = new Map();
+            this.version = null;
+            this.metadata = await this.describe(signal);
             this.showModel();
         });
         if (this.metadata) await this.ask();
+    }
+
+    // The metadata of the version that answers; while a canary runs, two of them take turns, and
+    // it can be that of the other one.
+    async describe(signal) {
+        if (!this.seen.has(this.version)) {
+            const metadata = await get(this.url, {signal});
+            this.seen.set(metadata.versions[0], metadata);
+            this.version ??= metadata.versions[0];
+            return this.seen.get(this.version) ?? metadata;
+        }
+        return this.seen.get(this.version);
     }
 
     async ask() {
@@ -290,13 +310,14 @@ class Panel {
         const tensor = {name, datatype, shape: [1, ...wanted], data};
         await this.attempt(async (signal) => {
             const started = performance.now();
-            const body = JSON.stringify({inputs: [tensor]});
-            const headers = {"content-type": "application/json"};
+            const id = requestId();
+            const body = JSON.stringify({id, inputs: [tensor]});
+            const headers = {"content-type": "application/json", "x-request-id": id};
             const answer = await get(`${this.url}/infer`, {method: "POST", body, headers, signal});
             this.milliseconds = performance.now() - started;
-            const version = answer.model_version;
-            if (version !== this.metadata.versions[0]) { // the service has another file by now
-                this.metadata = await get(this.url, {signal});
+            this.version = answer.model_version;
+            if (this.version !== this.metadata.versions[0]) {
+                this.metadata = await this.describe(signal);
                 this.showModel();
             }
             this.show(answer.outputs[0].data);
@@ -313,7 +334,8 @@ class Panel {
             row.append(element("span", "name", name), track, element("span", "share"));
             return row;
         }));
-        this.part("dl").replaceChildren(...lineage(parameters.provenance));
+        const known = this.metadata.versions[0] === this.version;
+        this.part("dl").replaceChildren(...lineage(known ? parameters.provenance : {}));
         if (this === panels[0]) {
             const wanted = this.metadata.inputs[0].shape.slice(1);
             if (wanted.join() !== shape.join()) {
@@ -337,7 +359,7 @@ class Panel {
             row.querySelector(".fill").style.setProperty("--share", share);
             row.querySelector(".share").textContent = probabilities.length ? percent(share) : "";
         });
-        const version = this.metadata ? `version ${this.metadata.versions[0]}` : "";
+        const version = this.metadata ? `version ${this.version}` : "";
         const took = probabilities.length ? ` · ${this.milliseconds.toFixed(1)} ms` : "";
         this.part(".facts").textContent = version + took;
         if (!probabilities.length) return;

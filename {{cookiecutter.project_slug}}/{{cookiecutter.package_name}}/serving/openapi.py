@@ -1,0 +1,106 @@
+"""What /openapi.json tells of requests and answers, and /docs shows."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from . import protocol
+
+JSON_LENGTH = "inference-header-content-length"
+REF = "#/components/schemas/{name}"
+STATUSES = {
+    400: "The request does not follow the protocol, or is not one for this model",
+    404: "There is no such model",
+    413: "The request is too large",
+    429: "Too many requests wait: come again later",
+    502: "The service of the model failed",
+    503: "The service of the model cannot be reached: come again later",
+    504: "The service of the model did not answer in time",
+}
+EXAMPLE = {
+    "inputs": [
+        {
+            "name": "images",
+            "datatype": "UINT8",
+            "shape": [1, 8, 8],
+            "data": [0, 0, 0, 14, 14, 0, 0, 0] * 8,
+        }
+    ]
+}
+REQUEST = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REF.format(name="Request")},
+                "example": EXAMPLE,
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+ERROR = {
+    "type": "object",
+    "properties": {"error": {"type": "string", "description": "Why there is no answer"}},
+    "required": ["error"],
+}
+
+
+class Output(msgspec.Struct, omit_defaults=True):
+    """An output of an answer: `data`, or in `parameters` how many bytes follow the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[float] = []
+    parameters: dict[str, Any] = {}
+
+
+class Answer(msgspec.Struct):
+    """The JSON of an answer; behind it are the outputs that were asked for as binary tensors."""
+
+    model_name: str
+    model_version: str
+    outputs: list[Output]
+    id: str = ""
+
+
+def header(description: str) -> dict[str, Any]:
+    """Return what is told of a header of an answer."""
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what is told of errors, by their status."""
+    content = {"application/json": {"schema": {"$ref": REF.format(name="Error")}}}
+    return {status: {"description": STATUSES[status], "content": content} for status in statuses}
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer; with binary tensors behind it, if they were asked for",
+        "content": {
+            "application/json": {"schema": {"$ref": REF.format(name="Answer")}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+        "headers": {
+            "x-model-version": header("The version of the model that answered"),
+            JSON_LENGTH: header("How many bytes the JSON has, before binary tensors"),
+        },
+    },
+    **errors(*STATUSES),
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Add the schemas to what an application tells of itself, when all of its routes are there."""
+    told = app.openapi()
+    _, schemas = msgspec.json.schema_components([protocol.Request, Answer], ref_template=REF)
+    told["components"] = {"schemas": {**schemas, "Error": ERROR}}
+    for operations in told["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)  # FastAPI's own, which is never answered
+            for response in operation["responses"].values():
+                identifier = header("That of the request, or a new one")
+                response.setdefault("headers", {})["x-request-id"] = identifier
