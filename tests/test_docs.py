@@ -199,7 +199,7 @@ def test_no_file_names_a_registry_of_packages_or_images() -> None:
     naming = [
         path.relative_to(template()).as_posix()
         for path in sorted(template().rglob("*"))
-        if path.is_file() and path.name != "uv.lock" and named.search(path.read_bytes())
+        if path.is_file() and path.suffix != ".lock" and named.search(path.read_bytes())
     ]
     assert naming == []
 

@@ -1,0 +1,16 @@
+"""Watching a model that serves."""
+
+from invoke import Context, task
+
+from .shell import PACKAGE, run, run_module, uv
+
+FEATURES = "runs/drift/features.json"
+
+
+@task(help={"model": "NAME=FILE, as it was served", "fail": "end with 1 if a column drifted"})
+def drift(context: Context, model: str = "model=models/model.onnx", fail: bool = False) -> None:
+    """Write reports/drift.html: what is served, against the data."""
+    run_module("monitoring.features", f"--model={model}", FEATURES)
+    script = f"{PACKAGE}/monitoring/drift.py"
+    options = ["--fail"] if fail else []
+    run(uv(), "run", "--script", "--locked", script, FEATURES, "reports", *options)

@@ -1,0 +1,1 @@
+"""What a served model is asked, against what it was trained on."""
