@@ -1,0 +1,241 @@
+"""Where a deployment gets a model from: a file of this folder, or a URL for a cluster.
+
+    model=models/model.onnx                    the file
+    model=models/model.onnx@model@v1.0.0       the file at a Git revision, or of an experiment
+    model=s3://bucket/model.onnx#sha256=0a1b…  an object, which must be this one
+
+Paths are from the project's root.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException, OutputNotFoundError
+from dvc.fs import DVCFileSystem
+from dvc.repo import Repo
+
+from ..serving import store as stores
+from ..serving.model import ModelError, load
+from ..serving.store import StoreError
+
+# Containers and what a cluster has are called by a model's name: a label of DNS, and some more.
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+MAX_NAME = 40
+CHECKSUM = "#sha256="
+# How a service calls the storages that DVC has its remotes on; it reads from no others.
+SCHEMES = {"s3": "s3", "gs": "gs", "azure": "az", "https": "https", "http": "http"}
+
+
+class SourceError(Exception):
+    """There is no such model; the text says why, and how to mend it, in one line."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A model in a folder of this machine."""
+
+    name: str
+    source: str  # as typed
+    commit: str | None  # of Git, which a revision meant
+    sha256: str
+    file: Path
+
+    @property
+    def version(self) -> str:
+        """The model's version, as its answers name it."""
+        return self.sha256[:12]
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model where a cluster can read it."""
+
+    name: str
+    source: str  # as typed
+    url: str
+    sha256: str
+
+
+def parse_models(text: str) -> list[str]:
+    """Return the parts of "NAME=SOURCE,NAME=SOURCE".
+
+    Raises:
+        SourceError: a part is written otherwise, or two have one name.
+    """
+    written = [part.strip() for part in text.split(",")]
+    names = [split(part)[0] for part in written]
+    for name in names:
+        if names.count(name) > 1:
+            raise SourceError(f"{name}: two models have this name: give each its own")
+    return written
+
+
+def store(written: str, folder: Path) -> Stored:
+    """Bring the model of "NAME=SOURCE" into `folder`, where its file is called by its SHA-256.
+
+    Raises:
+        SourceError: it is written otherwise, there is no such model, or it cannot be served.
+    """
+    name, source = split(written)
+    commit = None
+    try:
+        if stores.is_url(source):
+            url, sha256 = split_url(source)
+            file = stores.fetch(url, sha256, folder)
+        else:
+            path, revision = split_path(source)
+            if revision:
+                with opened(path, revision) as (repo, _):
+                    commit = repo.get_rev()
+                    file = stores.save(content_at(repo, path, source), folder, source)
+            else:
+                require_file(path)
+                file = stores.save(stores.read_file(path), folder, source)
+    except StoreError as error:
+        raise SourceError(str(error)) from None
+    try:
+        load(name, file, sha256=file.stem, source=stores.shown(source))
+    except ModelError as error:
+        file.unlink()
+        raise SourceError(str(error)) from None
+    return Stored(name, source, commit, file.stem, file)
+
+
+def locate(written: str) -> Located:
+    """Find where a cluster reads the model of "NAME=SOURCE": the URL itself, or the DVC remote.
+
+    Raises:
+        SourceError: it is written otherwise, there is no such model, or it is not where a cluster
+            can read it.
+    """
+    name, source = split(written)
+    if stores.is_url(source):
+        if source.startswith("file:"):
+            raise SourceError(f"{source}: a cluster cannot read a file of this machine")
+        return Located(name, source, *split_url(source))
+    path, revision = split_path(source)
+    if not revision:
+        require_file(path)
+    with opened(path, revision) as (repo, (index, entry)):
+        remote, place = index.storage_map.get_remote(entry)
+        if remote.protocol not in SCHEMES:
+            kind = "a folder of this machine" if remote.protocol == "local" else remote.protocol
+            raise SourceError(
+                f"{source}: DVC has it in {kind}, where a cluster cannot read it:"
+                " use a remote on S3, Google Cloud or Azure"
+            )
+        if not revision and md5(path) != entry.hash_info.value:
+            raise SourceError(f"{source}: it is not what dvc.lock says: inv train, or dvc commit")
+        try:
+            there = remote.exists(place)
+        except Exception as error:  # each kind of remote has its own
+            raise SourceError(f"{source}: its DVC remote: {one_line(error)}") from None
+        if not there:
+            raise SourceError(f"{source}: it is not in the DVC remote: inv data.push")
+        scheme, _, rest = remote.unstrip_protocol(place).partition("://")
+        sha256 = hashlib.sha256()
+        content = content_at(repo, path, source) if revision else stores.read_file(path)
+        for chunk in content:
+            sha256.update(chunk)
+    return Located(name, source, f"{SCHEMES[scheme]}://{rest}", sha256.hexdigest())
+
+
+def split(written: str) -> tuple[str, str]:
+    """Return name and source.
+
+    Raises:
+        SourceError: one is missing, or the name is no label of DNS.
+    """
+    name, _, source = written.partition("=")
+    if not source:
+        raise SourceError(f"{written!r}: write NAME=SOURCE, such as model=models/model.onnx")
+    if not NAME.fullmatch(name) or len(name) > MAX_NAME:
+        raise SourceError(
+            f"{name!r} is no name for a model: small letters, digits and hyphens between them,"
+            f" {MAX_NAME} at most"
+        )
+    return name, source
+
+
+def split_url(source: str) -> tuple[str, str]:
+    """Return a URL and its SHA-256.
+
+    Raises:
+        SourceError: there is none.
+    """
+    url, _, sha256 = source.partition(CHECKSUM)
+    if not stores.SHA256.fullmatch(sha256.lower()):
+        raise SourceError(
+            f"{stores.shown(url)}: write its SHA-256 behind it, as sha256sum prints it:"
+            f" {CHECKSUM}0a1b…"
+        )
+    return url, sha256.lower()
+
+
+def split_path(source: str) -> tuple[Path, str]:
+    """Return a path and the revision behind it, "" where there is none."""
+    path, _, revision = source.partition("@")
+    return Path(path), revision
+
+
+def require_file(path: Path) -> None:
+    """Raise SourceError where there is no file."""
+    if not path.is_file():
+        raise SourceError(f"{path}: there is no such file: inv train, or inv data.pull")
+
+
+@contextmanager
+def opened(path: Path, revision: str) -> Iterator[tuple[Repo, tuple[Any, Any]]]:
+    """The project at a revision, or as it is, and a file's entry in what DVC has there.
+
+    Raises:
+        SourceError: Git has no such revision, or DVC no such file.
+    """
+    source = f"{path}@{revision}" if revision else str(path)
+    try:
+        repo = Repo.open(None, rev=revision or None, subrepos=True, uninitialized=True)
+    except DvcException as error:
+        raise SourceError(f"{source}: {one_line(error)}") from None
+    with repo:
+        try:
+            found = repo.get_data_index_entry(path.as_posix())
+        except OutputNotFoundError:
+            raise SourceError(f"{source}: DVC has no such file there") from None
+        except ImportError as error:  # of the remote's client
+            raise SourceError(f"{source}: {one_line(error)}: inv setup") from None
+        yield repo, found
+
+
+def content_at(repo: Repo, path: Path, source: str) -> Iterator[bytes]:
+    """Read a file of a project piece by piece: from DVC's cache, else from the remote.
+
+    Raises:
+        SourceError: neither has it, or the remote does not answer.
+    """
+    try:
+        with DVCFileSystem(repo=repo).open(path.as_posix(), "rb") as file:
+            while chunk := file.read(stores.CHUNK_BYTES):
+                yield chunk
+    except FileNotFoundError:
+        raise SourceError(
+            f"{source}: neither the DVC cache nor the remote has it: inv data.push where it was"
+            " made, or make it again"
+        ) from None
+    except Exception as error:  # each kind of remote has its own
+        raise SourceError(f"{source}: {one_line(error)}") from None
+
+
+def md5(path: Path) -> str:
+    """Return what DVC calls a file's content by."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text, or its kind where it has none, without its line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
