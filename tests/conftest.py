@@ -1,11 +1,26 @@
 """Projects that the slow tests share; a test that changes one copies it first."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from browsing import chromium
 from driving import Project, interpreter, set_up
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 PYTHONS = ["3.11", "3.13"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session", params=PYTHONS)

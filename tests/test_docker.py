@@ -41,6 +41,7 @@ from wandb_backend import Backend
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
 SLUG = "image-tests"
+IMAGES = ("cpu", "gpu", "serve", "web")
 IN_IMAGE = {"conf", "docker", "dvc.yaml", "image_tests", "pyproject.toml", "tasks", "uv.lock"}
 LONG = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=100"]
 
@@ -50,7 +51,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, s
     """A project that has built all its images, and what that printed."""
     project = set_up_for_images(tmp_path_factory.mktemp("images"), project_name="Image Tests")
     yield project, project.inv("docker.build", "--image", "all")
-    docker("image", "rm", *(f"{SLUG}-{target}" for target in ("cpu", "gpu", "serve")))
+    docker("image", "rm", *(f"{SLUG}-{target}" for target in IMAGES))
     docker("image", "prune", "--force", f"--filter=label=org.opencontainers.image.title={SLUG}")
 
 
@@ -99,14 +100,16 @@ def test_the_context_is_small_and_holds_no_data_git_or_secrets(
     assert 0 < max(float(number) * units[unit] for number, unit in sizes) < 1e6
     assert unpacked("cpu", "/project") == IN_IMAGE
     assert unpacked("gpu", "/project") == IN_IMAGE
-    assert unpacked("serve", "/service") == {"conf", "image_tests"}
-    assert unpacked("serve", "/service/image_tests") == {"__init__.py", "__pycache__", "serving"}
+    for target in ("serve", "web"):
+        assert unpacked(target, "/service") == {"conf", "image_tests"}
+        code = unpacked(target, "/service/image_tests")
+        assert code == {"__init__.py", "__pycache__", "serving"}
 
 
 def test_labels_say_what_an_image_was_made_from(built: tuple[Project, str]) -> None:
     project, _ = built
     commit, date = project.run("git", "log", "-1", "--format=%H %cI").split()
-    for target in ("cpu", "gpu", "serve"):
+    for target in IMAGES:
         labels = image(target)["Config"]["Labels"]
         assert labels["org.opencontainers.image.revision"] == commit
         assert labels["org.opencontainers.image.created"] == date
@@ -137,11 +140,11 @@ def test_a_change_of_code_builds_no_dependency_again(project: Project) -> None:
     done = re.findall(r"^#(\d+) DONE", printed, re.MULTILINE)
     assert any("install-environment.sh" in name for name in names.values())
     built_again = [names[number] for number in done if number in names]
-    assert ["compileall" in name for name in built_again] == [True]  # of the service's own code
+    assert ["compileall" in name for name in built_again] == [True, True]  # of serve and web
 
 
 def test_images_run_as_nobody_special_with_compiled_code() -> None:
-    for target in ("cpu", "gpu", "serve"):
+    for target in IMAGES:
         user = docker("run", "--rm", "--entrypoint=id", f"{SLUG}-{target}", "-u")
         assert user == "1000"
         folder = "/opt/venv/lib/python3.11/site-packages/numpy/__pycache__"
@@ -475,7 +478,7 @@ def last_line(printed: str) -> str:
         (
             ["docker.build", "--image=cpuu"],
             {},
-            "docker: no image `cpuu`: choose one of cpu, gpu, serve",
+            "docker: no image `cpuu`: choose one of cpu, gpu, serve, web",
         ),
         (
             ["docker.build"],

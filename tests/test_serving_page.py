@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from browsing import draw, expect
 from driving import Project, environment, interpreter
 from PIL import Image
 
 if TYPE_CHECKING:  # of the group `servers`, which the fast tests do without
-    from playwright.sync_api import Browser, Locator, LocatorAssertions, Page, Request, Route
+    from playwright.sync_api import Browser, Page, Request, Route
 
 pytestmark = pytest.mark.slow
 
@@ -89,19 +89,6 @@ def site(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
         process.wait()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    assert program, "install Chromium"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def problems() -> list[str]:
     """What the browser complained of, or asked elsewhere; a test that expects some empties it."""
@@ -130,25 +117,6 @@ def page(
     yield page
     context.close()
     assert problems == []
-
-
-def expect(found: Locator) -> LocatorAssertions:
-    """Assertions that wait a while until they hold."""
-    from playwright.sync_api import expect
-
-    return expect(found)
-
-
-def draw(page: Page, *points: tuple[float, float]) -> None:
-    """Draw a line with the mouse, its points in shares of the pad."""
-    box = page.locator("#pad").bounding_box()
-    assert box
-    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*at[0])
-    page.mouse.down()
-    for x, y in at[1:]:
-        page.mouse.move(x, y, steps=8)
-    page.mouse.up()
 
 
 def sent_and_shown(page: Page, act: Callable[[], None]) -> tuple[list[int], str]:

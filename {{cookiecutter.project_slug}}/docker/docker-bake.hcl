@@ -64,7 +64,7 @@ function "image" {
 }
 
 group "all" {
-  targets = ["cpu", "gpu", "serve"]
+  targets = ["cpu", "gpu", "serve", "web"]
 }
 
 target "_common" {
@@ -120,9 +120,22 @@ target "gpu" {
   tags       = [image("gpu")]
 }
 
-target "serve" {
+target "_serving" {
   inherits   = ["_common"]
   dockerfile = "docker/serve.Dockerfile"
   contexts   = { uv = "target:_uv" }
-  tags       = [image("serve")]
+}
+
+target "serve" {
+  inherits = ["_serving"]
+  target   = "serve"
+  args     = { GROUP = "serve" }
+  tags     = [image("serve")]
+}
+
+target "web" {
+  inherits = ["_serving"]
+  target   = "web"
+  args     = { GROUP = "web" }
+  tags     = [image("web")]
 }

@@ -4,7 +4,7 @@ from invoke import Context, task
 
 from .shell import overrides, run_module
 
-IMAGE = {"image": "a target of docker/docker-bake.hcl: cpu, gpu, serve; to build, also all"}
+IMAGE = {"image": "a target of docker/docker-bake.hcl: cpu, gpu, serve, web; to build, also all"}
 GPU = {"gpu": "in the GPU image, with all GPUs of the machine"}
 
 

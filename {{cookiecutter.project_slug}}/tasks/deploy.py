@@ -1,0 +1,84 @@
+"""Deployments: on this machine by Compose, beyond it by Kubernetes."""
+
+from invoke import Context, task
+
+from .shell import run_module
+
+MODELS = "NAME=SOURCE with commas between: a file, FILE@REVISION or URL#sha256=…"
+NAME = {"name": "of the model"}
+CLUSTER = {"environment": "a folder of deploy/kubernetes/environments", "models": MODELS}
+COMMITTED = "model=models/model.onnx@HEAD"
+
+
+@task(
+    help={
+        "models": f"{MODELS}; also the NAME of one that is deployed. Default: as before",
+        "scale": "replicas of each model; default: as before",
+        "port": "of this machine; default: as before",
+        "address": "of this machine; 0.0.0.0 to be reached from everywhere",
+    }
+)
+def up(
+    context: Context,
+    models: str = "",
+    scale: str = "",
+    port: str = "",
+    address: str = "",
+) -> None:
+    """Deploy models on this machine, or change what is deployed."""
+    deploy("up", models=models, scale=scale, port=port, address=address)
+
+
+@task
+def status(context: Context) -> None:
+    """Show models, versions, replicas, and whether they answer."""
+    deploy("status")
+
+
+@task(help={"follow": "until Ctrl-C"})
+def logs(context: Context, follow: bool = False) -> None:
+    """Show what the containers printed."""
+    deploy("logs", *(["--follow"] if follow else []))
+
+
+@task
+def down(context: Context) -> None:
+    """End the containers; `inv deploy.up` starts the same again."""
+    deploy("down")
+
+
+@task(
+    help={
+        **NAME,
+        "source": "of the new release; default: the canary, or the same source anew",
+        "share": "percent of the requests, for a canary; default: all",
+    }
+)
+def promote(context: Context, name: str, source: str = "", share: str = "") -> None:
+    """Give a model's requests to a new version; none is lost."""
+    deploy("promote", name, source=source, share=share)
+
+
+@task(help=NAME)
+def rollback(context: Context, name: str) -> None:
+    """Take a model's canary, or its last promotion, back."""
+    deploy("rollback", name)
+
+
+@task(help=CLUSTER)
+def render(context: Context, environment: str, models: str = COMMITTED) -> None:
+    """Write .deploy/kubernetes/ENVIRONMENT.yaml for a cluster."""
+    deploy("render", environment, models=models)
+
+
+@task(help=CLUSTER)
+def apply(context: Context, environment: str, models: str = COMMITTED) -> None:
+    """Render, and tell the cluster of kubectl's context."""
+    deploy("apply", environment, models=models)
+
+
+def deploy(action: str, *arguments: str, **options: str) -> None:
+    """Run an action of the package's module, with the options that were given."""
+    given = {name: value for name, value in options.items() if value}
+    flags = (f"--{name}={value}" for name, value in given.items())
+    run_module("deployment", action, *arguments, *flags)

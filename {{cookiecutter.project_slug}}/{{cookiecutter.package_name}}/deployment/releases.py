@@ -1,0 +1,59 @@
+"""The releases of models: which one is asked for, and which one comes before another."""
+
+import msgspec
+
+from . import render, sources, state
+from .errors import DeployError
+from .state import Deployment, Model, Release
+
+
+def deployed(name: str) -> tuple[Deployment, Model]:
+    """Return what is deployed, and a model of it."""
+    deployment = state.load()
+    if deployment is None or not deployment.models:
+        raise DeployError("nothing is deployed as yet: inv deploy.up")
+    if name not in deployment.models:
+        known = ", ".join(deployment.models)
+        raise DeployError(f"{name} is not deployed: choose one of {known}, or inv deploy.up")
+    return deployment, deployment.models[name]
+
+
+def wanted(models: str, deployment: Deployment) -> dict[str, Release]:
+    """Return the release of each model of "NAME=SOURCE,NAME", by name, in no image as yet."""
+    parts = [part.strip() for part in models.split(",")]
+    for name in [part for part in parts if "=" not in part]:
+        if name not in deployment.models:
+            known = ", ".join(deployment.models) or "none"
+            raise DeployError(f"{name} is not deployed ({known} is): write {name}=FILE")
+    written = [part if "=" in part else f"{part}=deployed" for part in parts]
+    names = [sources.split(part)[0] for part in sources.parse_models(",".join(written))]
+    return {
+        name: make(part) if "=" in part else deployment.models[name].stable
+        for name, part in zip(names, parts, strict=True)
+    }
+
+
+def make(written: str, image: str = "") -> Release:
+    """Bring the model of "NAME=SOURCE" to where containers read it, and return its release."""
+    stored = sources.store(written, render.MODELS_FOLDER)
+    return Release(stored.source, stored.commit, stored.sha256, image)
+
+
+def promoted(model: Model | None, wanted: Release) -> Model:
+    """Return a model whose stable release is another one; that of before is its latest earlier."""
+    if model is None:
+        return Model(wanted)
+    if same(wanted, model.stable):
+        return model
+    return Model(wanted, earlier=(*model.earlier, model.stable))
+
+
+def same(one: Release, other: Release) -> bool:
+    """Return whether two releases answer alike."""
+    return (one.sha256, one.image) == (other.sha256, other.image)
+
+
+def replaced(deployment: Deployment, name: str, model: Model) -> Deployment:
+    """Return a deployment in which one model is another one."""
+    models = {**deployment.models, name: model}
+    return msgspec.structs.replace(deployment, models=models)

@@ -1,0 +1,122 @@
+"""What Compose and the proxy are told of a deployment.
+
+A service of Compose is one container, and its name tells all that it is made of: what changes gets
+new containers, which start beside the old.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from ..paths import DEPLOYMENT, ROOT, SERVED
+from ..serving import settings
+from .state import Deployment, Release
+
+COMPOSE_FILE = DEPLOYMENT / "compose.yaml"
+COMPOSE_BASE = ROOT / "deploy" / "compose.yaml"
+PROXY_FILE = DEPLOYMENT / "proxy" / "haproxy.cfg"
+PROXY_TEMPLATE = ROOT / "deploy" / "haproxy.cfg.jinja"
+MODELS_FOLDER = DEPLOYMENT / "models"
+NUMBERS_PORT = 8404  # of the proxy, as deploy/compose.yaml publishes it
+DRAIN_SECONDS = 30  # the longest that an old config of the proxy ends what it has begun
+
+
+def services(deployment: Deployment) -> dict[str, Any]:
+    """Return the services of the Compose file, by name, without the proxy."""
+    web = web_service(deployment)
+    found = {named("web", web): web}
+    for name, model in deployment.models.items():
+        for release in model.releases():
+            for replica in replicas(deployment, name, release):
+                found[replica] = model_service(deployment, name, release)
+    return found
+
+
+def model_service(deployment: Deployment, name: str, release: Release) -> dict[str, Any]:
+    """Return the service of a model's replica."""
+    return {
+        **_extends("model"),
+        "image": release.image,
+        "user": deployment.user,
+        "environment": {
+            "MODEL_NAME": name,
+            "MODEL_FILE": f"/models/{release.sha256}.onnx",
+            "MODEL_SHA256": release.sha256,
+            "SERVING_LOG_FOLDER": "/served",
+        },
+        "volumes": [_mount(MODELS_FOLDER, "/models"), _mount(SERVED, "/served", writable=True)],
+    }
+
+
+def web_service(deployment: Deployment) -> dict[str, Any]:
+    """Return the service of the web application, which asks the models through the proxy."""
+    addresses = ",".join(f"{name}=http://proxy:8001" for name in deployment.models)
+    return {**_extends("web"), "image": deployment.web, "environment": {"MODELS": addresses}}
+
+
+def proxy_service(deployment: Deployment) -> dict[str, Any]:
+    """Return the service of the proxy, whose config is mounted."""
+    return {
+        **_extends("proxy"),
+        "ports": [f"{deployment.address}:{deployment.port}:8000"],
+        "volumes": [_mount(PROXY_FILE.parent, "/etc/deploy")],
+    }
+
+
+def compose_file(deployment: Deployment) -> str:
+    """Return the text of the Compose file."""
+    every = {**services(deployment), "proxy": proxy_service(deployment)}
+    return yaml.safe_dump({"services": every}, sort_keys=False)
+
+
+def proxy_config(deployment: Deployment) -> tuple[str, str]:
+    """Return the proxy's config, and the revision that it answers as soon as it is in force."""
+    chosen = settings.load()
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    template = environment.from_string(PROXY_TEMPLATE.read_text("utf-8"))
+    models = [
+        {
+            "name": name,
+            "servers": [
+                {"service": service, "version": release.version, "weight": share}
+                for release, share in model.releases().items()
+                for service in replicas(deployment, name, release)
+            ],
+        }
+        for name, model in deployment.models.items()
+    ]
+    values = {
+        "drain_seconds": DRAIN_SECONDS,
+        "max_body_bytes": chosen.max_body_bytes,
+        "models": models,
+        "names": " ".join(deployment.models),
+        "timeout_ms": chosen.timeout_ms,
+        "web": named("web", web_service(deployment)),
+    }
+    revision = hashlib.sha256(template.render(values, revision="").encode()).hexdigest()[:12]
+    return template.render(values, revision=revision), revision
+
+
+def replicas(deployment: Deployment, name: str, release: Release) -> list[str]:
+    """Return the names of a release's services."""
+    service = named(name, model_service(deployment, name, release))
+    return [f"{service}-{number + 1}" for number in range(deployment.scale)]
+
+
+def named(name: str, service: dict[str, Any]) -> str:
+    """Return the name of a service: `name`, and what it is made of."""
+    text = json.dumps(service, sort_keys=True) + COMPOSE_BASE.read_text("utf-8")
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _extends(service: str) -> dict[str, Any]:
+    return {"extends": {"file": COMPOSE_BASE.as_posix(), "service": service}}
+
+
+def _mount(folder: Path, target: str, writable: bool = False) -> dict[str, Any]:
+    source = (ROOT / folder).as_posix()
+    return {"type": "bind", "source": source, "target": target, "read_only": not writable}
