@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from {{ cookiecutter.package_name }}.monitoring import features
-from {{ cookiecutter.package_name }}.monitoring.features import LEAST, MOST, MonitoringError
 from {{ cookiecutter.package_name }}.paths import PREPARED_DATA
 from {{ cookiecutter.package_name }}.serving import log, model
 
@@ -52,7 +51,7 @@ def test_measures_are_those_that_can_be_counted_by_hand() -> None:
 def test_the_reference_is_the_data_that_the_model_was_made_from(
     loaded: model.Model, keep: Callable[..., None]
 ) -> None:
-    keep(LEAST)
+    keep(features.LEAST)
     collected = features.collect(loaded)
     reference, current = collected["reference"], collected["current"]
     assert reference.keys() == current.keys()
@@ -61,19 +60,19 @@ def test_the_reference_is_the_data_that_the_model_was_made_from(
     answers = loaded.predict(test)
     np.testing.assert_allclose(reference["confidence"], answers.max(axis=1))
     assert reference["predicted class"] == list(map(str, answers.argmax(axis=1)))
-    assert current["brightness"] == pytest.approx([1 / 16] * LEAST)
+    assert current["brightness"] == pytest.approx([1 / 16] * features.LEAST)
     assert (collected["from"], collected["to"]) == ("1970-01-01T00:00:01+00:00",) * 2
 
 
 def test_the_newest_of_this_version_are_compared(
     loaded: model.Model, keep: Callable[..., None]
 ) -> None:
-    keep(MOST, value=1)
-    keep(MOST // 2, value=2)
-    keep(MOST, value=3, version="another")
-    keep(MOST // 2, value=4)
+    keep(features.MOST, value=1)
+    keep(features.MOST // 2, value=2)
+    keep(features.MOST, value=3, version="another")
+    keep(features.MOST // 2, value=4)
     collected = features.collect(loaded)
-    half = [2 / 16] * (MOST // 2) + [4 / 16] * (MOST // 2)
+    half = [2 / 16] * (features.MOST // 2) + [4 / 16] * (features.MOST // 2)
     assert collected["current"]["brightness"] == pytest.approx(half)
     assert collected["version"] == loaded.version
 
@@ -82,15 +81,16 @@ def test_what_is_missing_is_one_line_that_says_how_to_get_it(
     loaded: model.Model, keep: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(reason: str) -> None:
-        with pytest.raises(MonitoringError, match=reason) as raised:
+        with pytest.raises(features.MonitoringError, match=reason) as raised:
             features.collect(loaded)
         assert "\n" not in str(raised.value)
 
     refused("digits: nothing is kept of what is asked: serve with SERVING_LOG_EVERY=1")
-    keep(LEAST, version="another")
+    keep(features.LEAST, version="another")
     refused(f"of version another, not of {loaded.version}: name the file")
-    keep(LEAST - 1)
-    refused(f"{LEAST - 1} images of version {loaded.version} are kept, {LEAST} are needed")
+    keep(features.LEAST - 1)
+    found, needed = features.LEAST - 1, features.LEAST
+    refused(f"{found} images of version {loaded.version} are kept, {needed} are needed")
     keep(1)
     narrow = tmp_path / "narrow"
     monkeypatch.chdir(tmp_path)
