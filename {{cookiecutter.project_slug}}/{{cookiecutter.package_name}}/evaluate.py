@@ -135,12 +135,14 @@ def draw_worst_mistakes(
 def _track(config: DictConfig, measures: dict[str, Any], made_from: dict[str, Any]) -> None:
     import wandb
 
-    from .tracking.run import return_to_run
+    from .export import weights_sha256
+    from .tracking.run import WEIGHTS, return_to_run
 
     run = return_to_run(plain(config), made_from["run"]["id"])
     # Synced later, the summary of the last process replaces that of `train`: say it again.
     run.summary.update(json.loads((TRAIN_RUN / "metrics.json").read_text()))
     run.summary.update({"test/accuracy": measures["accuracy"], "test/loss": measures["loss"]})
+    run.summary[WEIGHTS] = weights_sha256(MODEL)
     run.log({"test/worst_mistakes": wandb.Image(str(WORST_MISTAKES))})
     artifact = wandb.Artifact("model", type="model", metadata=made_from)
     artifact.add_file(str(MODEL))

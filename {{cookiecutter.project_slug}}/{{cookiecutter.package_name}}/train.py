@@ -48,7 +48,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from .callbacks import EpochSeed, History, StayStopped
     from .data import ArrayDataModule, ArrayDataset
     from .model import Classifier
-    from .tracking import provenance
+    from .tracking import patch, provenance
     from .tracking.log import RunLog
     from .tracking.run import next_step, start_run
 
@@ -66,8 +66,9 @@ def train(config: DictConfig, run_dir: Path) -> float:
 
     main_process = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     unfinished = resume.find(run_dir, config)
-    made_from = provenance.collect(settings)
-    run = start_run(settings, made_from, unfinished.run_id) if main_process else None
+    changes = patch.take()
+    made_from = provenance.collect(settings, changes.sha256)
+    run = start_run(settings, made_from, changes, unfinished.run_id) if main_process else None
     if run is not None:
         unfinished.begin(run.id)
     if unfinished.checkpoint:

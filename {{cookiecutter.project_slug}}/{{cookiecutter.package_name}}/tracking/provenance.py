@@ -15,17 +15,20 @@ from ..paths import METRICS, PARAMS, TRAIN_RUN
 BUILT = (PARAMS, Path("dvc.lock"), TRAIN_RUN, METRICS)
 
 
-def collect(config: dict[str, Any]) -> dict[str, Any]:
+def collect(config: dict[str, Any], patch: str | None = None) -> dict[str, Any]:
     """Return the provenance of a run of this config, as plain types.
 
-    Keys: git (commit, dirty), data (path to DVC hash), config (SHA-256), lock (SHA-256 of
+    Args:
+        patch: SHA-256 of the code.patch that is kept with the run, if one is.
+
+    Keys: git (commit, dirty, patch), data (path to DVC hash), config (SHA-256), lock (SHA-256 of
     uv.lock), image, seed, python, platform, accelerator, precision, threads.
     """
     trainer = config["trainer"]
     return {
-        "git": git_state(),
+        "git": {**git_state(), "patch": patch},
         "data": data_hashes(),
-        "config": sha256(json.dumps(config, sort_keys=True).encode()),
+        "config": config_sha256(config),
         "lock": file_sha256(Path("uv.lock")),
         "image": os.environ.get("WANDB_DOCKER"),
         "seed": config["seed"],
@@ -50,18 +53,29 @@ def git_state() -> dict[str, Any]:
 
 def data_hashes() -> dict[str, str]:
     """Return the DVC hash of each output of a data stage or `inv data.add`, by its path."""
+    files = [Path("dvc.lock"), *sorted(Path("data").glob("*.dvc"))]
+    return hashes_in(
+        {path.as_posix(): path.read_text(encoding="utf-8") for path in files if path.exists()}
+    )
+
+
+def hashes_in(files: dict[str, str]) -> dict[str, str]:
+    """Return the same from the text of dvc.lock and of the .dvc files in data/, by their names."""
     hashes = {}
-    for file in [Path("dvc.lock"), *sorted(Path("data").glob("*.dvc"))]:
-        if not file.exists():
-            continue
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for name, text in files.items():
+        content = yaml.safe_load(text)
         stages = content.get("stages", {"add": content})
         for stage in stages.values():
             for out in stage.get("outs", []):
-                path = out["path"] if file.name == "dvc.lock" else f"data/{out['path']}"
+                path = out["path"] if name == "dvc.lock" else f"data/{out['path']}"
                 if path.startswith("data/") and "md5" in out:
                     hashes[path] = out["md5"]
     return hashes
+
+
+def config_sha256(config: dict[str, Any]) -> str:
+    """Return a hash of a config, whatever the order of its keys."""
+    return sha256(json.dumps(config, sort_keys=True).encode())
 
 
 def accelerator(kind: str) -> str:

@@ -11,20 +11,27 @@ from typing import Any
 import wandb
 
 from ..paths import ROOT
+from . import patch
+
+WEIGHTS = "model/weights"  # in a run's summary: the hash of what was trained
 
 
 def start_run(
-    config: dict[str, Any], made_from: dict[str, Any], run_id: str | None = None
+    config: dict[str, Any],
+    made_from: dict[str, Any],
+    changes: patch.Changes,
+    run_id: str | None = None,
 ) -> wandb.Run:
     """Start a W&B run, or go on with the interrupted one called `run_id`.
 
     Args:
         config: the composed config as plain types.
         made_from: its provenance; recorded beside the config.
+        changes: of the code, kept among the files of the run.
     """
     if run_id:
         _drop_interrupted_log(run_id)
-    return _init(
+    run = _init(
         config["tracking"],
         run_id,
         wandb.Settings(save_code=True, console="off"),
@@ -32,6 +39,13 @@ def start_run(
         tags=config["tracking"]["tags"],
         name=os.environ.get("DVC_EXP_NAME"),
     )
+    if changes.patch and not run.disabled:
+        file = Path(run.dir) / patch.FILE
+        file.write_bytes(changes.patch)
+        run.save(file, base_path=run.dir, policy="now")
+    if changes.left_out:
+        print(f"too large to be kept with the run: {', '.join(changes.left_out)}")
+    return run
 
 
 def return_to_run(config: dict[str, Any], run_id: str) -> wandb.Run:

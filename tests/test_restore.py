@@ -1,0 +1,250 @@
+"""Past runs of a generated project, brought back and run again by its own commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from driving import Project, set_up
+from wandb_backend import Backend
+
+pytestmark = pytest.mark.slow
+
+SHORT = "trainer.max_epochs=2"
+COMMIT_AS = ("-c", "user.name=me", "-c", "user.email=me@localhost")
+
+
+@dataclass(frozen=True)
+class Past:
+    """A project with the ids of its runs, whose results are gone from its folder and its cache."""
+
+    project: Project
+    first: str  # of the template's code and data
+    changed_code: str  # with an edited and an untracked file, which were never committed so
+    changed_data: str
+
+    @property
+    def restored(self) -> Path:
+        return self.project.path.with_name(f"{self.project.path.name}-restored")
+
+
+def run_ids(project: Project) -> list[str]:
+    """The ids of the runs in wandb/, oldest first."""
+    folders = sorted((project.path / "wandb").glob("offline-run-*"))
+    return list(dict.fromkeys(folder.name.rpartition("-")[2] for folder in folders))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def state(project: Project) -> tuple[str, dict[str, str]]:
+    """What Git says of the work tree, and a hash of each file that a user may have changed."""
+    listed = project.run("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    files = [project.path / name for name in listed.splitlines()]
+    hashes = {
+        str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()
+    }
+    hashes["index"] = hashlib.sha256((project.path / ".git/index").read_bytes()).hexdigest()
+    return project.run("git", "--no-optional-locks", "status", "--porcelain"), hashes
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
+    project = set_up(tmp_path_factory.mktemp("past"))
+    package = project.path / "my_ml_project"
+
+    project.inv("train", "--", SHORT)
+
+    (package / "scaling.py").write_text("SCALE = 3\n")
+    edit(package / "model.py", "nn.Dropout(dropout),\n            nn.Linear", "DROPOUT")
+    edit(package / "model.py", "DROPOUT", "nn.Dropout(SCALE * dropout),\n            nn.Linear")
+    edit(package / "model.py", "\n\nclass MLP", "\nfrom .scaling import SCALE\n\n\nclass MLP")
+    project.inv("train")
+    project.inv("data.push")
+
+    (package / "scaling.py").write_text("SCALE = 2\n")
+    edit(package / "fetch.py", "bunch.images.astype", "bunch.images[::-1].astype")
+    edit(package / "fetch.py", "bunch.target.astype", "bunch.target[::-1].astype")
+    project.inv("train")
+    project.inv("data.push")
+
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--no-verify", "--message", "Other code and data")
+    for folder in ("data/raw", "data/prepared", "models", ".dvc/cache"):
+        shutil.rmtree(project.path / folder)
+    return Past(project, *run_ids(project))
+
+
+@pytest.mark.parametrize("name", ["first", "changed_code", "changed_data"])
+def test_each_run_comes_back_with_the_same_measures_and_weights(past: Past, name: str) -> None:
+    before = state(past.project)
+    shutil.rmtree(past.project.path / ".dvc/cache", ignore_errors=True)
+    run = getattr(past, name)
+    restored = past.project.inv("restore", run)
+    assert "in the remote" in restored
+    printed = past.project.inv("reproduce", run)
+    assert "restored:" not in printed  # what was restored is used
+    assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
+    for metric in ("val/loss", "test/accuracy", "test/loss", "model/weights"):
+        assert re.search(rf"^ *{metric} +(\S+) +\1 +identical", printed, re.MULTILINE), printed
+    assert state(past.project) == before
+    assert not (past.project.path / "data/raw").exists()
+    scaling = past.restored / run / "my_ml_project/scaling.py"
+    assert scaling.exists() == (name != "first")
+    if name == "changed_code":
+        assert scaling.read_text() == "SCALE = 3\n"
+        assert "?? my_ml_project/scaling.py" in past.project.run(
+            "git", "-C", str(past.restored / run), "status", "--porcelain"
+        )
+
+
+def test_the_runs_were_three_different_ones(past: Past) -> None:
+    found = {
+        (run["config"]["provenance"]["data"]["data/raw"], run["summary"]["val/loss"])
+        for run in past.project.runs()
+        if run["config"]
+    }
+    assert len(found) == 3
+    assert len({data for data, _ in found}) == 2
+
+
+def test_a_restored_folder_that_someone_changed_is_not_taken_for_the_run(
+    past: Past, tmp_path: Path
+) -> None:
+    folder = tmp_path / "changed"
+    past.project.inv("restore", past.first, f"--into={folder}")
+    train = folder / "my_ml_project/train.py"
+    train.write_text(train.read_text("utf-8") + "# looked at\n", "utf-8")
+    printed = past.project.inv("reproduce", past.first, f"--into={folder}", code=1)
+    assert "was changed since it was restored" in printed
+    assert train.read_text("utf-8").endswith("# looked at\n")
+
+
+def test_what_comes_out_otherwise_is_shown_and_fails(past: Past, tmp_path: Path) -> None:
+    project = past.project.copy(tmp_path)
+    edit_metric(project.path / "reports/metrics.json", accuracy=0.123)
+    project.run("git", "commit", "--quiet", "--no-verify", "--all", "--message", "Better")
+    printed = project.inv("reproduce", "HEAD", code=1)
+    assert re.search(r"test/accuracy +0\.123 +0\.\d+ +\+0\.\d+", printed)
+    assert re.search(r"test/loss +(\S+) +\1 +identical", printed)
+    assert re.search(r"^1 of \d+ differ$", printed, re.MULTILINE)
+
+
+def test_an_experiment_comes_back_by_its_name(past: Past, tmp_path: Path) -> None:
+    (name,) = past.project.run("dvc", "exp", "list", "--all-commits", "--name-only").split()
+    folder = tmp_path / "experiment"
+    past.project.inv("restore", name, f"--into={folder}")
+    assert yaml.safe_load((folder / "params.yaml").read_text())["trainer"]["max_epochs"] == 2
+    assert (folder / "data/prepared/train_images.npy").exists()
+    assert not (folder / "my_ml_project/scaling.py").exists()
+
+
+def test_what_is_lost_is_said_first_and_the_rest_comes_back(past: Past, tmp_path: Path) -> None:
+    project = past.project.copy(tmp_path)
+    (lost,) = project.path.glob(f"wandb/offline-run-*-{past.first}/files/code.patch")
+    lost.unlink()
+    folder = tmp_path / "restored"
+    said, made = project.inv("restore", past.first, f"--into={folder}").split("restored:")
+    assert "changes      cannot be brought back: they were not kept with the run" in said
+    assert str(folder) in made
+    # Without the patch there is no dvc.lock: the hashes that the run recorded are enough.
+    assert not (folder / "dvc.lock").exists()
+    assert (folder / "data/prepared/train_images.npy").exists()
+    params = yaml.safe_load((folder / "params.yaml").read_text("utf-8"))
+    assert params["trainer"]["max_epochs"] == 2
+
+
+def test_an_uploaded_run_comes_back_from_the_server(past: Past, tmp_path: Path) -> None:
+    project = past.project.copy(tmp_path)
+    with Backend(tmp_path / "server") as backend:
+        server = {"WANDB_BASE_URL": backend.url, "WANDB_API_KEY": backend.api_key}
+        project.inv("wandb.sync", variables=server)
+        for made_offline in project.path.glob("wandb/offline-run-*"):
+            shutil.rmtree(made_offline)
+        path = f"me/{project.path.name}/{past.changed_code}"
+        folder = tmp_path / "restored"
+        project.inv("restore", path, f"--into={folder}", variables=server)
+        assert (folder / "my_ml_project/scaling.py").read_text() == "SCALE = 3\n"
+        assert "SCALE * dropout" in (folder / "my_ml_project/model.py").read_text("utf-8")
+        params = yaml.safe_load((folder / "params.yaml").read_text("utf-8"))
+        assert params["trainer"]["max_epochs"] == 2
+        unknown = project.inv("restore", f"{path}x", code=1, variables=server)
+        assert "W&B has no run" in unknown.splitlines()[-1]
+        # W&B's own command brings back what it can: the edited file, not the untracked one.
+        project.run("wandb", "restore", path, variables=server)
+        assert "SCALE * dropout" in (project.path / "my_ml_project/model.py").read_text("utf-8")
+
+
+def test_credentials_come_along_and_stay_ignored(past: Past, tmp_path: Path) -> None:
+    project = past.project.copy(tmp_path)
+    (project.path / ".env").write_text("WANDB_ENTITY=team\n")
+    (project.path / ".env").chmod(0o600)
+    project.run("dvc", "remote", "modify", "--local", "storage", "verify", "true")
+    (project.path / ".dvc/config.local").chmod(0o600)
+    folder = tmp_path / "restored"
+    project.inv("restore", past.changed_data, f"--into={folder}")
+    for name in (".env", ".dvc/config.local"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    assert "verify = true" in (folder / ".dvc/config.local").read_text()
+    assert project.run("git", "-C", str(folder), "status", "--porcelain", ".env", ".dvc") == ""
+    copy = Project(folder)
+    assert "up to date" in copy.run("dvc", "status", "config", "fetch", "prepare")
+    assert "in sync" in copy.run("dvc", "status", "--cloud", "prepare")
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ("nothing", "no run 'nothing'"),
+        ("lost-commit", "is not in this repository: git fetch"),
+        ("lost-data", "is neither in the cache nor in the remote"),
+        ("taken-folder", "exists: remove it, or choose another one"),
+        ("folder-inside", "is in the project"),
+    ],
+)
+def test_what_cannot_be_brought_back_is_one_line_and_leaves_nothing(
+    past: Past, tmp_path: Path, run: str, expected: str
+) -> None:
+    project = past.project.copy(tmp_path)
+    folder = tmp_path / "restored"
+    name = past.changed_code
+    if run == "nothing":
+        name = run
+    elif run == "lost-commit":
+        shutil.rmtree(project.path / ".git")
+        project.run("git", "init", "--quiet")
+        project.run(
+            "git", "-c", "core.hooksPath=", *COMMIT_AS, "commit", "--allow-empty", "-m", "x"
+        )
+    elif run == "lost-data":
+        shutil.rmtree(project.path.with_name(f"{project.path.name}-storage"))
+        shutil.rmtree(project.path / ".dvc/cache", ignore_errors=True)
+    elif run == "taken-folder":
+        folder.mkdir()
+        (folder / "mine.txt").write_text("mine")
+    elif run == "folder-inside":
+        folder = project.path / "restored"
+    (project.path / "conf/config.yaml").write_text("# being edited\n")
+    before = state(project)
+    printed = project.inv("restore", name, f"--into={folder}", code=1)
+    *_, line = printed.splitlines()
+    assert line.startswith("restore: ")
+    assert expected in line
+    assert "Traceback" not in printed
+    assert state(project) == before
+    assert not folder.exists() or [path.name for path in folder.iterdir()] == ["mine.txt"]
+    assert str(folder) not in project.run("git", "worktree", "list")
+
+
+def edit_metric(path: Path, **values: float) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=2) + "\n")

@@ -1,0 +1,235 @@
+"""Runs as they were recorded: by W&B, online or offline, by DVC as experiments, or by Git."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..experiments import METRICS_FILES
+from ..paths import METRICS, MODEL, ROOT
+from . import patch, provenance
+from .run import WEIGHTS, wandb_folder
+from .sync import log_in
+
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+MEASURED = ("_", "throughput/")  # begin the names of what is another number in each run
+
+
+class RunError(Exception):
+    """There is no such run, or it cannot be read; the text says why, in one line."""
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run was made from, and what came out.
+
+    Args:
+        name: its id, the experiment's name, or the commit's short hash.
+        kind: "W&B run", "DVC experiment" or "Git revision".
+        changes: the patch against the commit; None where it was made from the commit itself, or
+            where the patch is lost, which `made_from` tells apart.
+        config: None where the commit's params.yaml is the config.
+        data: path to DVC hash.
+        metrics: scalars by W&B's names of them.
+        weights: SHA-256 of the exported model's weights, where one was exported.
+        made_from: the provenance, as `provenance.collect` returns it; a Git revision without a
+            model has but `lock`.
+    """
+
+    name: str
+    kind: str
+    commit: str
+    data: dict[str, str]
+    metrics: dict[str, float]
+    changes: bytes | None = None
+    config: dict[str, Any] | None = None
+    weights: str | None = None
+    made_from: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lost_changes(self) -> bool:
+        """Whether it had uncommitted changes that were not kept."""
+        git = self.made_from.get("git", {})
+        return self.kind == "W&B run" and not self.changes and bool(git["patch"] or git["dirty"])
+
+
+def find(run: str) -> RecordedRun:
+    """Read a run.
+
+    Args:
+        run: the folder or id of a run in wandb/, the name of a DVC experiment, a Git revision, or
+            `entity/project/id` of a run that W&B has.
+
+    Raises:
+        RunError: there is none, or what it recorded cannot be read.
+    """
+    if folders := run_folders(run):
+        return offline(folders)
+    if reference := _experiment(run):
+        return revision(reference, run, "DVC experiment")
+    commit = _git_text("rev-parse", "--verify", "--quiet", "--end-of-options", run + "^{commit}")
+    if commit:
+        return revision(commit.strip(), commit[:12], "Git revision")
+    if run.count("/") == 2:
+        return online(run)
+    raise RunError(
+        f"no run {run!r}: it is no folder or id in wandb/, no DVC experiment, no Git revision"
+        " (git fetch?), and no entity/project/id of W&B"
+    )
+
+
+def run_folders(run: str, parent: Path | None = None) -> list[Path]:
+    """Return the folders of a run: one for each process that wrote to it, in order."""
+    parent = parent or wandb_folder()
+    folder = Path(run).resolve()
+    logs = sorted(folder.glob("run-*.wandb")) if folder.is_dir() else []
+    if logs:
+        parent, run = folder.parent, logs[0].stem.removeprefix("run-")
+    if not re.fullmatch(r"[\w-]+", run):
+        return []
+    return sorted(log.parent for log in parent.glob(f"*run-*-{run}/run-{run}.wandb"))
+
+
+def offline(folders: list[Path]) -> RecordedRun:
+    """Read a run from its folders."""
+    config: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    for folder in folders:
+        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
+        done = subprocess.run([*inspect, str(folder)], capture_output=True, check=False)
+        if done.returncode:
+            raise RunError(f"{folder}: its log cannot be read")
+        found = json.loads(done.stdout)
+        config = found["config"] or config
+        summary.update(found["summary"] or {})
+    patches = [folder / "files" / patch.FILE for folder in folders]
+    contents = [path.read_bytes() for path in patches if path.exists()]
+    return _tracked(found["run_id"], config, summary, contents)
+
+
+def online(path: str) -> RecordedRun:
+    """Read a run, `entity/project/id`, from W&B."""
+    import wandb
+
+    if problem := log_in():
+        raise RunError(problem)
+    try:
+        run = wandb.Api().run(path)
+        with tempfile.TemporaryDirectory() as folder:
+            for file in run.files([patch.FILE]):
+                file.download(root=folder)
+            contents = [file.read_bytes() for file in Path(folder).glob(patch.FILE)]
+        return _tracked(run.id, dict(run.config), dict(run.summary), contents)
+    except (wandb.Error, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"W&B has no run {path}, or does not show it: {reason}") from None
+
+
+def revision(commit: str, name: str, kind: str) -> RecordedRun:
+    """Read what a commit has of the last training before it."""
+    shown = _git_text("ls-tree", "--name-only", commit, "./data/") or ""
+    files = [name for name in shown.splitlines() if name.endswith(".dvc")]
+    texts = {name: _at(commit, name) for name in ["dvc.lock", *files]}
+    lock = _git("show", f"{commit}:./uv.lock")
+    made_from, weights = _model(commit)
+    return RecordedRun(
+        name=name,
+        kind=kind,
+        commit=commit,
+        data=provenance.hashes_in({name: text for name, text in texts.items() if text}),
+        metrics=file_metrics({path: _at(commit, path.as_posix()) for path in METRICS_FILES}),
+        weights=weights,
+        made_from={**made_from, "lock": provenance.sha256(lock) if lock else None},
+    )
+
+
+def file_metrics(texts: dict[Path, str | None]) -> dict[str, float]:
+    """Return the measures in the text of metrics files, by the names that W&B has of them."""
+    found: dict[str, float] = {}
+    for path, text in texts.items():
+        prefix = "test/" if path == METRICS else ""
+        values = json.loads(text) if text else {}
+        found |= {f"{prefix}{name}": value for name, value in values.items()}
+    return scalars(found)
+
+
+def scalars(summary: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a summary that the same training gives again."""
+    return {
+        name: value
+        for name, value in summary.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        if not name.startswith(MEASURED)
+    }
+
+
+def _tracked(
+    name: str, config: dict[str, Any], summary: dict[str, Any], patches: list[bytes]
+) -> RecordedRun:
+    """Return a run of W&B; of the patches, that which its provenance names."""
+    made_from = config.pop("provenance", None)
+    if made_from is None:
+        raise RunError(f"{name}: it has no provenance, so no `train` of this project made it")
+    git = {"patch": None, **made_from["git"]}
+    if not git["commit"] or not COMMIT.fullmatch(git["commit"]):
+        raise RunError(f"{name}: it was made outside of Git, so nothing says what its code was")
+    return RecordedRun(
+        name=name,
+        kind="W&B run",
+        commit=git["commit"],
+        data=made_from["data"],
+        metrics=scalars(summary),
+        changes=next((p for p in patches if provenance.sha256(p) == git["patch"]), None),
+        config=config,
+        weights=summary.get(WEIGHTS),
+        made_from={**made_from, "git": git},
+    )
+
+
+def _experiment(name: str) -> str | None:
+    """Return the commit of the newest DVC experiment of that name."""
+    if not re.fullmatch(r"[\w.-]+", name):
+        return None
+    form = ("--sort=-committerdate", "--format=%(objectname)")
+    found = _git_text("for-each-ref", *form, f"refs/exps/??/*/{name}")
+    return found.splitlines()[0] if found else None
+
+
+def _model(commit: str) -> tuple[dict[str, Any], str | None]:
+    """Return provenance and weights of the model that DVC has for a commit, if it has it."""
+    from dvc.fs import DVCFileSystem
+    from dvc.repo import Repo
+
+    from ..export import weights_sha256
+    from ..report import read_provenance
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / MODEL.name
+        try:
+            with Repo.open(None, rev=commit, subrepos=True, uninitialized=True) as repo:
+                DVCFileSystem(repo=repo).get_file(MODEL.as_posix(), str(copy))
+            return read_provenance(copy), weights_sha256(copy)
+        # Each kind of remote has exceptions of its own; without the model, the metrics count.
+        except Exception:
+            return {}, None
+
+
+def _at(commit: str, path: str) -> str | None:
+    content = _git("show", f"{commit}:./{path}")
+    return None if content is None else content.decode()
+
+
+def _git(*arguments: str) -> bytes | None:
+    try:
+        return patch.git(ROOT, *arguments)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git_text(*arguments: str) -> str | None:
+    content = _git(*arguments)
+    return content.decode() if content else None
