@@ -31,8 +31,6 @@ IMAGE = [0, 0, 0, 14, 14, 0, 0, 0] * 8
 TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8], "data": IMAGE}
 PLAIN = json.dumps({"image": IMAGE})
 PROTOCOL = json.dumps({"inputs": [TENSOR]})
-# Answers with binary tensors go through the web application.
-BINARY = json.dumps({"inputs": [TENSOR], "parameters": {"binary_data_output": True}})
 MANY = 32  # images of a request, as many as the largest batch has requests
 IN_BATCHES = f"the model service, {MANY} images a request"
 MANY_BINARY = json.dumps(
@@ -123,7 +121,7 @@ def measure(project: Path, folder: Path) -> dict[str, dict[int, tuple[float, flo
     package = project.name.replace("-", "_")
     model = str(project / "models/model.onnx")
     service, web, deployed, fastapi, litserve = (port() for _ in range(5))
-    ours = [python, "-m", f"{package}.serving.service", "--log-level=error"]
+    ours = [python, "-m", f"{package}.serving.service"]
     peers = ["uv", "run", "--no-project", "--isolated", "--python", python]
     peers += ["--with=fastapi,litserve,numpy,onnxruntime,uvicorn", "python"]
 
@@ -138,7 +136,6 @@ def measure(project: Path, folder: Path) -> dict[str, dict[int, tuple[float, flo
         IN_BATCHES: (infer(service), MANY_BINARY),
         "… through the web application": (infer(web), PROTOCOL),
         "… in a container, through the proxy": (infer(deployed), PROTOCOL),
-        "… through the proxy and the web application": (infer(deployed), BINARY),
         FASTAPI: (predict(fastapi), PLAIN),
         "LitServe": (predict(litserve), PLAIN),
     }

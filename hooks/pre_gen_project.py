@@ -26,8 +26,8 @@ atpublic attr attrs azure azure_core azure_identity azure_storage_blob babel bcr
 billiard bleach botocore bs4 celery certifi cffi cfgv charset_normalizer click click_didyoumean
 click_plugins click_repl cloudpickle colorama comm configobj contourpy coreweave_evaluations
 cryptography cuda cuda_bindings cuda_pathfinder cuda_toolkit cwevals cycler dateutil debugpy
-decorator defspec defusedxml detect_secrets dictdiffer diskcache distlib distro docker docker_stubs
-dotenv dpath dulwich dvc dvc_azure dvc_data dvc_gs dvc_http dvc_objects dvc_render dvc_s3 dvc_ssh
+decorator defusedxml detect_secrets dictdiffer diskcache distlib distro docker docker_stubs dotenv
+dpath dulwich dvc dvc_azure dvc_data dvc_gs dvc_http dvc_objects dvc_render dvc_s3 dvc_ssh
 dvc_studio_client dvc_task dvc_webdav entrypoints executing fastapi fastapi_offline fastjsonschema
 filelock flatbuffers flatten_dict flufl flufl_lock fonttools fqdn frozenlist fsspec functorch funcy
 gcsfs git gitdb gitpython google google_api_core google_auth google_auth_oauthlib google_cloud_core
@@ -40,13 +40,13 @@ jsonschema_specifications jupyter jupyter_builder jupyter_client jupyter_core ju
 jupyter_lsp jupyter_server jupyter_server_terminals jupyterlab jupyterlab_pygments
 jupyterlab_server jwt kiwisolver knack kombu lark librt lightning lightning_fabric
 lightning_utilities markdown_it markdown_it_py markupsafe matplotlib matplotlib_inline mdurl
-mistune ml_dtypes mosec mpl_toolkits mpmath msal msal_extensions msgspec multidict mypy
-mypy_extensions mypyc narwhals nbclient nbconvert nbdime nbformat nbstripout nest_asyncio2 networkx
-nodeenv notebook_shim numpy nvidia nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti
-nvidia_cuda_nvrtc nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver
-nvidia_cusparse nvidia_cusparselt_cu13 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13
-nvidia_nvtx oauthlib obstore offapi omegaconf onnx onnx_ir onnxruntime onnxscript opentelemetry
-opentelemetry_api opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
+mistune ml_dtypes mpl_toolkits mpmath msal msal_extensions msgspec multidict mypy mypy_extensions
+mypyc narwhals nbclient nbconvert nbdime nbformat nbstripout nest_asyncio2 networkx nodeenv
+notebook_shim numpy nvidia nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti nvidia_cuda_nvrtc
+nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver nvidia_cusparse
+nvidia_cusparselt_cu13 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13 nvidia_nvtx oauthlib
+obstore omegaconf onnx onnx_ir onnxruntime onnxscript opentelemetry opentelemetry_api
+opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
 opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http opentelemetry_proto
 opentelemetry_sdk opentelemetry_semantic_conventions orjson overrides packaging pandocfilters parso
 pathspec pexpect pil pillow platformdirs pluggy pre_commit pre_commit_hooks prometheus_client

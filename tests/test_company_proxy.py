@@ -25,6 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.docker]
 # Each run has cache mounts of its own: what another build has left there is not fetched again.
 CACHE = f"company-proxy-{secrets.token_hex(4)}"
 
+# What is in the metadata of a package that the image has.
+INSIDE = {"serve": b"Name: obstore", "cpu": b"Name: torch"}
+
 # A training step, and what is installed.
 PROBE = """
 import importlib.metadata, json
@@ -174,11 +177,11 @@ def test_the_serving_image_comes_from_the_index(
     printed: dict[str, str], index: PackageIndex
 ) -> None:
     run = ("run", "--rm", "--network=none", f"{CACHE}-serve")
-    docker(*run, "python", "-c", "import mosec, onnxruntime")
-    assert {"mosec", "onnxruntime"} <= set(index.delivered.values())
+    docker(*run, "python", "-c", "import obstore, onnxruntime")
+    assert {"obstore", "onnxruntime"} <= set(index.delivered.values())
 
 
-@pytest.mark.parametrize(("image", "inside"), [("serve", b"Name: mosec"), ("cpu", b"Name: torch")])
+@pytest.mark.parametrize(("image", "inside"), INSIDE.items())
 def test_no_layer_keeps_anything_of_the_company(
     printed: dict[str, str], index: PackageIndex, image: str, inside: bytes
 ) -> None:

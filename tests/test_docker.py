@@ -164,7 +164,7 @@ def test_the_gpu_image_asks_for_the_driver_and_brings_cuda() -> None:
 def test_the_serve_image_is_small_and_has_nothing_of_training(built: tuple[Project, str]) -> None:
     assert image("serve")["Size"] - inspect(BASE_IMAGE)["Size"] < 200e6
     packages = unpacked("serve", "/opt/venv/lib/python3.11/site-packages")
-    assert {"mosec", "onnxruntime"} <= packages
+    assert {"uvicorn", "onnxruntime"} <= packages
     assert not {"torch", "lightning", "wandb", "hydra", "dvc"} & packages
 
 

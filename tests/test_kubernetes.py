@@ -168,7 +168,7 @@ def test_numbers_are_those_of_conf(cluster: Cluster, tmp_path: Path) -> None:
     copy = cluster.copy(tmp_path)
     file = copy.project.path / "conf/serving/default.yaml"
     before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    changed = {"max_replicas": 7, "cpu_percent": 55, "timeout_ms": 90500, "processes": 3}
+    changed = {"max_replicas": 7, "cpu_percent": 55, "timeout_ms": 90500}
     changed |= {"min_replicas": 3, "scale_down_after_s": 77, "threads": 2}
     for conf in (before, before | changed):
         file.write_text(yaml.safe_dump(conf), encoding="utf-8")
@@ -184,7 +184,7 @@ def test_numbers_are_those_of_conf(cluster: Cluster, tmp_path: Path) -> None:
             window = spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"]
             assert window == conf["scale_down_after_s"]
         requests = objects.container("model-cnn")["resources"]["requests"]
-        assert int(requests["cpu"]) == conf["processes"] * conf["threads"]
+        assert int(requests["cpu"]) == conf["threads"]
         assert objects.variables("model-cnn")["SERVING_TIMEOUT_MS"] == str(conf["timeout_ms"])
         for deployment in objects.of("Deployment").values():
             grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
@@ -467,10 +467,10 @@ def test_the_containers_run_as_the_file_says(cluster: Cluster, files: tuple[str,
         with urllib.request.urlopen(f"{page}/v2/models") as got:
             (known,) = json.load(got)
         assert (known["name"], known["ready"]) == ("cnn", True)
-        metrics = url_of(objects, ("model-cnn", started["model-cnn"]), "metrics", "/metrics")
+        metrics = url_of(objects, ("model-cnn", started["model-cnn"]), "http", "/metrics")
         until(functools.partial(answer, metrics))
         with urllib.request.urlopen(metrics) as got:
-            assert re.search(rb"^mosec_service_remaining_task 0", got.read(), re.MULTILINE)
+            assert b'\ninference_requests_in_flight{model="cnn"} 0' in got.read()
         docker("stop", "--time=60", *started.values())
         codes = {name: inspect(id)["State"]["ExitCode"] for name, id in started.items()}
         assert codes == {"model-cnn": 0, "web": 0}

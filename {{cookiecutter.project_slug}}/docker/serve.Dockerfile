@@ -31,17 +31,13 @@ COPY {{ cookiecutter.package_name }}/__init__.py {{ cookiecutter.package_name }}
 COPY {{ cookiecutter.package_name }}/serving {{ cookiecutter.package_name }}/serving
 RUN python -m compileall -q . && useradd --uid 1000 --no-create-home user
 USER 1000
-
-FROM code AS serve
-ENV MODEL_FILE=/models/model.onnx \
-    METRICS_PORT=8001
-EXPOSE 8000 8001
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["python", "-c", \
-    "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/', timeout=2)"]
-CMD ["python", "-m", "{{ cookiecutter.package_name }}.serving.service", "--address", "0.0.0.0", "--port", "8000"]
-
-FROM code AS web
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["python", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/live', timeout=2)"]
+
+FROM code AS serve
+ENV MODEL_FILE=/models/model.onnx
+CMD ["python", "-m", "{{ cookiecutter.package_name }}.serving.service", "--address", "0.0.0.0", "--port", "8000"]
+
+FROM code AS web
 CMD ["python", "-m", "{{ cookiecutter.package_name }}.serving.web", "--address", "0.0.0.0", "--port", "8000"]

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -10,18 +11,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from {{ cookiecutter.package_name }}.compose import compose
 from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
 from {{ cookiecutter.package_name }}.serving import model, protocol, settings
 from {{ cookiecutter.package_name }}.serving.protocol import RequestError
-
-needs_mosec = pytest.mark.skipif(sys.platform == "win32", reason="mosec is not made for Windows")
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_an_output_may_be_asked_as_binary(
     for more in ({"outputs": [output]}, {"parameters": {"binary_data_output": True}}):
         request, decoded = protocol.decode(body({**request_of(), **more}), loaded.signature)
         expected = loaded.predict(decoded)
-        answer = protocol.encode(request, expected, "digits", "1", loaded.signature)
+        answer, _ = protocol.encode(request, expected, "digits", "1", loaded.signature)
         length = protocol.json_length(answer)
         (told,) = json.loads(answer[:length])["outputs"]
         assert told["parameters"]["binary_data_size"] == len(answer) - length
@@ -244,14 +245,18 @@ class Service:
     def wait(self) -> None:
         """Wait until it answers."""
         end = time.monotonic() + 60
-        while self.post(b"{}", "metadata")[0] != 200:
+        while self.ask("/ready")[0] != 200:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.1)
 
-    def post(self, content: bytes, route: str = "infer") -> tuple[int, bytes]:
-        """Send a body; return status and body of the answer, 0 where there is none."""
-        url = f"http://127.0.0.1:{self.port}/v2/models/digits/{route}"
+    def post(self, content: bytes) -> tuple[int, bytes]:
+        """Ask the model."""
+        return self.ask("/infer", content)
+
+    def ask(self, route: str, content: bytes | None = None) -> tuple[int, bytes]:
+        """Return status and body of an answer, 0 where there is none."""
+        url = f"http://127.0.0.1:{self.port}/v2/models/digits{route}"
         try:
             with urllib.request.urlopen(urllib.request.Request(url, content), timeout=30) as got:
                 return got.status, got.read()
@@ -259,6 +264,16 @@ class Service:
             return error.code, error.read()
         except OSError:
             return 0, b""
+
+    def numbers(self) -> dict[tuple[str, ...], float]:
+        """The values of its metrics, by their name and the values of their labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            text = answer.read().decode()
+        return {
+            (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +285,6 @@ def service(exported: Path) -> Iterator[Service]:
     running.process.wait()
 
 
-@needs_mosec
 def test_the_service_answers_as_the_model_does(
     service: Service, loaded: model.Model, images: np.ndarray, request_of: Callable[..., Any]
 ) -> None:
@@ -281,11 +295,10 @@ def test_the_service_answers_as_the_model_does(
     assert answer["id"] == "mine"
     got = np.reshape(answer["outputs"][0]["data"], answer["outputs"][0]["shape"])
     np.testing.assert_allclose(got, loaded.predict(images), atol=1e-6)
-    status, content = service.post(b"{}", "metadata")
+    status, content = service.ask("")
     assert json.loads(content) == loaded.metadata()
 
 
-@needs_mosec
 def test_the_service_refuses_in_the_words_of_the_protocol_and_stays_up(
     service: Service, request_of: Callable[..., Any]
 ) -> None:
@@ -297,13 +310,72 @@ def test_the_service_refuses_in_the_words_of_the_protocol_and_stays_up(
     statuses = {service.post(mutated(body(request_of()), chance))[0] for _ in range(300)}
     assert statuses <= {200, 400}
     assert service.post(b"x" * 5_000_000)[0] in (413, 0)  # 0: hung up while it was sent
+    assert service.post(b"")[0] == 400
+    assert service.ask("s")[0] == 404
     assert service.post(body(request_of()))[0] == 200
 
 
-@needs_mosec
-def test_a_full_queue_is_refused_at_once(exported: Path, request_of: Callable[..., Any]) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+def test_a_wrong_request_spoils_none_that_is_computed_with_it(
+    service: Service, request_of: Callable[..., Any]
+) -> None:
+    bodies = [body(request_of()), body(request_of(datatype="FP32"))] * 200
+    with ThreadPoolExecutor(32) as threads:
+        statuses = [status for status, _ in threads.map(service.post, bodies)]
+    assert statuses == [200, 400] * 200
+    numbers = service.numbers()
+    batches = numbers["inference_batch_size_count", "digits"]
+    assert batches < numbers["inference_batch_size_sum", "digits"]  # computed together
 
+
+def test_answers_tell_version_request_and_length(
+    service: Service, loaded: model.Model, request_of: Callable[..., Any]
+) -> None:
+    url = f"http://127.0.0.1:{service.port}/v2/models/digits/infer"
+    for given, expected in [("page-7", "page-7"), ("<script>", "[0-9a-f]{32}")]:
+        asked = urllib.request.Request(url, body(request_of()), {"x-request-id": given})
+        with urllib.request.urlopen(asked) as answer:
+            assert answer.headers["x-model-version"] == loaded.version
+            assert answer.headers["content-type"] == "application/json"
+            assert re.fullmatch(expected, answer.headers["x-request-id"])
+    binary = body({**request_of(), "parameters": {"binary_data_output": True}})
+    with urllib.request.urlopen(url, binary) as answer:
+        content = answer.read()
+        length = int(answer.headers["inference-header-content-length"])
+    assert json.loads(content[:length])["model_version"] == loaded.version
+    assert len(content) - length == 3 * 10 * 4  # images, classes, float32
+    refused = urllib.request.Request(url, b"{", {"x-request-id": "refused-1"})
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(refused)
+    while "refused-1" not in service.log.read_text():  # it is written behind the answer
+        time.sleep(0.01)
+    (line,) = [line for line in service.log.read_text().splitlines() if "refused-1" in line]
+    assert json.loads(line)["status"] == 400  # what was answered well has no line
+    assert "page-7" not in service.log.read_text()
+
+
+def test_one_page_has_requests_latency_queue_batches_and_classes(
+    exported: Path, loaded: model.Model, request_of: Callable[..., Any], images: np.ndarray
+) -> None:
+    counted = Service(exported)
+    counted.wait()
+    for _ in range(5):
+        assert counted.post(body(request_of()))[0] == 200
+    assert counted.post(b"{")[0] == 400
+    numbers = counted.numbers()
+    assert numbers["inference_requests_total", "digits", "200"] == 5
+    assert numbers["inference_requests_total", "digits", "400"] == 1
+    assert numbers["inference_seconds_count", "digits"] == 6
+    assert numbers["inference_requests_in_flight", "digits"] == 0
+    assert numbers["inference_batch_size_sum", "digits"] == 5
+    assert numbers["model_info", "digits", loaded.version] == 1
+    classes = np.bincount(loaded.predict(images).argmax(axis=1), minlength=10)
+    found = [numbers["inference_classes_total", str(number), "digits"] for number in range(10)]
+    np.testing.assert_array_equal(found, 5 * classes)
+    counted.process.terminate()
+    assert counted.process.wait(timeout=30) == 0
+
+
+def test_a_full_queue_is_refused_at_once(exported: Path, request_of: Callable[..., Any]) -> None:
     full = Service(exported, SERVING_CAPACITY="1", SERVING_MAX_BATCH_SIZE="1")
     full.wait()
     large = request_of()
@@ -316,7 +388,6 @@ def test_a_full_queue_is_refused_at_once(exported: Path, request_of: Callable[..
     assert statuses == {200, 429}
 
 
-@needs_mosec
 def test_a_wrong_setting_or_model_ends_the_service_with_one_line(exported: Path) -> None:
     for variables, reason in [
         ({"SERVING_THREADS": "0"}, "serve: serving.threads: '0' is no positive number\n"),
@@ -330,12 +401,9 @@ def test_a_wrong_setting_or_model_ends_the_service_with_one_line(exported: Path)
         assert printed.count("\n") == 1
 
 
-@needs_mosec
 def test_sigterm_ends_it_when_its_requests_are_answered(
     exported: Path, request_of: Callable[..., Any]
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     ending = Service(exported)
     ending.wait()
     content = body(request_of())

@@ -20,8 +20,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from {{ cookiecutter.package_name }}.paths import PREPARED_DATA, ROOT
 from {{ cookiecutter.package_name }}.serving import model, settings, web
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="mosec is not made for Windows")
-
 PACKAGE = web.__name__.rpartition(".")[0]
 
 
@@ -54,7 +52,7 @@ class Server:
         self.process.terminate()
         self.process.wait()
 
-    def wait(self, path: str = "/") -> None:
+    def wait(self, path: str) -> None:
         """Wait until it answers."""
         end = time.monotonic() + 60
         while True:
@@ -85,7 +83,7 @@ def servers(exported: Path) -> Iterator[dict[str, Server]]:
         port = str(free_port())
         other = stack.enter_context(Server("http.server", exported, port, "--bind=127.0.0.1"))
         for name in limits:
-            made[name].wait()
+            made[name].wait("/v2/health/ready")
         addresses = {name: made[name].url for name in made}
         troubled = {
             "slow": addresses["slow"],
@@ -266,7 +264,7 @@ def test_what_a_service_cannot_do_is_told(
         ("down", 1, 503, "the service of `down` cannot be reached"),
         ("unknown", 1, 503, "does not serve `unknown`"),
         ("other", 1, 502, "the service of `other` failed"),
-        ("narrow", 100, 413, "too large for `narrow`"),
+        ("narrow", 100, 413, "larger than 1000 bytes"),
         ("slow", 5000, 504, "`slow` did not answer in time"),
     ]:
         answer = troubled.post(f"/v2/models/{name}/infer", json=asked(times))

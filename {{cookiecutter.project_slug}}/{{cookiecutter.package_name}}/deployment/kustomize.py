@@ -78,7 +78,7 @@ def numbers(chosen: Settings) -> dict[str, int]:
     """Return what base/replacements.yaml puts in its places."""
     return {
         **{name: getattr(chosen, name) for name in SCALING},
-        "cpu": chosen.processes * chosen.threads,
+        "cpu": chosen.threads,
         "termination_grace_s": LEAVE_SECONDS + math.ceil(chosen.timeout_ms / 1000),
     }
 

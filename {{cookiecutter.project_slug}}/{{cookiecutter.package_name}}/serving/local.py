@@ -30,18 +30,13 @@ class Service:
     name: str
     file: Path
     port: int
-    metrics_port: int
     process: subprocess.Popen[bytes] = field(init=False)
     started_from: float = field(init=False)
 
     def start(self) -> None:
         self.started_from = self.file.stat().st_mtime
-        variables = {
-            "MODEL_NAME": self.name,
-            "MODEL_FILE": str(self.file),
-            "METRICS_PORT": str(self.metrics_port),
-        }
-        options = (f"--address={LOOPBACK}", f"--port={self.port}", "--log-level=warning")
+        variables = {"MODEL_NAME": self.name, "MODEL_FILE": str(self.file)}
+        options = (f"--address={LOOPBACK}", f"--port={self.port}")
         self.process = start("service", *options, **variables)
 
     def start_anew_if_changed(self) -> None:
@@ -78,7 +73,7 @@ def serve(models: dict[str, Path], port: int) -> int:
     Returns:
         The exit code: 0 after Ctrl-C.
     """
-    services = [Service(name, file, free_port(), free_port()) for name, file in models.items()]
+    services = [Service(name, file, free_port()) for name, file in models.items()]
     addresses = ",".join(f"{s.name}=http://{LOOPBACK}:{s.port}" for s in services)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes: list[subprocess.Popen[bytes]] = []
@@ -90,7 +85,7 @@ def serve(models: dict[str, Path], port: int) -> int:
         processes.append(web)
         if ready(port, processes):
             for service in services:
-                url = f"http://{LOOPBACK}:{service.metrics_port}/metrics"
+                url = f"http://{LOOPBACK}:{service.port}/metrics"
                 print(f"serve: {service.name}: numbers for Prometheus: {url}", flush=True)
             print(f"serve: http://{LOOPBACK}:{port} (Ctrl-C ends it)", flush=True)
         while all(process.poll() is None for process in processes):
@@ -109,9 +104,10 @@ def serve(models: dict[str, Path], port: int) -> int:
 def ready(port: int, processes: list[subprocess.Popen[bytes]]) -> bool:
     """Wait until every model can be asked, or, which is False, a process has ended."""
     url = f"http://{LOOPBACK}:{port}/v2/health/ready"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # proxies are for others
     while all(process.poll() is None for process in processes):
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            opener.open(url, timeout=5).close()
             return True
         except OSError:
             time.sleep(0.1)
@@ -146,8 +142,6 @@ def main() -> int:
     parser.add_argument("--models", required=True, help="NAME=FILE, more of them behind commas")
     parser.add_argument("--port", type=int, default=8000, help="of the web application")
     arguments = parser.parse_args()
-    if sys.platform == "win32":
-        raise SystemExit("serve: the model server does not run on Windows: run the image `serve`")
     with socket.socket() as probe:
         if probe.connect_ex((LOOPBACK, arguments.port)) == 0:
             raise SystemExit(f"serve: port {arguments.port} is taken: choose another with --port")

@@ -2,15 +2,17 @@
 
 import json
 import logging
+import random
 import re
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -65,16 +67,22 @@ class Record:
 class Observer:
     """Around an application: gives each request a Record, each answer its identifier."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, every: bool) -> None:
+        """Stand before `app`.
+
+        Args:
+            every: whether each request has a line of log, or only one that was not answered well.
+        """
         self.app = app
         self.metrics = metrics
+        self.every = every
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        record = Record(given if SANE_ID.fullmatch(given) else secrets.token_hex(16))
+        record = Record(given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
         scope.setdefault("state", {})["record"] = record
         started = time.perf_counter()
         status = HUNG_UP
@@ -88,12 +96,17 @@ class Observer:
 
         try:
             await self.app(scope, receive, send_identified)
+        except HTTPException as error:
+            answer = await refuse(Request(scope), error)
+            await answer(scope, receive, send_identified)
+        except ClientDisconnect:
+            pass  # nobody reads an answer
         except Exception as error:
             log.exception("request %s", record.request_id)
             record.error = repr(error)
             if status == HUNG_UP:
-                answer = JSONResponse({"error": "the web application failed"}, 500)
-                await answer(scope, receive, send_identified)
+                failed = JSONResponse({"error": "the server failed"}, 500)
+                await failed(scope, receive, send_identified)
         self._note(scope, record, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, record: Record, status: int, seconds: float) -> None:
@@ -101,6 +114,8 @@ class Observer:
             model = record.model or ""
             self.metrics.requests.labels(model, status).inc()
             self.metrics.seconds.labels(model).observe(seconds)
+        if status < 400 and not self.every:
+            return
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "request_id": record.request_id,
@@ -112,3 +127,18 @@ class Observer:
             "ms": round(1000 * seconds, 2),
         }
         log.info(json.dumps(line if record.error is None else {**line, "error": record.error}))
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """Answer an HTTPException in the words of the protocol."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code in (429, 503):
+        headers["retry-after"] = "1"
+    request.state.record.error = error.detail
+    return JSONResponse({"error": error.detail}, error.status_code, headers)
+
+
+async def forget(request: Request, error: Exception) -> Response:
+    """Give up a request whose client left before it was sent: nobody reads this."""
+    return Response(status_code=HUNG_UP)

@@ -6,8 +6,8 @@ import msgspec
 from fastapi import FastAPI
 
 from . import protocol
+from .bodies import JSON_LENGTH
 
-JSON_LENGTH = "inference-header-content-length"
 REF = "#/components/schemas/{name}"
 STATUSES = {
     400: "The request does not follow the protocol, or is not one for this model",

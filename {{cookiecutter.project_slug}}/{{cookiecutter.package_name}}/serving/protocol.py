@@ -83,8 +83,11 @@ def decode(body: bytes, signature: dict[str, Any]) -> tuple[Request, np.ndarray]
 
 def encode(
     request: Request, values: np.ndarray, model: str, version: str, signature: dict[str, Any]
-) -> bytes:
-    """Return the answer to a request: JSON, with the output behind it if asked as binary."""
+) -> tuple[bytes, int]:
+    """Return the answer to a request, and the length of its JSON.
+
+    The output is in the JSON, or, if it was asked for as binary, behind it.
+    """
     (declared,) = signature["outputs"]
     output: dict[str, Any] = {
         "name": declared["name"],
@@ -100,7 +103,8 @@ def encode(
     answer = {"model_name": model, "model_version": version, "outputs": [output]}
     if request.id is not None:
         answer["id"] = request.id
-    return msgspec.json.encode(answer) + binary
+    head = msgspec.json.encode(answer)
+    return head + binary, len(head)
 
 
 def json_length(body: bytes) -> int:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.responses import Response
 
-from . import openapi, protocol
-from .openapi import JSON_LENGTH
+from . import bodies, openapi
+from .bodies import JSON_LENGTH
 from .upstream import Upstream, UpstreamError
 
 router = APIRouter(prefix="/v2")
@@ -79,8 +79,7 @@ async def infer(model: Model, request: Request) -> Response:
     """Ask a model: JSON, or JSON with binary tensors behind it."""
     metrics = request.app.state.metrics
     with metrics.in_flight.labels(model.name).track_inprogress():
-        body = await read_body(request, request.app.state.max_body_bytes)
-        check_json_length(body, request.headers.get(JSON_LENGTH))
+        body = await bodies.read(request, request.app.state.max_body_bytes)
         answer = await model.infer(body, request.state.record.request_id)
     version = answer.head.model_version
     request.state.record.version = version
@@ -99,31 +98,3 @@ async def version_of(model: Upstream) -> str | None:
         return (await model.metadata())["versions"][0]
     except UpstreamError:
         return None
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body of a request, reading no more than `limit` bytes, and a chunk, of it."""
-    too_large = HTTPException(413, f"the body is larger than {limit} bytes")
-    if int(request.headers.get("content-length", 0)) > limit:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
-    if not body:
-        raise HTTPException(400, "the body is empty")
-    return bytes(body)
-
-
-def check_json_length(body: bytes, declared: str | None) -> None:
-    """Refuse a body whose JSON does not end where its sender says; services do not look there."""
-    if declared is None:
-        return
-    try:
-        found = protocol.json_length(body)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body does not begin with JSON: {error}") from None
-    if declared != str(found):
-        problem = f"the JSON of the body ends after {found} bytes, not {declared}"
-        raise HTTPException(400, f"Inference-Header-Content-Length: {problem}")

@@ -2,135 +2,134 @@
 
     MODEL_FILE=models/model.onnx python -m <package>.serving.service --port 8000
 
-POST /v2/models/NAME/infer is that of the Open Inference Protocol. POST /v2/models/NAME/metadata
-tells what the protocol's GET does: mosec, which listens and batches, has no GET routes to give.
-GET / answers as soon as the model can be asked. Options are those of mosec. The numbers for
-Prometheus are at GET /metrics of the port that METRICS_PORT names; at mosec's own, those of mosec.
+It speaks the Open Inference Protocol for its one model; GET /metrics is for Prometheus.
 """
 
-import json
-import os
-from collections.abc import Iterator
-from typing import Any
+import argparse
 
-import numpy as np
-from mosec import Runtime, Server, Worker
-from mosec.args import parse_arguments
-from mosec.errors import ClientError
+import prometheus_client
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import log, metrics, model, protocol, settings
-from .protocol import Request, RequestError
-
-Asked = tuple[Request, np.ndarray]
-
-
-class BadRequestError(ClientError):
-    """A request that cannot be answered, with status 400.
-
-    mosec writes "msg: text" as the body; here that is the protocol's error object.
-    """
-
-    msg = '{"error"'
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(json.dumps(reason) + "}")
+from . import bodies, log, metrics, model, observe, protocol, settings
+from .batching import Batcher, QueueFullError
+from .listen import listen
+from .model import Model
+from .settings import Settings
 
 
-class Inference(Worker):
-    """Computes answers, in batches; one process of the service.
+class Service:
+    """Answers for one model."""
 
-    mosec has one status for a batch. What is wrong with a request is therefore passed on, for
-    `Answering` to refuse it alone.
-    """
-
-    def __init__(self) -> None:
-        chosen = settings.load()
-        self.model = model.from_environment(chosen.threads)
-        self.counts = metrics.Counts(self.model)
+    def __init__(self, model: Model, chosen: Settings) -> None:
+        self.model = model
+        self.metrics = metrics.ServiceMetrics(model)
+        self.max_body_bytes = chosen.max_body_bytes
+        self.batcher = Batcher(
+            model.predict,
+            max_batch_size=chosen.max_batch_size,
+            max_wait=chosen.max_wait_ms / 1000,
+            capacity=chosen.capacity,
+            timeout=chosen.timeout_ms / 1000,
+            note=self.metrics.note_batch,
+        )
         self.log = None
         if chosen.log_every:
-            self.log = log.Log(self.model, chosen.log_every, chosen.log_max_bytes)
+            self.log = log.Log(model, chosen.log_every, chosen.log_max_bytes)
 
-    def deserialize(self, data: bytes) -> Asked | RequestError:
-        try:
-            return protocol.decode(data, self.model.signature)
-        except RequestError as error:
-            return error
-
-    def forward(self, data: Any) -> Any:
-        if not isinstance(data, list):  # mosec's way where a batch is of one request
-            return self.forward([data])[0]
-        answers = self.answer([item for item in data if not isinstance(item, RequestError)])
-        return [item if isinstance(item, RequestError) else next(answers) for item in data]
-
-    def answer(self, asked: list[Asked]) -> Iterator[bytes]:
-        """Return the body of each answer."""
-        if not asked:
-            return
-        answers = self.model.predict(np.concatenate([images for _, images in asked]))
-        self.counts.add(answers)
-        ends = np.cumsum([len(images) for _, images in asked])
+    async def infer(self, request: Request) -> Response:
+        """Ask the model."""
+        self.require(request)
+        with self.metrics.in_flight.labels(self.model.name).track_inprogress():
+            body = await bodies.read(request, self.max_body_bytes)
+            try:
+                asked, images = protocol.decode(body, self.model.signature)
+                answers = await self.batcher.ask(images)
+            except protocol.RequestError as error:
+                raise HTTPException(400, str(error)) from None
+            except QueueFullError:
+                reason = f"too many requests wait for `{self.model.name}`"
+                raise HTTPException(429, reason) from None
+            except TimeoutError:
+                raise HTTPException(504, f"`{self.model.name}` did not answer in time") from None
+        record = request.state.record
+        record.version = self.model.version
+        if self.log:
+            self.log.add(asked.id or record.request_id, images, answers)
         name, version, signature = self.model.name, self.model.version, self.model.signature
-        for (request, images), part in zip(asked, np.split(answers, ends[:-1]), strict=True):
-            if self.log:
-                self.log.add(request.id, images, part)
-            yield protocol.encode(request, part, name, version, signature)
+        content, length = protocol.encode(asked, answers, name, version, signature)
+        headers = {"x-model-version": version}
+        if length == len(content):
+            return Response(content, headers=headers, media_type="application/json")
+        headers[bodies.JSON_LENGTH] = str(length)
+        return Response(content, headers=headers, media_type="application/octet-stream")
+
+    async def metadata(self, request: Request) -> Response:
+        """What the model takes and gives, and what it was made from."""
+        self.require(request)
+        return JSONResponse(self.model.metadata())
+
+    async def model_ready(self, request: Request) -> Response:
+        """Whether the model can be asked."""
+        self.require(request)
+        return JSONResponse({"name": self.model.name, "ready": True})
+
+    async def live(self, request: Request) -> Response:
+        """Whether this runs."""
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether the model can be asked: it was loaded before anything could ask."""
+        return JSONResponse({"ready": True})
+
+    async def numbers(self, request: Request) -> Response:
+        """The numbers for Prometheus."""
+        content = prometheus_client.generate_latest(self.metrics.registry)
+        return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    def require(self, request: Request) -> None:
+        """Refuse what is asked of another model."""
+        name = request.path_params["name"]
+        if name != self.model.name:
+            raise HTTPException(404, f"there is no model `{name}`")
+        request.state.record.model = name
 
 
-class Answering(Worker):
-    """Gives out answers and refusals, one by one."""
+def create_app(model: Model, chosen: Settings) -> ASGIApp:
+    """Return the application that answers for a model."""
+    service = Service(model, chosen)
+    routes = [
+        Route("/v2/models/{name}/infer", service.infer, methods=["POST"]),
+        Route("/v2/models/{name}", service.metadata),
+        Route("/v2/models/{name}/ready", service.model_ready),
+        Route("/v2/health/live", service.live),
+        Route("/v2/health/ready", service.ready),
+        Route("/metrics", service.numbers),
+    ]
+    # Starlette's own application stands for layers that this has no use for.
+    router = Router(routes, redirect_slashes=False, default=no_such_page)
+    return observe.Observer(router, service.metrics, every=False)
 
-    def forward(self, data: bytes | RequestError) -> bytes:
-        if isinstance(data, RequestError):
-            raise BadRequestError(str(data))
-        return data
 
-    def serialize(self, data: bytes) -> bytes:
-        return data
-
-
-class Metadata(Worker):
-    """Tells what the model takes and gives, and what it was made from."""
-
-    def __init__(self) -> None:
-        self.metadata = model.from_environment().metadata()
-
-    def deserialize(self, data: bytes) -> None:
-        return None
-
-    def forward(self, data: Any) -> dict[str, Any]:
-        return self.metadata
+async def no_such_page(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a path that nothing answers."""
+    raise HTTPException(404, "there is no such page")
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
     try:
         chosen = settings.load()
-        name = model.from_environment().name  # here, where what is wrong with it is one line
+        app = create_app(model.from_environment(chosen.threads), chosen)
     except (model.ModelError, settings.SettingsError) as error:
         raise SystemExit(f"serve: {error}") from None
-    os.environ["MOSEC_CAPACITY"] = str(chosen.capacity)
-    os.environ["MOSEC_TIMEOUT"] = str(chosen.timeout_ms)
-    os.environ["MOSEC_MAX_REQUEST_SIZE"] = str(chosen.max_body_bytes)
-    server = Server()
-    inference = Runtime(
-        Inference,
-        num=chosen.processes,
-        max_batch_size=chosen.max_batch_size,
-        max_wait_time=chosen.max_wait_ms,
-    )
-    route = f"/v2/models/{name}"
-    server.register_runtime(
-        {
-            f"{route}/infer": [inference, Runtime(Answering)],
-            f"{route}/metadata": [Runtime(Metadata)],
-        }
-    )
-    options = parse_arguments()
-    try:
-        with metrics.page(options.address, options.port):
-            server.run()
-    except settings.SettingsError as error:
-        raise SystemExit(f"serve: {error}") from None
+    listen(app, arguments.address, arguments.port, chosen.timeout_ms / 1000)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import yaml
 
 FILE = Path("conf/serving/default.yaml")
 PREFIX = "SERVING_"
-MAY_BE_0 = {"log_every"}
+MAY_BE_0 = {"log_every", "max_wait_ms"}
 
 
 class SettingsError(Exception):
@@ -19,7 +19,6 @@ class SettingsError(Exception):
 class Settings:
     """The keys of conf/serving/, where each has its meaning and unit."""
 
-    processes: int
     threads: int
     max_batch_size: int
     max_wait_ms: int

@@ -10,6 +10,7 @@ import numpy as np
 from . import protocol
 from .connections import Connections
 
+PASSED_ON = (400, 413, 429, 503, 504)
 METADATA_TIMEOUT = aiohttp.ClientTimeout(total=2.0)  # seconds
 
 
@@ -77,7 +78,8 @@ class Upstream:
 
     async def infer(self, body: bytes, request_id: str) -> Answer:
         """Pass a request on."""
-        content = await self._post("infer", body, headers={"x-request-id": request_id})
+        headers = {"x-request-id": request_id}
+        content = await self._ask("POST", "/infer", data=body, headers=headers)
         try:
             return read_answer(content)
         except (ValueError, RecursionError, msgspec.MsgspecError):
@@ -85,8 +87,7 @@ class Upstream:
 
     async def metadata(self) -> dict[str, Any]:
         """Return what the service tells of its model, as the protocol has it."""
-        # The service takes an empty body for no request at all.
-        content = await self._post("metadata", b"{}", timeout=METADATA_TIMEOUT)
+        content = await self._ask("GET", timeout=METADATA_TIMEOUT)
         try:
             found = msgspec.json.decode(content)
             self._classes[found["versions"][0]] = found["parameters"]["classes"]
@@ -105,10 +106,10 @@ class Upstream:
         except (UpstreamError, LookupError, ValueError):
             return []
 
-    async def _post(self, what: str, body: bytes, **options: Any) -> bytes:
-        url = f"{self._address}/{what}"
+    async def _ask(self, method: str, what: str = "", **options: Any) -> bytes:
+        url = f"{self._address}{what}"
         try:
-            async with self._connections.session.post(url, data=body, **options) as response:
+            async with self._connections.session.request(method, url, **options) as response:
                 content = await response.read()
         except aiohttp.ConnectionTimeoutError:
             raise self._unreachable() from None
@@ -124,19 +125,13 @@ class Upstream:
         return UpstreamError(503, f"the service of `{self.name}` cannot be reached")
 
     def _refused(self, status: int, content: bytes) -> UpstreamError:
-        if status == 400:
-            try:
-                return UpstreamError(400, str(msgspec.json.decode(content)["error"]))
-            except (LookupError, TypeError, msgspec.MsgspecError):
-                return UpstreamError(400, content.decode(errors="replace"))
-        if status == 413:
-            return UpstreamError(413, f"the request is too large for `{self.name}`")
-        if status == 429:
-            return UpstreamError(429, f"too many requests wait for `{self.name}`")
-        if status == 408:
-            return UpstreamError(504, f"`{self.name}` did not answer in time")
-        if status in (404, 503):
+        if status == 404:
             return UpstreamError(503, f"the service does not serve `{self.name}` now")
+        if status in PASSED_ON:
+            try:
+                return UpstreamError(status, str(msgspec.json.decode(content)["error"]))
+            except (LookupError, TypeError, msgspec.MsgspecError):
+                pass  # whoever answered is no model service
         return UpstreamError(502, f"the service of `{self.name}` failed")
 
 

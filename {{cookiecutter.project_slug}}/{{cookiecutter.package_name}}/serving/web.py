@@ -8,10 +8,8 @@ an error is always JSON: its `error` says why.
 """
 
 import argparse
-import logging
 import os
 import re
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,16 +17,16 @@ from typing import Any
 
 import aiohttp
 import prometheus_client
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from . import observe, openapi, routes, settings
 from .connections import Connections
+from .listen import listen
 from .upstream import Upstream, UpstreamError
 
 PAGE = Path(__file__).parent / "page"
@@ -73,10 +71,10 @@ def create_app(models: dict[str, str]) -> FastAPI:
     app.router.redirect_slashes = False
     app.state.metrics = observe.Metrics()
     app.state.max_body_bytes = chosen.max_body_bytes
-    app.add_middleware(observe.Observer, metrics=app.state.metrics)
-    app.add_exception_handler(HTTPException, refuse)
+    app.add_middleware(observe.Observer, metrics=app.state.metrics, every=True)
+    app.add_exception_handler(HTTPException, observe.refuse)
     app.add_exception_handler(UpstreamError, refuse)
-    app.add_exception_handler(ClientDisconnect, forget)
+    app.add_exception_handler(ClientDisconnect, observe.forget)
     app.include_router(routes.router)
     app.mount("/page", PageFiles(directory=PAGE))
 
@@ -93,21 +91,10 @@ def create_app(models: dict[str, str]) -> FastAPI:
     return app
 
 
-async def refuse(request: Request, error: Any) -> Response:
-    """Answer with an error in the words of the protocol."""
-    if isinstance(error, HTTPException):
-        status, reason, headers = error.status_code, error.detail, dict(error.headers or {})
-    else:
-        status, reason, headers = error.status, str(error), {}
-    if status in (429, 503):
-        headers["retry-after"] = "1"
-    request.state.record.error = reason
-    return JSONResponse({"error": reason}, status, headers)
-
-
-async def forget(request: Request, error: Exception) -> Response:
-    """Give up a request whose client left before it was sent: nobody reads this."""
-    return Response(status_code=observe.HUNG_UP)
+async def refuse(request: Request, error: Exception) -> Response:
+    """Answer for a model whose service did not."""
+    assert isinstance(error, UpstreamError)
+    return await observe.refuse(request, HTTPException(error.status, str(error)))
 
 
 def addresses(text: str) -> dict[str, str]:
@@ -136,17 +123,7 @@ def main() -> None:
         app = create_app(addresses(os.environ.get("MODELS", "")))
     except (AddressError, settings.SettingsError) as error:
         raise SystemExit(f"serve: {error}") from None
-    handler = logging.StreamHandler(sys.stdout)
-    observe.log.addHandler(handler)
-    observe.log.setLevel(logging.INFO)
-    uvicorn.run(
-        app,
-        host=arguments.address,
-        port=arguments.port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
+    listen(app, arguments.address, arguments.port, timeout=10)
 
 
 if __name__ == "__main__":
