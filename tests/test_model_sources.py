@@ -83,7 +83,7 @@ def service(project: Project, folder: Path, **variables: str) -> Iterator[str]:
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: answer(url) == 200 or process.poll() is not None)
+        until(lambda: answer(f"{url}/v2/health/ready") == 200 or process.poll() is not None)
         assert process.poll() is None, log.read_text("utf-8")
         yield url
     finally:
