@@ -25,7 +25,7 @@ from measuring import ROOT, machine, seconds, table, write
 PEERS = Path(__file__).with_name("peers.py")
 LITSERVE = Path(__file__).with_name("peer_litserve.py")
 CONNECTIONS = (1, 32, 256)
-SECONDS = 6
+SECONDS = 4
 SERVICE, FASTAPI = "the model service", "FastAPI + onnxruntime"
 IMAGE = [0, 0, 0, 14, 14, 0, 0, 0] * 8
 TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8], "data": IMAGE}
