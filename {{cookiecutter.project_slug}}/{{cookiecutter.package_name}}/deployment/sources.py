@@ -20,7 +20,7 @@ from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
 
 from ..serving import store as stores
-from ..serving.model import ModelError, load
+from ..serving.model import ModelError, load, version_of
 from ..serving.store import StoreError
 
 # Containers and what a cluster has are called by a model's name: a label of DNS, and some more.
@@ -48,7 +48,7 @@ class Stored:
     @property
     def version(self) -> str:
         """The model's version, as its answers name it."""
-        return self.sha256[:12]
+        return version_of(self.sha256)
 
 
 @dataclass(frozen=True)

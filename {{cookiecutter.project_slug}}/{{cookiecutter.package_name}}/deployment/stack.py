@@ -127,7 +127,7 @@ def rollback(client: docker.DockerClient, name: str) -> Model:
     return new
 
 
-def down(client: docker.DockerClient) -> None:
+def down() -> None:
     """End all containers; what was deployed is kept, for the next `up`."""
     if not render.COMPOSE_FILE.exists():
         raise DeployError("nothing was deployed from this folder")

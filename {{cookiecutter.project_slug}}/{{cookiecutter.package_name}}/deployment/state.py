@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from ..paths import DEPLOYMENT
+from ..serving.model import version_of
 
 FILE = DEPLOYMENT / "state.json"
 
@@ -20,7 +21,7 @@ class Release(msgspec.Struct, frozen=True):
     @property
     def version(self) -> str:
         """The model's version, as its answers name it."""
-        return self.sha256[:12]
+        return version_of(self.sha256)
 
 
 class Model(msgspec.Struct, frozen=True):

@@ -25,7 +25,8 @@ class ServiceMetrics(Metrics):
             buckets=SIZES,
             registry=registry,
         ).labels(model.name)
-        self.in_flight.labels(model.name)  # there is something to scale by from the first moment
+        # Once: what scales by it finds it from the first moment, and no request looks it up.
+        self.of_model: Gauge = self.in_flight.labels(model.name)
         names = model.signature["classes"]
         self._classes: list[Counter] = [self.classes.labels(model.name, name) for name in names]
 

@@ -58,6 +58,11 @@ class Model:
         return output
 
 
+def version_of(sha256: str) -> str:
+    """Return the version of the model whose file has this SHA-256."""
+    return sha256[:12]
+
+
 def load(
     name: str, path: Path, threads: int = 1, sha256: str | None = None, source: str | None = None
 ) -> Model:
@@ -95,7 +100,7 @@ def load(
         # onnxruntime raises errors of its own for each thing that can be wrong with a file.
         # The reason stands at the end, behind the place in onnxruntime's source.
         raise ModelError(f"{source}: {' '.join(str(error).split())[-300:]}") from None
-    return Model(name, found[:12], signature, provenance, samples, session)
+    return Model(name, version_of(found), signature, provenance, samples, session)
 
 
 def from_environment(threads: int = 1) -> Model:

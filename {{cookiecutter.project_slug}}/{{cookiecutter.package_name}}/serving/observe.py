@@ -137,8 +137,3 @@ async def refuse(request: Request, error: Exception) -> Response:
         headers["retry-after"] = "1"
     request.state.record.error = error.detail
     return JSONResponse({"error": error.detail}, error.status_code, headers)
-
-
-async def forget(request: Request, error: Exception) -> Response:
-    """Give up a request whose client left before it was sent: nobody reads this."""
-    return Response(status_code=HUNG_UP)

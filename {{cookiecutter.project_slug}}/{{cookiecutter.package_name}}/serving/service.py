@@ -43,7 +43,7 @@ class Service:
     async def infer(self, request: Request) -> Response:
         """Ask the model."""
         self.require(request)
-        with self.metrics.in_flight.labels(self.model.name).track_inprogress():
+        with self.metrics.of_model.track_inprogress():
             body = await bodies.read(request, self.max_body_bytes)
             try:
                 asked, images = protocol.decode(body, self.model.signature)

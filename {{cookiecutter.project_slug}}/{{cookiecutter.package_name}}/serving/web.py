@@ -20,7 +20,6 @@ import prometheus_client
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -74,7 +73,6 @@ def create_app(models: dict[str, str]) -> FastAPI:
     app.add_middleware(observe.Observer, metrics=app.state.metrics, every=True)
     app.add_exception_handler(HTTPException, observe.refuse)
     app.add_exception_handler(UpstreamError, refuse)
-    app.add_exception_handler(ClientDisconnect, observe.forget)
     app.include_router(routes.router)
     app.mount("/page", PageFiles(directory=PAGE))
 
