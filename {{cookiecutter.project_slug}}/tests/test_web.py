@@ -5,15 +5,17 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -64,6 +66,36 @@ class Server:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.1)
+
+
+class Balancer:
+    """Passes connections on as a Service of Kubernetes does: one keeps the replica it got."""
+
+    def __init__(self) -> None:
+        self.target = 0  # the port that new connections get
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> "Balancer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                asking, _ = self.listener.accept()
+                answering = socket.create_connection(("127.0.0.1", self.target))
+                for ends in ((asking, answering), (answering, asking)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while content := source.recv(65536):
+                target.sendall(content)
+            target.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +341,39 @@ def test_a_service_that_comes_back_is_asked_again(
         stack.enter_context(Server(f"{PACKAGE}.service", exported, *options, **variables))
         before.wait("/v2/health/ready")
         assert ask().status_code == 200
+
+
+def test_a_new_replica_gets_its_share_though_connections_are_kept(
+    exported: Path, asked: Callable[..., Any]
+) -> None:
+    other = exported / "other.onnx"
+    content = onnx.load(exported / "model.onnx")
+    content.metadata_props.add(key="note", value="another version")
+    onnx.save(content, other)
+    with ExitStack() as stack:
+        balancer = stack.enter_context(Balancer())
+        replicas = []
+        for file in (exported / "model.onnx", other):
+            variables = {"MODEL_NAME": "digits", "MODEL_FILE": str(file)}
+            replica = stack.enter_context(Server(f"{PACKAGE}.service", exported, **variables))
+            replica.wait("/v2/health/ready")
+            replicas.append(replica)
+        balancer.target = replicas[0].port
+        given = {"MODELS": f"digits={balancer.url}"}
+        page = stack.enter_context(Server(f"{PACKAGE}.web", exported, **given))
+        page.wait("/v2/health/ready")
+        seen = []
+        end = time.monotonic() + 60
+        with httpx.Client(base_url=page.url, trust_env=False) as client:
+            while len(set(seen)) < 2:
+                answer = client.post("/v2/models/digits/infer", json=asked())
+                assert answer.status_code == 200
+                seen.append(answer.headers["x-model-version"])
+                balancer.target = replicas[1].port
+                assert time.monotonic() < end, "the new replica is never asked"
+                time.sleep(0.01)
+    versions = [model.load("digits", file).version for file in (exported / "model.onnx", other)]
+    assert [seen[0], seen[-1]] == versions
 
 
 def test_metrics_count_requests_and_classes(
