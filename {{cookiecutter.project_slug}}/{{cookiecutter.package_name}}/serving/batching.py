@@ -1,6 +1,7 @@
 """Requests that wait for a model, computed together."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 Waiting = tuple[np.ndarray, asyncio.Future[np.ndarray]]
+
+# Seconds: what takes less is computed in the event loop. To hand it to a thread, and to get the
+# interpreter back from that, takes longer than to let the others wait.
+SHORT = 0.001
 
 
 class QueueFullError(Exception):
@@ -18,7 +23,8 @@ class Batcher:
     """Computes what it is asked, a batch at a time.
 
     A request is computed at once where nothing else is; those that come meanwhile are the next
-    batch. All methods are called in one event loop; only `predict` runs in a thread.
+    batch. All methods are called in one event loop; `predict` runs in a thread while it takes so
+    long that others would have to wait for it.
     """
 
     def __init__(
@@ -49,7 +55,8 @@ class Batcher:
         self._note = note
         self._waiting: deque[Waiting] = deque()
         self._asked = 0
-        self._busy = False
+        self._task: asyncio.Task[None] | None = None
+        self._short = False  # the last batch took less than SHORT
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
 
     async def ask(self, images: np.ndarray) -> np.ndarray:
@@ -65,41 +72,65 @@ class Batcher:
         future: asyncio.Future[np.ndarray] = loop.create_future()
         self._waiting.append((images, future))
         self._asked += 1
-        if not self._busy:
-            self._busy = True
-            loop.call_later(self._max_wait, self._start)
+        if self._task is None:
+            self._task = loop.create_task(self._run())
+        late = loop.call_later(self._timeout, give_up, future)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await future
+            return await future
         finally:
+            late.cancel()
             self._asked -= 1
 
-    def _start(self) -> None:
-        """Compute the next batch; requests that were given up are in none."""
+    async def _run(self) -> None:
+        """Compute batch after batch until nobody waits."""
+        await asyncio.sleep(self._max_wait)
+        while batch := self._next():
+            every = np.concatenate([images for images, _ in batch])
+            try:
+                answers = await self._compute(every)
+                self._note(len(batch), answers)
+                hand_out(batch, answers)
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            await asyncio.sleep(0)  # lets those that have their rows go
+        self._task = None
+
+    def _next(self) -> list[Waiting]:
+        """Take the next batch; requests that were given up are in none."""
         batch: list[Waiting] = []
         while self._waiting and len(batch) < self._max_batch_size:
             images, future = self._waiting.popleft()
             if not future.done():
                 batch.append((images, future))
-        if not batch:
-            self._busy = False
-            return
-        every = np.concatenate([images for images, _ in batch])
-        computed = asyncio.get_running_loop().run_in_executor(self._thread, self._predict, every)
-        computed.add_done_callback(lambda done: self._finish(batch, done))
+        return batch
 
-    def _finish(self, batch: list[Waiting], computed: asyncio.Future[np.ndarray]) -> None:
-        """Hand out the rows of a batch, or its error, and begin with the next."""
-        error = computed.exception()
-        if not error:
-            self._note(len(batch), computed.result())
-        end = 0
-        for images, future in batch:
-            start, end = end, end + len(images)
-            if future.done():
-                continue  # given up
-            if error:
-                future.set_exception(error)
-            else:
-                future.set_result(computed.result()[start:end])
-        self._start()
+    async def _compute(self, images: np.ndarray) -> np.ndarray:
+        if self._short:
+            return self._timed(images)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._timed, images)
+
+    def _timed(self, images: np.ndarray) -> np.ndarray:
+        """Compute, and note whether it was short."""
+        started = time.thread_time()
+        try:
+            return self._predict(images)
+        finally:
+            self._short = time.thread_time() - started < SHORT
+
+
+def hand_out(batch: list[Waiting], answers: np.ndarray) -> None:
+    """Give each request its rows."""
+    end = 0
+    for images, future in batch:
+        start, end = end, end + len(images)
+        if not future.done():
+            future.set_result(answers[start:end])
+
+
+def give_up(future: asyncio.Future[np.ndarray]) -> None:
+    """Let who waits for a future wait no longer."""
+    if not future.done():
+        future.set_exception(TimeoutError())

@@ -1,32 +1,53 @@
-"""Reading the body of a request, and refusing what cannot be one."""
+"""Reading the headers and the body of a request, and refusing what cannot be one.
+
+Both services read each request with these: Starlette's Request takes more time than all else that
+the model service does with one.
+"""
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from . import protocol
 
 JSON_LENGTH = "inference-header-content-length"
 
 
-async def read(request: Request, limit: int) -> bytes:
+def header(scope: Scope, name: str) -> str | None:
+    """Return a header of a request; `name` is in lower case."""
+    wanted = name.encode()
+    for found, value in scope["headers"]:
+        if found == wanted:
+            return value.decode("latin-1")
+    return None
+
+
+async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
     """Return the body of a request, reading no more than `limit` bytes, and a chunk, of it.
 
     Raises:
         HTTPException: 413 for a larger one, 400 for none, or one whose JSON does not end where
             the request's header says.
+        ClientDisconnect: the client hung up.
     """
     too_large = HTTPException(413, f"the body is larger than {limit} bytes")
-    if int(request.headers.get("content-length", 0)) > limit:
+    if int(header(scope, "content-length") or 0) > limit:
         raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
             raise too_large
-    if not body:
+        more = message.get("more_body", False)
+    if not size:
         raise HTTPException(400, "the body is empty")
-    check_json_length(bytes(body), request.headers.get(JSON_LENGTH))
-    return bytes(body)
+    body = b"".join(chunks)
+    check_json_length(body, header(scope, JSON_LENGTH))
+    return body
 
 
 def check_json_length(body: bytes, declared: str | None) -> None:

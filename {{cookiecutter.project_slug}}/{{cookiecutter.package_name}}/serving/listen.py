@@ -1,5 +1,6 @@
 """Running an application behind a port."""
 
+import gc
 import logging
 import signal
 import sys
@@ -20,6 +21,7 @@ def listen(app: ASGIApp, address: str, port: int, timeout: float) -> None:
     observe.log.setLevel(logging.INFO)
     for number in (signal.SIGTERM, signal.SIGINT):  # which uvicorn raises again at its end
         signal.signal(number, lambda *_: sys.exit(0))
+    gc.freeze()  # what is there now stays: to look through it again and again delays answers
     uvicorn.run(
         app,
         host=address,

@@ -1,5 +1,6 @@
 """What is known of each request: its identifier, a line of log, and numbers for Prometheus."""
 
+import functools
 import json
 import logging
 import random
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import bodies
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +76,16 @@ class Observer:
             every: whether each request has a line of log, or only one that was not answered well.
         """
         self.app = app
-        self.metrics = metrics
+        # Looked up once: there are few models and statuses, and each request is counted.
+        self.answered = functools.cache(metrics.requests.labels)
+        self.seconds = functools.cache(metrics.seconds.labels)
         self.every = every
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = bodies.header(scope, "x-request-id") or ""
         record = Record(given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
         scope.setdefault("state", {})["record"] = record
         started = time.perf_counter()
@@ -91,7 +95,8 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = record.request_id
+                identified = (b"x-request-id", record.request_id.encode())
+                message["headers"] = [*message["headers"], identified]
             await send(message)
 
         try:
@@ -112,8 +117,8 @@ class Observer:
     def _note(self, scope: Scope, record: Record, status: int, seconds: float) -> None:
         if scope["path"].endswith("/infer"):
             model = record.model or ""
-            self.metrics.requests.labels(model, status).inc()
-            self.metrics.seconds.labels(model).observe(seconds)
+            self.answered(model, status).inc()
+            self.seconds(model).observe(seconds)
         if status < 400 and not self.every:
             return
         line = {

@@ -6,6 +6,7 @@ be left out.
 """
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -74,9 +75,9 @@ def decode(body: bytes, signature: dict[str, Any]) -> tuple[Request, np.ndarray]
     ):
         raise RequestError(f"`{name}` has shape {list(shape)}, not {tensor.shape}; -1 is any")
     values = _values(tensor, DATATYPES[tensor.datatype], binary)
-    if values.size != np.prod(tensor.shape, dtype=object):
+    if values.size != math.prod(tensor.shape):
         raise RequestError(f"`{name}` has {values.size} values, not those of {tensor.shape}")
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > signature["max_value"]:
+    if not (values.min() >= 0 and values.max() <= signature["max_value"]):  # NaN is neither
         raise RequestError(f"`{name}` has values outside of 0 to {signature['max_value']}")
     return request, values.astype(DATATYPES[tensor.datatype]).reshape(tensor.shape)
 

@@ -77,9 +77,9 @@ async def model_ready(model: Model) -> dict[str, Any]:
 )
 async def infer(model: Model, request: Request) -> Response:
     """Ask a model: JSON, or JSON with binary tensors behind it."""
-    metrics = request.app.state.metrics
+    metrics, limit = request.app.state.metrics, request.app.state.max_body_bytes
     with metrics.in_flight.labels(model.name).track_inprogress():
-        body = await bodies.read(request, request.app.state.max_body_bytes)
+        body = await bodies.read(request.scope, request.receive, limit)
         answer = await model.infer(body, request.state.record.request_id)
     version = answer.head.model_version
     request.state.record.version = version
