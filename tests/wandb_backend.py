@@ -167,23 +167,35 @@ class Backend:
         self.artifacts: dict[str, Artifact] = {}
         self.client_ids: dict[str, str] = {}
         self._numbers = itertools.count(101)
-        handler = type("BackendHandler", (Handler,), {"backend": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-        self.server.daemon_threads = True
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self._port = port
 
     def __enter__(self) -> Backend:
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen; after `stop`, on the same port."""
+        self.stopped = False
+        handler = type("BackendHandler", (Handler,), {"backend": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", self._port), handler)
+        self.server.daemon_threads = True
+        self._port = self.server.server_port
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Be as a server that cannot be reached; what it was sent stays."""
+        self.stopped = True
         self.server.shutdown()
         self._thread.join()
         self.server.server_close()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
+        return f"http://127.0.0.1:{self._port}"
 
     def run(self, project: str, name: str) -> Run:
         """The run of that name; KeyError when no client has sent it."""
@@ -725,6 +737,14 @@ class Handler(BaseHTTPRequestHandler):
 
     backend: Backend
     protocol_version = "HTTP/1.1"
+
+    def parse_request(self) -> bool:
+        """Read a request; on a connection from before a `stop`, none is answered."""
+        parsed = super().parse_request()
+        if self.backend.stopped:
+            self.close_connection = True
+            return False
+        return parsed
 
     def do_POST(self) -> None:
         body = self._body()

@@ -85,7 +85,7 @@ def account() -> Finding:
 
     if wandb.login(prompt=False, verify=False):
         return Finding(True, "an API key is there: runs are online")
-    return Finding(True, "no API key: runs stay offline (`wandb login` changes that)")
+    return Finding(True, "no API key: runs stay offline (`inv wandb.login` changes that)")
 
 
 def gpu() -> Finding:

@@ -136,7 +136,7 @@ def _track(config: DictConfig, measures: dict[str, Any], made_from: dict[str, An
     import wandb
 
     from .export import weights_sha256
-    from .tracking.run import WEIGHTS, return_to_run
+    from .tracking.run import WEIGHTS, finish_run, return_to_run
 
     run = return_to_run(plain(config), made_from["run"]["id"])
     # Synced later, the summary of the last process replaces that of `train`: say it again.
@@ -147,7 +147,7 @@ def _track(config: DictConfig, measures: dict[str, Any], made_from: dict[str, An
     artifact = wandb.Artifact("model", type="model", metadata=made_from)
     artifact.add_file(str(MODEL))
     run.log_artifact(artifact)
-    run.finish()
+    finish_run(run)
 
 
 if __name__ == "__main__":

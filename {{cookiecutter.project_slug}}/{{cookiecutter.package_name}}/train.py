@@ -50,7 +50,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from .model import Classifier
     from .tracking import patch, provenance
     from .tracking.log import RunLog
-    from .tracking.run import next_step, start_run
+    from .tracking.run import finish_run, next_step, start_run
 
     _quiet_lightning()
     settings = plain(config)
@@ -68,8 +68,10 @@ def train(config: DictConfig, run_dir: Path) -> float:
     unfinished = resume.find(run_dir, config)
     changes = patch.take()
     made_from = provenance.collect(settings, changes.sha256)
-    run = start_run(settings, made_from, changes, unfinished.run_id) if main_process else None
-    if run is not None:
+    run, first_step = None, 0
+    if main_process:
+        first_step = next_step(unfinished.run_id)
+        run = start_run(settings, made_from, changes, unfinished.run_id)
         unfinished.begin(run.id)
     if unfinished.checkpoint:
         print(f"going on with the interrupted run {unfinished.run_id}")
@@ -88,7 +90,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
             EpochSeed(config.seed),
             StayStopped(),
             History(run_dir / "history.csv"),
-            RunLog(first_step=next_step(unfinished.run_id)),
+            RunLog(first_step),
             *(instantiate(node) for node in settings["callbacks"].values() if node),
             best,
             last,
@@ -115,7 +117,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
         checkpoint["provenance"] = {**made_from, "run": {"id": run.id, "path": run.path}}
         torch.save(checkpoint, run_dir / "model.ckpt")
         unfinished.end()
-        run.finish()
+        finish_run(run)
     return measures["val/loss"]
 
 

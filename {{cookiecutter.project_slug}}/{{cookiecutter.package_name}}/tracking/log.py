@@ -10,9 +10,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 class RunLog(L.Callback):
     """Logs the loss every few steps and all measures every epoch.
 
-    The rows are kept in the checkpoint. A resumed training logs those that the run lacks: offline
-    all of them, because the log of a killed process is dropped, or those from `first_step` on if
-    it was uploaded meanwhile; online those after the last one that the server has.
+    The rows are kept in the checkpoint. A resumed training logs those that the interrupted one had
+    not written to the disk: those from `first_step` on.
     """
 
     def __init__(self, first_step: int = 0) -> None:
@@ -50,6 +49,6 @@ class RunLog(L.Callback):
     def _send(self, trainer: L.Trainer, row: dict[str, Any]) -> None:
         if not trainer.is_global_zero or not wandb.run:
             return
-        if row["step"] >= max(self._first_step, wandb.run.starting_step):
+        if row["step"] >= self._first_step:
             values = {name: value for name, value in row.items() if name != "step"}
             wandb.run.log(values, step=row["step"])

@@ -1,4 +1,9 @@
-"""Starting, and coming back to, the W&B run of a training."""
+"""Starting, coming back to, and ending the W&B run of a training.
+
+A run is always written to disk, and nothing in it waits for the server: in W&B's own online mode a
+server that goes away stops a run for minutes, and then `log_artifact` raises. A process beside it
+uploads what is written (upload.py).
+"""
 
 import json
 import os
@@ -10,8 +15,9 @@ from typing import Any
 
 import wandb
 
-from ..paths import ROOT
-from . import patch
+from . import patch, upload
+from .server import log_in
+from .transaction_log import HEADER, mend, set_data_folder, wandb_folder
 
 WEIGHTS = "model/weights"  # in a run's summary: the hash of what was trained
 
@@ -29,8 +35,6 @@ def start_run(
         made_from: its provenance; recorded beside the config.
         changes: of the code, kept among the files of the run.
     """
-    if run_id:
-        _drop_interrupted_log(run_id)
     run = _init(
         config["tracking"],
         run_id,
@@ -66,30 +70,27 @@ def return_to_run(config: dict[str, Any], run_id: str) -> wandb.Run:
     return _init(config["tracking"], run_id, settings)
 
 
+def finish_run(run: wandb.Run) -> None:
+    """End a run, and wait until it is uploaded, if it is."""
+    run.finish()
+    upload.finish()
+
+
 def next_step(run_id: str | None) -> int:
-    """Return the step after the last one of an interrupted run that was uploaded already."""
+    """Return the step after the last one that an interrupted run has logged.
+
+    To be called before the run is gone on with: the logs that are there get a proper end.
+    """
     last = -1
-    for marker in wandb_folder().glob(f"offline-run-*-{run_id}/*.synced"):
+    for log in wandb_folder().glob(f"offline-run-*-{run_id}/run-*.wandb"):
+        mend(log)
+        if log.stat().st_size <= HEADER:  # nothing was written
+            shutil.rmtree(log.parent)
+            continue
         inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
-        done = subprocess.run([*inspect, str(marker.parent)], capture_output=True, check=True)
+        done = subprocess.run([*inspect, str(log.parent)], capture_output=True, check=True)
         last = max(last, json.loads(done.stdout)["step"])
     return last + 1
-
-
-def wandb_folder() -> Path:
-    """Return where runs are kept until they are uploaded: the project's folder `wandb`.
-
-    A queued experiment runs in a temporary folder; its run outlives it here.
-    """
-    return Path(os.environ.get("DVC_ROOT", ROOT)) / "wandb"
-
-
-def set_data_folder() -> None:
-    """Say where offline artifacts wait for their upload.
-
-    W&B's default is a folder in the home of the user, which is lost with a container.
-    """
-    os.environ.setdefault("WANDB_DATA_DIR", str(wandb_folder() / ".data"))
 
 
 def _init(
@@ -99,34 +100,33 @@ def _init(
     settings.silent = True
     settings.git_root = str(Path.cwd())
     settings.x_transaction_log_flush_interval = 1  # seconds of history that a kill can cost
-    return wandb.init(
+    mode = _mode(tracking["mode"])
+    problem = log_in() if mode == "online" else None
+    if problem:
+        print(f"W&B: {problem}\nW&B: this run is kept in wandb/; `inv wandb.sync` uploads it")
+    run = wandb.init(
         id=run_id,
         resume="allow",
         project=tracking["project"],
         entity=tracking["entity"],
-        mode=_mode(tracking["mode"]),
+        mode="disabled" if mode == "disabled" else "offline",
         dir=wandb_folder().parent,
         settings=settings,
         **more,
     )
+    if mode == "online" and not problem:
+        upload.start(Path(run.dir).parent)
+    return run
 
 
-def _mode(mode: str) -> Any:
-    """Return what `wandb.init` takes: None leaves it to WANDB_MODE or `wandb offline`."""
+def _mode(mode: str) -> str:
+    """Return "online", "offline" or "disabled".
+
+    Where the config leaves it open, WANDB_MODE or `wandb offline` decide, then an API key.
+    """
     if mode != "auto":
         return mode
-    chosen = "WANDB_MODE" in os.environ or wandb.setup().settings.mode != "online"
-    if chosen or wandb.login(prompt=False, verify=False):
-        return None
-    return "offline"
-
-
-def _drop_interrupted_log(run_id: str) -> None:
-    """Remove the offline log of a killed process, whose last record may be cut in the middle.
-
-    Nothing is lost: RunLog writes the same rows again, from the checkpoint. A log that was
-    uploaded meanwhile stays.
-    """
-    for folder in wandb_folder().glob(f"offline-run-*-{run_id}"):
-        if not any(folder.glob("*.synced")):
-            shutil.rmtree(folder)
+    chosen = wandb.setup().settings.mode
+    if "WANDB_MODE" in os.environ or chosen != "online":
+        return {"dryrun": "offline", "run": "online"}.get(chosen, chosen)
+    return "online" if wandb.login(prompt=False, verify=False) else "offline"

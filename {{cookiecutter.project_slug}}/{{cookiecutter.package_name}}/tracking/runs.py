@@ -12,8 +12,9 @@ from typing import Any
 from ..experiments import METRICS_FILES
 from ..paths import METRICS, MODEL, ROOT
 from . import patch, provenance
-from .run import WEIGHTS, wandb_folder
-from .sync import log_in
+from .run import WEIGHTS
+from .server import log_in
+from .transaction_log import wandb_folder
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MEASURED = ("_", "throughput/")  # begin the names of what is another number in each run

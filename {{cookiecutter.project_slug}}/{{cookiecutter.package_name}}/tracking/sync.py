@@ -9,32 +9,29 @@ import json
 import os
 import re
 import shutil
-import socket
-import struct
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import wandb
-from wandb.errors import AuthenticationError
-
-from .run import set_data_folder, wandb_folder
-
-HEADER = 7  # bytes of W&B's own at the start of a log
-QUIET = 60  # seconds; a living run writes the use of its machine every 15
+from .server import log_in
+from .transaction_log import (
+    HEADER,
+    log_of,
+    marker,
+    mend,
+    set_data_folder,
+    wandb_folder,
+    whole,
+    written_lately,
+)
 
 
 def main() -> None:
-    set_data_folder()
-    os.environ["WANDB_DIR"] = str(wandb_folder().parent)  # `wandb sync` writes its debug log there
-    os.environ["WANDB_MODE"] = "online"  # whoever works offline asks to upload all the same
-    os.environ["WANDB_SILENT"] = "false"  # or `wandb sync` keeps its errors to itself
+    set_variables()
     runs = find_runs(wandb_folder())
     if not runs:
         print("nothing to upload")
@@ -50,6 +47,14 @@ def main() -> None:
     print(", ".join(f"{outcomes[name]} {name}" for name in ("uploaded", "skipped", "failed")))
     if outcomes["failed"]:
         raise SystemExit(1)
+
+
+def set_variables() -> None:
+    """Set what `wandb sync` reads of the environment."""
+    set_data_folder()
+    os.environ["WANDB_DIR"] = str(wandb_folder().parent)  # it writes its debug log there
+    os.environ["WANDB_MODE"] = "online"  # whoever works offline asks to upload all the same
+    os.environ["WANDB_SILENT"] = "false"  # or it keeps its errors to itself
 
 
 def find_runs(parent: Path) -> dict[str, list[Path]]:
@@ -68,33 +73,6 @@ def find_runs(parent: Path) -> dict[str, list[Path]]:
             continue
         runs.setdefault(log.stem.removeprefix("run-"), []).append(log.parent)
     return runs
-
-
-def log_in() -> str | None:
-    """Return why the server can't be used, in one line, or None if it takes the API key."""
-    settings = wandb.setup(wandb.Settings(silent=True)).settings
-    if problem := unreachable(settings.base_url):
-        return f"{settings.base_url} can't be reached: {problem}"
-    try:
-        if wandb.login(prompt=False, verify=True):
-            return None
-    except AuthenticationError as error:
-        reason = " ".join(str(error).split())
-        return f"{settings.base_url} can't be reached, or refuses the API key: {reason}"
-    return "no API key: `wandb login`, or put WANDB_API_KEY into .env, then `inv wandb.sync`"
-
-
-def unreachable(url: str) -> str | None:
-    """Return why nobody answers at `url`: W&B itself would try again for minutes."""
-    try:
-        urllib.request.urlopen(url, timeout=10).close()
-    except urllib.error.URLError as error:
-        # An answer that is an error, or a certificate, is for W&B to judge.
-        if isinstance(error.reason, ConnectionError | TimeoutError | socket.gaierror):
-            return str(error.reason)
-    except TimeoutError as error:
-        return str(error)
-    return None
 
 
 def upload(folders: list[Path]) -> tuple[str, str]:
@@ -129,17 +107,24 @@ def send(folders: list[Path]) -> tuple[str, str]:
     )
     lines = re.sub(r"\x1b\[[\d;]*m", "", process.stdout).splitlines()
     said = [line.partition("ERROR")[2].strip() for line in lines if "ERROR" in line]
-    logged = list(logged_errors(since=start))
-    for folder in folders:
-        # Marked as uploaded, which it is not: let the next call send it again. Rows of the
-        # history that arrived come once more then, at the same steps.
-        if any(name == folder.name for name, _ in logged):
-            marker(folder).unlink(missing_ok=True)
-    errors = [message for _, message in logged] + said
+    errors = refused(folders, since=start) + said
     if not errors and all(marker(folder).exists() for folder in folders):
         urls = re.findall(r"View run .* at (\S+)", process.stdout)
         return "uploaded", urls[-1] if urls else "done"
     return "failed", (errors or lines or ["wandb sync did not start"])[-1]
+
+
+def refused(folders: list[Path], since: float) -> list[str]:
+    """Return why parts of the runs were not taken; let the next call send these runs again.
+
+    W&B marks them as uploaded all the same. Rows of the history that arrived come once more then,
+    at the same steps.
+    """
+    logged = list(logged_errors(since))
+    for folder in folders:
+        if any(name == folder.name for name, _ in logged):
+            marker(folder).unlink(missing_ok=True)
+    return [message for _, message in logged]
 
 
 def logged_errors(since: float) -> Iterator[tuple[str, str]]:
@@ -178,56 +163,6 @@ def staged(records: list[dict[str, Any]]) -> Iterator[Path]:
         for entry in manifest.get("contents", []):
             if "local_path" in entry:  # a reference to another place has none
                 yield Path(entry["local_path"])
-
-
-def mend(log: Path) -> None:
-    """Cut off the record that a killed process left half-written.
-
-    With half a record at the end, `wandb sync` never marks the log as uploaded, and leaves the
-    run's later logs alone.
-    """
-    content = log.read_bytes()
-    end = whole(content)
-    if end < len(content):
-        os.truncate(log, end)
-
-
-def whole(content: bytes) -> int:
-    """Return the length of a log up to the end of its last complete record.
-
-    After W&B's header it is a LevelDB log (github.com/google/leveldb, doc/log_format.md): blocks
-    of 32 KiB with chunks of checksum (4 bytes), length (2), type (1) and data. A record is one
-    chunk (type 1), or a first (2), middle ones (3) and a last (4). No chunk starts in the last 6
-    bytes of a block.
-    """
-    block, head = 32768, 7
-    end = position = HEADER
-    while position + head <= len(content):
-        left = block - position % block
-        if left < head:
-            position += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", content, position)
-        position += head + length
-        if kind not in (1, 2, 3, 4) or position > len(content):
-            break
-        if kind in (1, 4):
-            end = position
-    return end
-
-
-def written_lately(log: Path) -> bool:
-    """Whether a process may still be writing: mending its log would damage it."""
-    return time.time() - log.stat().st_mtime < QUIET
-
-
-def log_of(folder: Path) -> Path:
-    return next(folder.glob("run-*.wandb"))
-
-
-def marker(folder: Path) -> Path:
-    """Return the file that `wandb sync` makes beside a log when it has uploaded it."""
-    return log_of(folder).with_suffix(".wandb.synced")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,185 @@
+"""Online runs of a generated project: live, and through faults of the server and of the machine.
+
+The server is a double; the project, W&B's client, the processes and their ends are real.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tracked import FROM_PARAMS, NOWHERE, Project, Server, copy
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 60
+TRAIN = (
+    *(f"trainer.max_epochs={EPOCHS}", "callbacks.early_stopping.patience=999"),
+    *("hydra.run.dir=outputs/online", "hydra/job_logging=quiet", "tracking.mode=online"),
+)
+KEPT = "it is kept in wandb/; `inv wandb.sync` uploads it"
+
+
+@pytest.fixture
+def project(trained_project: Path, project_python: Path, tmp_path: Path) -> Iterator[Project]:
+    """The project, without the run that it was trained in."""
+    backend = Server(tmp_path / "server")
+    with backend:
+        copied = copy(trained_project, project_python, tmp_path, backend)
+        shutil.rmtree(copied.path / "wandb")
+        yield copied
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    """Wait until something is so; what is asked for may not be there yet."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            if what():
+                return
+        except (AssertionError, LookupError):
+            pass
+        time.sleep(0.02)
+    raise AssertionError("it did not come")
+
+
+def assert_complete(project: Project, epochs: int = EPOCHS) -> None:
+    """Every epoch is on the server once and in order; the checkpoint, byte for byte."""
+    assert project.epochs == list(range(epochs))
+    steps = [row["_step"] for row in project.run.history]
+    assert steps == sorted(set(steps))
+    uploaded = project.backend.artifact(project.path.name, "checkpoint:best").files["model.ckpt"]
+    waited = (project.path / "wandb/.data/artifacts/staging").iterdir()
+    assert uploaded.read_bytes() in [path.read_bytes() for path in waited]
+    summary = project.run.summary
+    measured = project.json("outputs/online/metrics.json")
+    assert {name: summary[name] for name in measured} == measured
+    assert len(project.marked) == len(project.logs)
+
+
+def test_a_run_is_seen_while_it_trains_and_whole_when_it_ends(project: Project) -> None:
+    epochs = 300  # W&B sends what is measured every 15 seconds
+    with project.start("train", *TRAIN, f"trainer.max_epochs={epochs}") as training:
+        wait_for(lambda: project.epochs)
+        assert training.poll() is None
+        said, _ = training.communicate(timeout=120)
+    assert training.returncode == 0, said
+    assert f"W&B: {project.backend.url}/me/{project.path.name}/runs/{project.run_id}" in said
+    assert_complete(project, epochs)
+    assert project.run.state == "finished"
+    assert project.sync().stdout == "nothing to upload\n"
+
+
+def test_measures_of_the_evaluation_follow_those_of_the_training(project: Project) -> None:
+    assert project.module("train", *FROM_PARAMS, "hydra.run.dir=runs/train", "tracking.mode=online")
+    exported = project.module("export", *FROM_PARAMS, "tracking.mode=online")
+    assert exported.returncode == 0, exported.stderr
+    evaluated = project.module("evaluate", *FROM_PARAMS, "tracking.mode=online")
+    assert evaluated.returncode == 0, evaluated.stderr
+    measured = project.json("reports/metrics.json")
+    assert project.run.summary["test/accuracy"] == measured["accuracy"]
+    assert project.run.summary["val/loss"] == project.json("runs/train/metrics.json")["val/loss"]
+    model = project.backend.artifact(project.path.name, "model:latest").files["model.onnx"]
+    assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("fault", [{"WANDB_BASE_URL": NOWHERE}, {"WANDB_API_KEY": "x" * 40}, {}])
+def test_without_server_or_key_a_run_goes_on_and_is_uploaded_later(
+    project: Project, fault: dict[str, str]
+) -> None:
+    done = project.module("train", *TRAIN, **(fault or {"WANDB_API_KEY": ""}))
+    assert done.returncode == 0, done.stderr
+    assert "this run is kept in wandb/; `inv wandb.sync` uploads it" in done.stdout
+    assert project.backend.runs == {}
+    assert project.sync().returncode == 0
+    assert_complete(project)
+
+
+def test_a_server_that_goes_away_costs_nothing_but_a_sync(project: Project) -> None:
+    with project.start("train", *TRAIN) as training:
+        wait_for(lambda: project.run)
+        project.backend.stop()
+        assert training.poll() is None
+        said, _ = training.communicate(timeout=120)
+    assert training.returncode == 0, said
+    assert KEPT in said.splitlines()[-1]
+    assert project.marked == []
+    project.backend.start()
+    assert project.sync().returncode == 0
+    assert_complete(project)
+
+
+def test_a_server_that_goes_away_at_the_end_costs_nothing_but_a_sync(project: Project) -> None:
+    with project.start("train", *TRAIN) as training:
+        for line in training.stdout or ():
+            if line.startswith(f"epoch {EPOCHS}/{EPOCHS}"):
+                project.backend.stop()
+        training.wait(timeout=120)
+    assert training.returncode == 0
+    assert project.marked == []
+    project.backend.start()
+    assert project.sync().returncode == 0
+    assert_complete(project)
+
+
+def test_a_server_that_comes_back_gets_everything(project: Project) -> None:
+    with project.start("train", *TRAIN) as training:
+        wait_for(lambda: project.run)
+        project.backend.stop()
+        time.sleep(1)
+        project.backend.start()
+        said, _ = training.communicate(timeout=120)
+    assert training.returncode == 0, said
+    assert_complete(project)
+
+
+@pytest.mark.parametrize("server", ["up", "down", "down until it is gone on with"])
+def test_a_killed_training_that_is_gone_on_with_is_whole_on_the_server(
+    project: Project, server: str
+) -> None:
+    with project.start("train", *TRAIN) as training:
+        wait_for(lambda: project.run)
+        if server != "up":
+            project.backend.stop()
+        for line in training.stdout or ():
+            if line.startswith(f"epoch {EPOCHS // 2}/{EPOCHS}"):
+                training.kill()
+    if server == "down until it is gone on with":
+        project.backend.start()
+    done = project.module("train", *TRAIN)
+    assert "going on with the interrupted run" in done.stdout, done.stderr
+    if server == "down":
+        project.backend.start()
+        for log in project.logs:
+            os.utime(log, (0, 0))  # long ended
+        synced = project.sync()
+        assert synced.returncode == 0, synced.stdout
+    assert_complete(project)
+
+
+def test_a_training_killed_while_it_uploads_is_whole_after_a_sync(project: Project) -> None:
+    with project.start("train", *TRAIN) as training:
+        for line in training.stdout or ():
+            if line.startswith(f"epoch {EPOCHS}/{EPOCHS}"):
+                project.backend.stop()
+        wait_for(lambda: (project.path / "outputs/online/metrics.json").exists())
+        wait_for(lambda: not (project.path / "outputs/online/unfinished").exists())
+        training.kill()
+    project.backend.start()
+    os.utime(project.logs[0], (0, 0))  # long ended
+    synced = project.sync()
+    assert synced.returncode == 0, synced.stdout
+    assert_complete(project)
+
+
+def test_a_killed_sync_goes_on_where_it_stopped(project: Project) -> None:
+    assert project.module("train", *TRAIN, "tracking.mode=offline").returncode == 0
+    with project.start("tracking.sync") as syncing:
+        wait_for(lambda: project.backend.run(project.path.name, project.run_id))
+        syncing.kill()
+    assert project.sync().returncode == 0
+    assert_complete(project)

@@ -1,0 +1,28 @@
+"""`inv wandb.login`: keep the API key where W&B looks for it, outside of the project."""
+
+import getpass
+import sys
+
+import wandb
+from wandb.errors import AuthenticationError
+
+from .server import unreachable
+
+
+def main() -> None:
+    url = wandb.setup(wandb.Settings(silent=True)).settings.base_url
+    if problem := unreachable(url):
+        raise SystemExit(f"{url} can't be reached: {problem}")
+    if sys.stdin.isatty():
+        key = getpass.getpass(f"API key (from {url}/authorize): ")
+    else:
+        key = sys.stdin.readline()
+    try:
+        wandb.login(key=key.strip(), relogin=True, verify=True)
+    except (AuthenticationError, ValueError) as error:
+        raise SystemExit(f"{url} refuses the API key: {' '.join(str(error).split())}") from None
+    print("runs are online from now on; `inv wandb.sync` uploads those before")
+
+
+if __name__ == "__main__":
+    main()
