@@ -1,4 +1,4 @@
-"""Runs of the past: bringing one back, and running it again."""
+"""Runs of the past: what was made from what, bringing one back, running it again."""
 
 from invoke import Context, task
 
@@ -8,6 +8,12 @@ OPTIONS = {
     "run": "folder or id in wandb/, DVC experiment, Git revision, or entity/project/id of W&B",
     "into": "a new folder; default: beside the project",
 }
+
+
+@task(help={"what": "a model's file, a service's URL, or a run as `inv restore` takes it"})
+def lineage(context: Context, what: str) -> None:
+    """Draw where a model is from: run, commit, data, image."""
+    run_module("lineage", what)
 
 
 @task(help=OPTIONS)

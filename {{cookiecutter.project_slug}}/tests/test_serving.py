@@ -297,6 +297,9 @@ def test_the_service_answers_as_the_model_does(
     np.testing.assert_allclose(got, loaded.predict(images), atol=1e-6)
     status, content = service.ask("")
     assert json.loads(content) == loaded.metadata()
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/v2/models") as listed:
+        expected = {"name": "digits", "ready": True, "version": loaded.version}
+        assert json.load(listed) == [expected]
 
 
 def test_the_service_refuses_in_the_words_of_the_protocol_and_stays_up(
@@ -335,6 +338,7 @@ def test_answers_tell_version_request_and_length(
         asked = urllib.request.Request(url, body(request_of()), {"x-request-id": given})
         with urllib.request.urlopen(asked) as answer:
             assert answer.headers["x-model-version"] == loaded.version
+            assert answer.headers["x-model-run"] == loaded.provenance["run"]["id"]
             assert answer.headers["content-type"] == "application/json"
             assert re.fullmatch(expected, answer.headers["x-request-id"])
     binary = body({**request_of(), "parameters": {"binary_data_output": True}})

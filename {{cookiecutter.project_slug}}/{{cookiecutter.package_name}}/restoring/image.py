@@ -1,5 +1,6 @@
 """The image that a run was made in: whether it can be had, and fetching it."""
 
+import os
 import shlex
 import subprocess
 
@@ -8,21 +9,23 @@ from docker.errors import DockerException, ImageNotFound
 from ..containers import engine
 from ..containers.engine import EngineError
 
-HERE = "on this machine"
+IN_REGISTRY = "in its registry"
 
 
 def place(reference: str) -> str:
-    """Return where an image, `name@sha256:…`, is: `HERE` or "in its registry".
+    """Return where an image, `name@sha256:…`, is: `IN_REGISTRY`, or else here.
 
     Raises:
         EngineError: in neither, or no engine answers.
     """
+    if reference == os.environ.get("WANDB_DOCKER"):
+        return "which this is"
     client = engine.connect()
     digest = reference.rpartition("@")[2]
     for name in (reference, digest):  # one that was never pushed is known by its own id
         try:
             client.images.get(name)
-            return HERE
+            return "on this machine"
         except ImageNotFound:
             continue
     try:
@@ -30,7 +33,7 @@ def place(reference: str) -> str:
     except DockerException as error:
         reason = " ".join(str(error).split())
         raise EngineError(f"not on this machine, nor in a registry: {reason}") from None
-    return "in its registry"
+    return IN_REGISTRY
 
 
 def fetch(reference: str) -> None:
@@ -39,7 +42,7 @@ def fetch(reference: str) -> None:
     Raises:
         EngineError: it was not pulled.
     """
-    if place(reference) == HERE:
+    if place(reference) != IN_REGISTRY:
         return
     command = ["docker", "pull", reference]
     print(f"$ {shlex.join(command)}", flush=True)

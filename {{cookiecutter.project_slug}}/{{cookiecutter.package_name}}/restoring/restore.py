@@ -60,7 +60,7 @@ def plan(run: RecordedRun) -> list[Part]:
     parts = [Part("code", f"commit {run.commit}")]
     if run.changes:
         files = patch.files(run.changes)
-        parts.append(Part("changes", f"{len(files)} files: {_some(files)}"))
+        parts.append(Part("changes", f"{len(files)} files: {some(files)}"))
     elif run.lost_changes:
         parts.append(Part("changes", "they were not kept with the run", found=False))
     parts.append(Part("config", "the run's own" if run.config else "params.yaml of the commit"))
@@ -155,8 +155,6 @@ def _image(run: RecordedRun) -> Part:
     reference = run.made_from.get("image")
     if not reference:
         return Part("image", "none: it was made outside of one")
-    if reference == os.environ.get("WANDB_DOCKER"):
-        return Part("image", f"{reference}, which this is")
     try:
         return Part("image", f"{reference}, {image.place(reference)}")
     except EngineError as error:
@@ -247,6 +245,7 @@ def _succeeds(*arguments: str, folder: Path = ROOT) -> bool:
     return True
 
 
-def _some(names: list[str], most: int = 5) -> str:
+def some(names: list[str], most: int = 5) -> str:
+    """Return the first names, and how many there are besides."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

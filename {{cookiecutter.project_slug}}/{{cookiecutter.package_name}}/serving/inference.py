@@ -32,7 +32,9 @@ class Inference:
         self.log = None
         if chosen.log_every:
             self.log = Log(model, chosen.log_every, chosen.log_max_bytes)
-        self.version = (b"x-model-version", model.version.encode())
+        self.made_by = [(b"x-model-version", model.version.encode())]
+        if model.run:
+            self.made_by.append((b"x-model-run", model.run.encode()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         require(self.model, scope)
@@ -42,7 +44,7 @@ class Inference:
         finally:
             self.in_flight.dec()
         length = str(len(content)).encode()
-        headers = [(b"content-length", length), self.version]
+        headers = [(b"content-length", length), *self.made_by]
         if json_length == len(content):
             headers.append((b"content-type", b"application/json"))
         else:

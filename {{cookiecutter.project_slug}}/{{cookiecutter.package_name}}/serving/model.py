@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,14 @@ class Model:
     provenance: dict[str, Any]
     samples: list[dict[str, Any]]  # test images, rows of their values, and labels
     session: onnxruntime.InferenceSession
+
+    @property
+    def run(self) -> str | None:
+        """The id of the run that made the model; None where its provenance names none."""
+        match self.provenance:
+            case {"run": {"id": str(name)}} if re.fullmatch(r"[\w-]+", name, re.ASCII):
+                return name
+        return None
 
     def metadata(self) -> dict[str, Any]:
         """Return the model's metadata as the Open Inference Protocol has it, and its provenance."""

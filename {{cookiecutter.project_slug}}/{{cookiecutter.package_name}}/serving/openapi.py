@@ -86,6 +86,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         },
         "headers": {
             "x-model-version": header("The version of the model that answered"),
+            "x-model-run": header("The id of the run that made it, if that is known"),
             JSON_LENGTH: header("How many bytes the JSON has, before binary tensors"),
         },
     },

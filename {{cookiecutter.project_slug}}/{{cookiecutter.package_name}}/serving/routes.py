@@ -86,6 +86,8 @@ async def infer(model: Model, request: Request) -> Response:
     for name in await model.predicted(answer):
         metrics.classes.labels(model.name, name).inc()
     headers = {"x-model-version": version}
+    if answer.run:
+        headers["x-model-run"] = answer.run
     if not answer.is_binary:
         return Response(answer.body, headers=headers, media_type="application/json")
     headers[JSON_LENGTH] = str(answer.json_length)

@@ -34,6 +34,11 @@ class Pages:
         require(self.model, request.scope)
         return JSONResponse(self.model.metadata())
 
+    async def models(self, request: Request) -> Response:
+        """The one model, as the web application lists its many."""
+        model = {"name": self.model.name, "ready": True, "version": self.model.version}
+        return JSONResponse([model])
+
     async def model_ready(self, request: Request) -> Response:
         """Whether the model can be asked."""
         require(self.model, request.scope)
@@ -59,6 +64,7 @@ def create_app(model: Model, chosen: Settings) -> ASGIApp:
     pages = Pages(model, metrics)
     routes = [
         Route("/v2/models/{name}/infer", Inference(model, chosen, metrics), methods=["POST"]),
+        Route("/v2/models", pages.models),
         Route("/v2/models/{name}", pages.metadata),
         Route("/v2/models/{name}/ready", pages.model_ready),
         Route("/v2/health/live", pages.live),

@@ -1,5 +1,6 @@
 """A model service, as the web application asks it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,7 @@ class Answer:
     body: bytes
     json_length: int  # the length of the body where no binary tensor follows
     head: Head
+    run: str | None = None  # that made the model, if the service tells
 
     @property
     def is_binary(self) -> bool:
@@ -79,15 +81,15 @@ class Upstream:
     async def infer(self, body: bytes, request_id: str) -> Answer:
         """Pass a request on."""
         headers = {"x-request-id": request_id}
-        content = await self._ask("POST", "/infer", data=body, headers=headers)
+        content, told = await self._ask("POST", "/infer", data=body, headers=headers)
         try:
-            return read_answer(content)
+            return read_answer(content, told.get("x-model-run"))
         except (ValueError, RecursionError, msgspec.MsgspecError):
             raise UpstreamError(502, f"the service of `{self.name}` gave no valid answer") from None
 
     async def metadata(self) -> dict[str, Any]:
         """Return what the service tells of its model, as the protocol has it."""
-        content = await self._ask("GET", timeout=METADATA_TIMEOUT)
+        content, _ = await self._ask("GET", timeout=METADATA_TIMEOUT)
         try:
             found = msgspec.json.decode(content)
             self._classes[found["versions"][0]] = found["parameters"]["classes"]
@@ -106,7 +108,10 @@ class Upstream:
         except (UpstreamError, LookupError, ValueError):
             return []
 
-    async def _ask(self, method: str, what: str = "", **options: Any) -> bytes:
+    async def _ask(
+        self, method: str, what: str = "", **options: Any
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """Return the body and the headers of an answer."""
         url = f"{self._address}{what}"
         try:
             async with self._connections.session.request(method, url, **options) as response:
@@ -119,7 +124,7 @@ class Upstream:
             raise self._unreachable() from None
         if response.status != 200:
             raise self._refused(response.status, content)
-        return content
+        return content, response.headers
 
     def _unreachable(self) -> UpstreamError:
         return UpstreamError(503, f"the service of `{self.name}` cannot be reached")
@@ -135,7 +140,7 @@ class Upstream:
         return UpstreamError(502, f"the service of `{self.name}` failed")
 
 
-def read_answer(body: bytes) -> Answer:
+def read_answer(body: bytes, run: str | None = None) -> Answer:
     """Read what is in an answer.
 
     Raises:
@@ -143,7 +148,7 @@ def read_answer(body: bytes) -> Answer:
     """
     length = len(body)
     try:
-        return Answer(body, length, msgspec.json.decode(body, type=Head))
+        return Answer(body, length, msgspec.json.decode(body, type=Head), run)
     except msgspec.DecodeError:
         length = protocol.json_length(body)  # binary tensors follow
-        return Answer(body, length, msgspec.json.decode(body[:length], type=Head))
+        return Answer(body, length, msgspec.json.decode(body[:length], type=Head), run)

@@ -1,0 +1,1 @@
+"""Where a model comes from: its run, its code, its data, its environment."""

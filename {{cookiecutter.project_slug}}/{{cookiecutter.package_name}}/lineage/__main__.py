@@ -1,0 +1,33 @@
+"""The command behind `inv lineage`: python -m <package>.lineage --help."""
+
+import argparse
+import io
+import sys
+
+from rich.console import Console
+
+from ..tracking.runs import RunError
+from . import data, subjects, tree
+from .subjects import SubjectError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="lineage", description=__doc__)
+    parser.add_argument("what", help="see `inv --help lineage`")
+    try:
+        found = subjects.find(parser.parse_args().what)
+    except (SubjectError, RunError) as problem:
+        raise SystemExit(f"lineage: {problem}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None
+    hashes = {md5 for subject in found for md5 in subject.made_from.data.values()}
+    places = data.places(hashes)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a pipe's encoding lacks is shown as "?"
+        sys.stdout.reconfigure(errors="replace")
+    console = Console(highlight=False)
+    for subject in found:
+        console.print(tree.draw(subject, places))
+
+
+if __name__ == "__main__":
+    main()
