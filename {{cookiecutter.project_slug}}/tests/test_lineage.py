@@ -13,7 +13,6 @@ from dvc.repo import Repo
 from rich.console import Console
 
 from {{ cookiecutter.package_name }}.lineage import data, subjects, tree
-from {{ cookiecutter.package_name }}.lineage.subjects import MadeFrom, Subject, SubjectError
 from {{ cookiecutter.package_name }}.serving import model
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's own
@@ -47,16 +46,16 @@ def objects(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def drawn(subject: Subject, places: dict[str, list[str]] | None = None) -> str:
+def drawn(subject: subjects.Subject, places: dict[str, list[str]] | None = None) -> str:
     console = Console(width=300)
     with console.capture() as captured:
         console.print(tree.draw(subject, places or {}))
     return captured.get()
 
 
-def made_from(**more: Any) -> MadeFrom:
+def made_from(**more: Any) -> subjects.MadeFrom:
     given = {"git": {"commit": COMMIT, "dirty": False}, "data": {}, "config": "c" * 64, **more}
-    return msgspec.convert(given, MadeFrom)
+    return msgspec.convert(given, subjects.MadeFrom)
 
 
 def test_data_is_in_the_cache_and_in_each_remote_that_has_all_of_it(
@@ -127,7 +126,7 @@ def test_a_file_that_tells_nothing_is_one_line(exported: Path, tmp_path: Path) -
         "missing.onnx": "there is no such file",
     }
     for name, reason in reasons.items():
-        with pytest.raises(SubjectError, match=reason) as caught:
+        with pytest.raises(subjects.SubjectError, match=reason) as caught:
             subjects.find(str(tmp_path / name))
         assert "\n" not in str(caught.value)
 
@@ -142,7 +141,7 @@ def test_a_file_that_tells_nothing_is_one_line(exported: Path, tmp_path: Path) -
     ],
 )
 def test_a_url_that_tells_nothing_is_one_line(url: str, reason: str) -> None:
-    with pytest.raises(SubjectError, match=reason) as caught:
+    with pytest.raises(subjects.SubjectError, match=reason) as caught:
         subjects.find(url)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -151,18 +150,18 @@ def test_a_url_that_tells_nothing_is_one_line(url: str, reason: str) -> None:
 def test_the_image_that_this_is_and_one_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     digest = f"sha256:{'0' * 64}"
     image = f"127.0.0.1:1/trained@{digest}"
-    subject = Subject("model", made_from(image=image), "not known")
+    subject = subjects.Subject("model", made_from(image=image), "not known")
     assert "image 127.0.0.1:1/trained: " in drawn(subject)
     assert f"── {digest}\n" in drawn(subject)
     monkeypatch.setenv("WANDB_DOCKER", image)
     assert "image 127.0.0.1:1/trained: which this is" in drawn(subject)
-    subject = Subject("model", made_from(), "not known")
+    subject = subjects.Subject("model", made_from(), "not known")
     assert "image none: it was made outside of one" in drawn(subject)
 
 
 def test_what_a_service_tells_steers_no_terminal_and_no_command() -> None:
     found = made_from(python="3\x1b[31m\n7", git={"commit": "--output=stolen", "dirty": True})
-    text = drawn(Subject("model\x07", found, "[red]x[/red]"))
+    text = drawn(subjects.Subject("model\x07", found, "[red]x[/red]"))
     assert "python 3?[31m?7" in text
     assert "run [red]x[/red]" in text
     assert "commit not known" in text
