@@ -2,9 +2,22 @@
 
 from invoke import Collection
 
-from . import data, deploy, docker, exp, monitor, pipeline, project, quality, runs, serve, wandb
+from . import (
+    data,
+    deploy,
+    docker,
+    exp,
+    model,
+    monitor,
+    pipeline,
+    project,
+    quality,
+    runs,
+    serve,
+    wandb,
+)
 
-namespace = Collection(data, deploy, docker, exp, monitor, wandb)
+namespace = Collection(data, deploy, docker, exp, model, monitor, wandb)
 for module in (project, pipeline, runs, quality, serve):
     for task in Collection.from_module(module).tasks.values():
         namespace.add_task(task)

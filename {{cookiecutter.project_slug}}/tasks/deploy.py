@@ -4,7 +4,7 @@ from invoke import Context, task
 
 from .shell import run_module
 
-MODELS = "NAME=SOURCE with commas between: a file, FILE@REVISION or URL#sha256=…"
+MODELS = "NAME=SOURCE, commas between: a file, FILE@REVISION, model#STAGE or URL#sha256=…"
 NAME = {"name": "of the model"}
 CLUSTER = {"environment": "a folder of deploy/kubernetes/environments", "models": MODELS}
 COMMITTED = "model=models/model.onnx@HEAD"

@@ -5,7 +5,8 @@ from invoke import Context, task
 from .shell import run_module
 
 OPTIONS = {
-    "run": "folder or id in wandb/, DVC experiment, Git revision, or entity/project/id of W&B",
+    "run": "folder or id in wandb/, DVC experiment, Git revision, entity/project/id of W&B,"
+    " or of the registry: model (in production), model#staging, model@v0.0.1",
     "into": "a new folder; default: beside the project",
 }
 

@@ -4,7 +4,7 @@ from invoke import Context, task
 
 from .shell import run_module
 
-MODELS = "NAME=FILE of each model, with commas between; two can be compared on the page"
+MODELS = "NAME=FILE of each, or NAME=model#production, with commas between; two can be compared"
 
 
 @task(help={"models": MODELS, "port": "of this machine, where the browser finds the page"})

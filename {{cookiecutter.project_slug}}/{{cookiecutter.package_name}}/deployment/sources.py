@@ -1,7 +1,9 @@
 """Where a deployment gets a model from: a file of this folder, or a URL for a cluster.
 
     model=models/model.onnx                    the file
-    model=models/model.onnx@model@v1.0.0       the file at a Git revision, or of an experiment
+    model=models/model.onnx@v1.0.0             the file at a Git revision, or of an experiment
+    model=model#production                     the registered version that is in a stage
+    model=model@v0.0.1                         a registered version
     model=s3://bucket/model.onnx#sha256=0a1b…  an object, which must be this one
 
 Paths are from the project's root.
@@ -19,6 +21,9 @@ from dvc.exceptions import DvcException, OutputNotFoundError
 from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
 
+from ..paths import MODEL
+from ..registry import versions
+from ..registry.versions import RegistryError
 from ..serving import store as stores
 from ..serving.model import ModelError, load, version_of
 from ..serving.store import StoreError
@@ -178,7 +183,16 @@ def split_url(source: str) -> tuple[str, str]:
 
 
 def split_path(source: str) -> tuple[Path, str]:
-    """Return a path and the revision behind it, "" where there is none."""
+    """Return a path and the revision behind it, "" where there is none.
+
+    Raises:
+        SourceError: it is no registered version, though written as one.
+    """
+    try:
+        if version := versions.named(source):
+            return MODEL, version.commit
+    except RegistryError as error:
+        raise SourceError(str(error)) from None
     path, _, revision = source.partition("@")
     return Path(path), revision
 

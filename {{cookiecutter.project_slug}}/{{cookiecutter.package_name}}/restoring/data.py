@@ -50,6 +50,13 @@ class Store:
             )
         return "in the remote"
 
+    def is_shared(self, md5: str) -> bool:
+        """Whether the remote has a file; one that does not answer has not."""
+        try:
+            return bool(self.repo.cloud.get_remote_odb().exists(md5))
+        except Exception:  # each kind of remote has its own
+            return False
+
     def bring(self, path: str, md5: str, folder: Path) -> None:
         """Write the data into a restored project, by way of the cache."""
         if missing := self._missing(md5):

@@ -13,7 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from ..containers.engine import EngineError
-from ..paths import PARAMS, ROOT
+from ..paths import MODEL, PARAMS, ROOT
 from ..tracking import patch, provenance
 from ..tracking.patch import PatchError
 from ..tracking.runs import RecordedRun
@@ -72,7 +72,7 @@ def plan(run: RecordedRun) -> list[Part]:
         ]
     except DataError as error:
         raise RestoreError(f"{run.name}: {error}") from None
-    return [*parts, _environment(run), _image(run)]
+    return [*parts, *_model(run, store), _environment(run), _image(run)]
 
 
 def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
@@ -93,6 +93,8 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
         store.share(project)
         for path, md5 in run.data.items():
             store.bring(path, md5, project)
+        if "model" in found:
+            store.bring(MODEL.as_posix(), str(run.model), project)
         _copy_secrets(project)
         if "environment" in found and not environment.shared(run.made_from):
             environment.make(project, run.made_from.get("python"))
@@ -132,6 +134,16 @@ def require_free(folder: Path) -> None:
         raise RestoreError(f"{folder} is in the project: choose a folder outside of it")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RestoreError(f"{folder} exists: remove it, or choose another one with --into")
+
+
+def _model(run: RecordedRun, store: Store) -> list[Part]:
+    if not run.model:
+        return []
+    try:
+        place = store.place(MODEL.as_posix(), run.model)
+        return [Part("model", f"{MODEL.as_posix()} {run.model}, {place}")]
+    except DataError as error:
+        return [Part("model", str(error), found=False)]
 
 
 def _environment(run: RecordedRun) -> Part:

@@ -2,7 +2,8 @@
 
     python -m <package>.serving.local --models model=models/model.onnx --port 8000
 
-A model's service starts anew when its file has changed. Ctrl-C ends everything.
+A model's service starts anew when its file has changed. Ctrl-C ends everything. A registered
+version, such as model=model#production, is the file that it was when this started.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..registry import versions
 from .model import ModelError, load
 
 LOOPBACK = "127.0.0.1"
@@ -122,19 +124,35 @@ def free_port() -> int:
 
 
 def parse(models: str) -> dict[str, Path]:
-    """Return the file of each model of "name=file,name=file".
+    """Return the file of each model of "name=file,name=model#stage".
 
     Raises:
         ModelError: it is written otherwise, or a file cannot be served.
     """
     files = {}
     for part in models.split(","):
-        name, separator, file = part.partition("=")
+        name, separator, source = part.partition("=")
         if not separator or not re.fullmatch(r"[\w.-]+", name):
             raise ModelError(f"{part!r}: write NAME=FILE, such as model=models/model.onnx")
-        load(name, Path(file))
-        files[name] = Path(file)
+        files[name] = find(part, source)
+        load(name, files[name])
     return files
+
+
+def find(written: str, source: str) -> Path:
+    """Return the file of "name=source"; that of a registered version is brought here.
+
+    Raises:
+        ModelError: there is no such version, or nobody has its file.
+    """
+    if not versions.NOTATION.fullmatch(source):
+        return Path(source)
+    from ..deployment import render, sources  # with DVC, which a file does not need
+
+    try:
+        return sources.store(written, render.MODELS_FOLDER).file
+    except sources.SourceError as error:
+        raise ModelError(str(error)) from None
 
 
 def main() -> int:

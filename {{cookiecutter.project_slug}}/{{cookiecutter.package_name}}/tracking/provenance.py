@@ -61,6 +61,12 @@ def data_hashes() -> dict[str, str]:
 
 def hashes_in(files: dict[str, str]) -> dict[str, str]:
     """Return the same from the text of dvc.lock and of the .dvc files in data/, by their names."""
+    outs = outs_in(files)
+    return {path: md5 for path, md5 in outs.items() if path.startswith("data/")}
+
+
+def outs_in(files: dict[str, str]) -> dict[str, str]:
+    """Return the hash of each output that DVC keeps, whatever stage made it."""
     hashes = {}
     for name, text in files.items():
         content = yaml.safe_load(text)
@@ -68,7 +74,7 @@ def hashes_in(files: dict[str, str]) -> dict[str, str]:
         for stage in stages.values():
             for out in stage.get("outs", []):
                 path = out["path"] if name == "dvc.lock" else f"data/{out['path']}"
-                if path.startswith("data/") and "md5" in out:
+                if "md5" in out:
                     hashes[path] = out["md5"]
     return hashes
 

@@ -100,7 +100,7 @@ def _init(
     settings.silent = True
     settings.git_root = str(Path.cwd())
     settings.x_transaction_log_flush_interval = 1  # seconds of history that a kill can cost
-    mode = _mode(tracking["mode"])
+    mode = chosen_mode(tracking["mode"])
     problem = log_in() if mode == "online" else None
     if problem:
         print(f"W&B: {problem}\nW&B: this run is kept in wandb/; `inv wandb.sync` uploads it")
@@ -119,7 +119,7 @@ def _init(
     return run
 
 
-def _mode(mode: str) -> str:
+def chosen_mode(mode: str) -> str:
     """Return "online", "offline" or "disabled".
 
     Where the config leaves it open, WANDB_MODE or `wandb offline` decide, then an API key.

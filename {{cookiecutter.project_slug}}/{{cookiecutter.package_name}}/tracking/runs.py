@@ -1,21 +1,32 @@
 """Runs as they were recorded: by W&B, online or offline, by DVC as experiments, or by Git."""
 
+import base64
 import json
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..experiments import METRICS_FILES
 from ..paths import METRICS, MODEL, ROOT
+from ..registry import versions
+from ..registry.versions import RegistryError
 from . import patch, provenance
 from .run import WEIGHTS
 from .server import log_in
+from .sync import read
 from .transaction_log import wandb_folder
 
+WANDB, EXPERIMENT, GIT, REGISTERED = (  # kinds of runs
+    "W&B run",
+    "DVC experiment",
+    "Git revision",
+    "registered version",
+)
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MEASURED = ("_", "throughput/")  # begin the names of what is another number in each run
 
@@ -29,13 +40,14 @@ class RecordedRun:
     """What a run was made from, and what came out.
 
     Args:
-        name: its id, the experiment's name, or the commit's short hash.
-        kind: "W&B run", "DVC experiment" or "Git revision".
+        name: its id, the experiment's name, the version, or the commit's short hash.
+        kind: `WANDB`, `EXPERIMENT`, `REGISTERED` or `GIT`.
         changes: the patch against the commit; None where it was made from the commit itself, or
             where the patch is lost, which `made_from` tells apart.
         config: None where the commit's params.yaml is the config.
         data: path to DVC hash.
         metrics: scalars by W&B's names of them.
+        model: DVC hash of the exported model, where the commit has one; a W&B run names none.
         weights: SHA-256 of the exported model's weights, where one was exported.
         made_from: the provenance, as `provenance.collect` returns it; a Git revision without a
             model has but `lock`.
@@ -48,6 +60,7 @@ class RecordedRun:
     metrics: dict[str, float]
     changes: bytes | None = None
     config: dict[str, Any] | None = None
+    model: str | None = None
     weights: str | None = None
     made_from: dict[str, Any] = field(default_factory=dict)
 
@@ -55,15 +68,15 @@ class RecordedRun:
     def lost_changes(self) -> bool:
         """Whether it had uncommitted changes that were not kept."""
         git = self.made_from.get("git", {})
-        return self.kind == "W&B run" and not self.changes and bool(git["patch"] or git["dirty"])
+        return self.kind == WANDB and not self.changes and bool(git["patch"] or git["dirty"])
 
 
 def find(run: str) -> RecordedRun:
     """Read a run.
 
     Args:
-        run: the folder or id of a run in wandb/, the name of a DVC experiment, a Git revision, or
-            `entity/project/id` of a run that W&B has.
+        run: the folder or id of a run in wandb/, the name of a DVC experiment, a version or stage
+            of the registry, a Git revision, or `entity/project/id` of a run that W&B has.
 
     Raises:
         RunError: there is none, or what it recorded cannot be read.
@@ -71,10 +84,15 @@ def find(run: str) -> RecordedRun:
     if folders := run_folders(run):
         return offline(folders)
     if reference := _experiment(run):
-        return revision(reference, run, "DVC experiment")
+        return revision(reference, run, EXPERIMENT)
+    try:
+        if version := versions.named(run):
+            return revision(version.commit, str(version), REGISTERED)
+    except RegistryError as error:
+        raise RunError(str(error)) from None
     commit = _git_text("rev-parse", "--verify", "--quiet", "--end-of-options", run + "^{commit}")
     if commit:
-        return revision(commit.strip(), commit[:12], "Git revision")
+        return revision(commit.strip(), commit[:12], GIT)
     if run.count("/") == 2:
         return online(run)
     raise RunError(
@@ -116,10 +134,8 @@ def online(path: str) -> RecordedRun:
     """Read a run, `entity/project/id`, from W&B."""
     import wandb
 
-    if problem := log_in():
-        raise RunError(problem)
     try:
-        run = wandb.Api().run(path)
+        run = _of_wandb(path)
         with tempfile.TemporaryDirectory() as folder:
             for file in run.files([patch.FILE]):
                 file.download(root=folder)
@@ -128,6 +144,27 @@ def online(path: str) -> RecordedRun:
     except (wandb.Error, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"W&B has no run {path}, or does not show it: {reason}") from None
+
+
+def logged_models(run: str) -> set[str]:
+    """Return the DVC hashes of the models that a W&B run logged, by its folder, id or path."""
+    if not (folders := run_folders(run)):
+        return {md5 for _, md5 in artifact_models(_of_wandb(run))}
+    artifacts = [r["artifact"] for folder in folders for r in read(folder) if "artifact" in r]
+    return {
+        _md5(entry["digest"])
+        for artifact in artifacts
+        if artifact["type"] == "model"
+        for entry in artifact["manifest"]["contents"]
+        if entry["path"] == MODEL.name
+    }
+
+
+def artifact_models(run: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the models that a run, as `wandb.Api` gives it, has logged, with their DVC hashes."""
+    for artifact in run.logged_artifacts():
+        if artifact.type == "model" and MODEL.name in artifact.manifest.entries:
+            yield artifact, _md5(artifact.manifest.entries[MODEL.name].digest)
 
 
 def revision(commit: str, name: str, kind: str) -> RecordedRun:
@@ -143,9 +180,16 @@ def revision(commit: str, name: str, kind: str) -> RecordedRun:
         commit=commit,
         data=provenance.hashes_in({name: text for name, text in texts.items() if text}),
         metrics=file_metrics({path: _at(commit, path.as_posix()) for path in METRICS_FILES}),
+        model=model_at(commit),
         weights=weights,
         made_from={**made_from, "lock": provenance.sha256(lock) if lock else None},
     )
+
+
+def model_at(commit: str) -> str | None:
+    """Return the DVC hash of the exported model in a commit's dvc.lock."""
+    text = _at(commit, "dvc.lock")
+    return provenance.outs_in({"dvc.lock": text}).get(MODEL.as_posix()) if text else None
 
 
 def file_metrics(texts: dict[Path, str | None]) -> dict[str, float]:
@@ -180,7 +224,7 @@ def _tracked(
         raise RunError(f"{name}: it was made outside of Git, so nothing says what its code was")
     return RecordedRun(
         name=name,
-        kind="W&B run",
+        kind=WANDB,
         commit=git["commit"],
         data=made_from["data"],
         metrics=scalars(summary),
@@ -189,6 +233,19 @@ def _tracked(
         weights=summary.get(WEIGHTS),
         made_from={**made_from, "git": git},
     )
+
+
+def _of_wandb(path: str) -> Any:
+    import wandb
+
+    if problem := log_in():
+        raise RunError(problem)
+    return wandb.Api().run(path)
+
+
+def _md5(digest: str) -> str:
+    """Return the MD5 that W&B keeps a file by as DVC writes it."""
+    return base64.b64decode(digest).hex()
 
 
 def _experiment(name: str) -> str | None:

@@ -1,0 +1,25 @@
+"""The model registry: which version is in which stage."""
+
+from invoke import Context, task
+
+from .shell import run_module
+
+STAGE = {"stage": "such as production, staging"}
+
+
+@task(help={"run": "as `inv restore` takes it, or a version: model@v0.0.1", **STAGE})
+def promote(context: Context, run: str, stage: str = "production") -> None:
+    """Put the model of a run into a stage, as a version."""
+    run_module("registry", "promote", run, f"--stage={stage}")
+
+
+@task(help=STAGE)
+def demote(context: Context, stage: str = "production") -> None:
+    """Take the version out that is in a stage; the last one is back."""
+    run_module("registry", "demote", f"--stage={stage}")
+
+
+@task
+def history(context: Context) -> None:
+    """Show which version was in which stage when, and by whom."""
+    run_module("registry", "history")
