@@ -305,6 +305,20 @@ def test_a_second_version_takes_the_alias_and_shares_the_bytes(empty_client: Cli
     assert first.files["weights.bin"] == second.files["weights.bin"]
 
 
+def test_an_alias_is_taken_away_and_the_others_stay(empty_client: Client) -> None:
+    empty_client.python(LOG_ARTIFACT)
+    empty_client.python("""
+        import wandb
+
+        model = wandb.Api().artifact("me/demo/model:best")
+        model.aliases = [alias for alias in model.aliases if alias != "best"]
+        model.save()
+    """)
+    assert empty_client.backend.artifact("demo", "model:latest").aliases == ["latest"]
+    with pytest.raises(KeyError):
+        empty_client.backend.artifact("demo", "model:best")
+
+
 def test_what_is_not_spoken_is_an_error_that_names_it(empty_client: Client) -> None:
     answer = empty_client.backend.answer({"query": "query Sweep { sweep { id } }"})
     assert "does not speak Sweep" in answer["errors"][0]["message"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from invoke import Context, task
 
-from .shell import ROOT, run
+from .shell import ROOT, run, run_module
 
 
 @task(help={"path": "a file or folder; one from elsewhere is copied into data/"})
@@ -26,8 +26,9 @@ def pull(context: Context) -> None:
 
 @task
 def push(context: Context) -> None:
-    """Send data and models to the remote."""
+    """Send data and models to the remote, with every version."""
     run("dvc", "push")
+    run_module("registry", "push")
 
 
 @task

@@ -1,4 +1,4 @@
-"""The commands behind `inv model.…`: python -m <package>.registry --help."""
+"""The commands behind `inv model.…` and `inv data.push`: python -m <package>.registry --help."""
 
 import argparse
 from datetime import datetime
@@ -24,6 +24,8 @@ def main() -> int:
             promote(**arguments)
         elif action == "demote":
             demote(**arguments)
+        elif action == "push":
+            send()
         else:
             show()
     except (RegistryError, RunError) as problem:
@@ -38,7 +40,7 @@ def promote(run: str, stage: str) -> None:
     version = done.version
     print(f"{version} is in {stage}{'' if done.new else ' already'}: commit {version.commit[:12]}")
     if not done.shared:
-        print("its file is in this cache only: dvc push --all-tags")
+        print("its file is in this cache only: inv data.push")
     if done.new:
         print(SHARE)
     try:
@@ -56,8 +58,13 @@ def demote(stage: str) -> None:
         if now:
             print(f"W&B: {aliases.add(recorded(now), stage, now.name)} is {stage}")
     except NotToldError as problem:
-        again = f"inv model.promote {now} --stage {stage}" if now else f"{out} is {stage} there still"
-        print(f"W&B was not told: {problem}; {again}")
+        mend = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
+        print(f"W&B was not told: {problem}; {mend}")
+
+
+def send() -> None:
+    if sent := promotion.push():
+        print(f"{sent} files of registered versions sent")
 
 
 def recorded(version: Version) -> runs.RecordedRun:
@@ -98,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     action.add_argument("--stage", default=versions.PRODUCTION)
     action = actions.add_parser("demote", help="take the version out that is in a stage")
     action.add_argument("--stage", default=versions.PRODUCTION)
+    actions.add_parser("push", help="send the versions to the DVC remote")
     actions.add_parser("history", help="show who was in which stage when")
     return root
 

@@ -9,7 +9,7 @@ from . import versions
 from .versions import RegistryError
 
 # Where a commit is looked for, in this order: an experiment's is in no branch.
-PLACES = (("HEAD", "--branches", "--tags", "--remotes"), ("--glob=refs/exps",))
+PLACES = (("HEAD", "--branches", "--tags", "--remotes"), ("--glob=refs/exps/??/*/*",))
 
 
 def with_model(name: str) -> RecordedRun:

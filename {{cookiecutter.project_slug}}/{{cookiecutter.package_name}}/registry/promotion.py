@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..paths import MODEL, ROOT
 from ..restoring.data import DataError, Store
-from ..tracking import patch
+from ..tracking import patch, runs
 from ..tracking.runs import RecordedRun
 from . import commits, versions
 from .versions import RegistryError, Version
@@ -70,6 +70,23 @@ def demote(stage: str) -> tuple[Version, Version | None]:
         raise RegistryError(f"no version is in {stage}: inv model.history")
     _gto("unassign", stage=stage, ref=current.commit)
     return current, versions.in_stage(stage)
+
+
+def push() -> int:
+    """Send what the versions are made of and from to the DVC remote; return how many objects went.
+
+    `dvc push` sends what is in the folder now; its --all-tags takes a remote that is a relative
+    folder for another one.
+
+    Raises:
+        RegistryError: the remote does not take it.
+    """
+    registered = versions.registered()
+    hashes = {md5 for version in registered for md5 in runs.outs_at(version.commit).values()}
+    try:
+        return Store().push(hashes) if hashes else 0
+    except DataError as error:
+        raise RegistryError(str(error)) from None
 
 
 def _gto(action: str, **arguments: str | bool) -> None:

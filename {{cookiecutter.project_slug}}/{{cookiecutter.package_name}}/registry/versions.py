@@ -126,11 +126,12 @@ def _ended(period: Period, stage: str, when: datetime) -> Period:
 def _events() -> list[dict[str, Any]]:
     """Return what gto reads from the tags of the repository around this folder, oldest first."""
     from gto import api
-    from gto.exceptions import GTOException, NoRepo
+    from gto.exceptions import GTOException
+    from scmrepo.exceptions import SCMError
 
     try:
         events = api.history(".", MODEL, ascending=True)
-    except NoRepo:
+    except SCMError:
         raise RegistryError("the project is no Git repository yet: inv setup") from None
     except GTOException as error:
         raise RegistryError(f"gto: {' '.join(str(error).split())}") from None

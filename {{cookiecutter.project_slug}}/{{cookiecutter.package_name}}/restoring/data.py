@@ -1,5 +1,6 @@
 """The data of a run, by the DVC hashes that it recorded: where it is, and bringing it back."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from dvc.config import Config
@@ -56,6 +57,23 @@ class Store:
             return bool(self.repo.cloud.get_remote_odb().exists(md5))
         except Exception:  # each kind of remote has its own
             return False
+
+    def push(self, hashes: Iterable[str]) -> int:
+        """Send files and folders to the remote, and return how many objects it had not.
+
+        What the cache has not whole stays out: it came from there.
+
+        Raises:
+            DataError: the remote does not take them.
+        """
+        objects = [HashInfo("md5", md5) for md5 in hashes if not self._missing(md5)]
+        try:
+            done = self.repo.cloud.push(objects)
+        except Exception as error:  # each kind of remote has its own
+            raise DataError(f"the remote says: {' '.join(str(error).split())}") from None
+        if done.failed:
+            raise DataError(f"{len(done.failed)} objects could not be sent")
+        return len(done.transferred)
 
     def bring(self, path: str, md5: str, folder: Path) -> None:
         """Write the data into a restored project, by way of the cache."""

@@ -54,19 +54,17 @@ def git_state() -> dict[str, Any]:
 def data_hashes() -> dict[str, str]:
     """Return the DVC hash of each output of a data stage or `inv data.add`, by its path."""
     files = [Path("dvc.lock"), *sorted(Path("data").glob("*.dvc"))]
-    return hashes_in(
-        {path.as_posix(): path.read_text(encoding="utf-8") for path in files if path.exists()}
-    )
+    texts = {path.as_posix(): path.read_text(encoding="utf-8") for path in files if path.exists()}
+    return data_in(outs_in(texts))
 
 
-def hashes_in(files: dict[str, str]) -> dict[str, str]:
-    """Return the same from the text of dvc.lock and of the .dvc files in data/, by their names."""
-    outs = outs_in(files)
+def data_in(outs: dict[str, str]) -> dict[str, str]:
+    """Leave out what is not data."""
     return {path: md5 for path, md5 in outs.items() if path.startswith("data/")}
 
 
 def outs_in(files: dict[str, str]) -> dict[str, str]:
-    """Return the hash of each output that DVC keeps, whatever stage made it."""
+    """Return what DVC keeps, from the text of dvc.lock and of the .dvc files in data/, by names."""
     hashes = {}
     for name, text in files.items():
         content = yaml.safe_load(text)

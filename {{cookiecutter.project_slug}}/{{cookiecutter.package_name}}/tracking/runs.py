@@ -169,27 +169,32 @@ def artifact_models(run: Any) -> Iterator[tuple[Any, str]]:
 
 def revision(commit: str, name: str, kind: str) -> RecordedRun:
     """Read what a commit has of the last training before it."""
-    shown = _git_text("ls-tree", "--name-only", commit, "./data/") or ""
-    files = [name for name in shown.splitlines() if name.endswith(".dvc")]
-    texts = {name: _at(commit, name) for name in ["dvc.lock", *files]}
+    outs = outs_at(commit)
     lock = _git("show", f"{commit}:./uv.lock")
     made_from, weights = _model(commit)
     return RecordedRun(
         name=name,
         kind=kind,
         commit=commit,
-        data=provenance.hashes_in({name: text for name, text in texts.items() if text}),
+        data=provenance.data_in(outs),
         metrics=file_metrics({path: _at(commit, path.as_posix()) for path in METRICS_FILES}),
-        model=model_at(commit),
+        model=outs.get(MODEL.as_posix()),
         weights=weights,
         made_from={**made_from, "lock": provenance.sha256(lock) if lock else None},
     )
 
 
+def outs_at(commit: str) -> dict[str, str]:
+    """Return the DVC hash of each file and folder that DVC keeps for a commit, by its path."""
+    shown = _git_text("ls-tree", "--name-only", commit, "./data/") or ""
+    files = [name for name in shown.splitlines() if name.endswith(".dvc")]
+    texts = {name: _at(commit, name) for name in ["dvc.lock", *files]}
+    return provenance.outs_in({name: text for name, text in texts.items() if text})
+
+
 def model_at(commit: str) -> str | None:
-    """Return the DVC hash of the exported model in a commit's dvc.lock."""
-    text = _at(commit, "dvc.lock")
-    return provenance.outs_in({"dvc.lock": text}).get(MODEL.as_posix()) if text else None
+    """Return the DVC hash of the exported model that a commit has."""
+    return outs_at(commit).get(MODEL.as_posix())
 
 
 def file_metrics(texts: dict[Path, str | None]) -> dict[str, float]:
