@@ -18,6 +18,7 @@ import yaml
 from driving import Project
 from engine import free_port
 from test_serving import IMAGE, Serving, serving
+from wandb_backend import Backend
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +151,38 @@ def test_what_is_not_here_is_said(known: Made, tmp_path: Path) -> None:
     assert "changes not known: they are in code.patch of the run" in "\n".join(lines)
     assert "metrics not known: the run cannot be read here" in lines
     assert any(re.fullmatch(r"config \w{12}, not that of params.yaml here", x) for x in lines)
+
+
+def test_an_uploaded_run_is_read_from_the_server(known: Made, tmp_path: Path) -> None:
+    copy = known.copy(tmp_path)
+    expected = copy.lineage()[2:]
+    path = f"me/{copy.project.path.name}/{copy.run}"
+    # As a training with tracking.entity=me writes it.
+    named = f"""
+import json, onnx
+model = onnx.load({MODEL!r})
+for entry in model.metadata_props:
+    if entry.key == "provenance":
+        found = json.loads(entry.value)
+        found["run"]["path"] = {path!r}
+        entry.value = json.dumps(found)
+onnx.save(model, {MODEL!r})
+"""
+    copy.project.run("python", "-c", named)
+    with Backend(tmp_path / "server") as backend:
+        server = {"WANDB_BASE_URL": backend.url, "WANDB_API_KEY": backend.api_key}
+        copy.project.inv("wandb.sync", variables=server)
+        shutil.rmtree(copy.project.path / "wandb")
+        of_run, of_file = copy.lineage(path, **server), copy.lineage(**server)
+    assert of_run[0] == f"W&B run {copy.run}, in W&B"
+    assert of_file[1] == f"run {path}, in W&B"
+    measures = expected.index("metrics")
+    assert of_file[2:] == of_run[1:]
+    assert of_file[2:][:measures] == expected[:measures]
+    accuracy = copy.project.json("reports/metrics.json")["accuracy"]
+    assert f"test/accuracy {accuracy!r}" in of_file
+    (line,) = [line for line in copy.lineage(**server) if line.startswith("run ")]
+    assert line.startswith(f"run {path}: {backend.url} can't be reached")
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ class Git(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """The W&B run, as `train` has it; `path` begins with the entity where the run was online."""
+    """The W&B run, as `train` has it; `path` begins with the entity if the config names one."""
 
     id: str
     path: str = ""
