@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .paths import CONF, PARAMS
 from .schema import ConfigError, keys_beside, nearest, validate
+from .start import load_start, pin_start
 
 _UNSET = object()
 
@@ -63,10 +64,14 @@ def expand(overrides: list[str]) -> list[list[str]]:
 
 
 def check(overrides: list[str]) -> int:
-    """Compose every experiment that `overrides` stands for and return how many there are."""
+    """Compose every experiment that `overrides` stands for and return how many there are.
+
+    Raises:
+        ConfigError: an override is wrong, or names a run to begin with that cannot be had.
+    """
     experiments = expand(overrides)
     for experiment in experiments:
-        compose(experiment)
+        load_start(compose(experiment))
     return len(experiments)
 
 
@@ -79,9 +84,12 @@ def write_params() -> str:
         config = OmegaConf.load(PARAMS)
         assert isinstance(config, DictConfig)
         validate(config)
+        if pin_start(config):
+            PARAMS.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
         return f"{PARAMS} kept as the experiment composed it"
-    text = OmegaConf.to_yaml(compose())
-    PARAMS.write_text(text, encoding="utf-8")
+    config = compose()
+    pin_start(config)
+    PARAMS.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     return f"{PARAMS} composed from {CONF}/"
 
 

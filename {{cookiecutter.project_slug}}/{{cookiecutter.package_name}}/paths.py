@@ -1,5 +1,6 @@
 """Where the pipeline's stages read and write, from the project's root; dvc.yaml names the same."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,3 +20,8 @@ METRICS = REPORTS / "metrics.json"
 CLASS_METRICS = REPORTS / "classes.json"
 PREDICTIONS = REPORTS / "predictions.csv"
 WORST_MISTAKES = REPORTS / "worst_mistakes.png"
+
+
+def home() -> Path:
+    """Return the project's own folder: a queued experiment runs in a temporary copy of it."""
+    return Path(os.environ.get("DVC_ROOT", ROOT))

@@ -54,6 +54,12 @@ class Trainer:
 
 
 @dataclass
+class Train:
+    resume: str = MISSING  # latest, never, a run, or the path of a checkpoint
+    init_from: str | None = MISSING  # a run, or the path of a checkpoint
+
+
+@dataclass
 class Tracking:
     mode: str = MISSING
     project: str = MISSING
@@ -73,6 +79,7 @@ class Config:
     model: dict[str, Any] = MISSING
     optimizer: dict[str, Any] = MISSING
     trainer: Trainer = field(default_factory=Trainer)
+    train: Train = field(default_factory=Train)
     callbacks: dict[str, Any] = field(default_factory=dict)
     tracking: Tracking = field(default_factory=Tracking)
     export: Export = field(default_factory=Export)
@@ -238,6 +245,9 @@ def _validate_values(config: DictConfig) -> None:
             raise ConfigError(f"data.{key}", f"{data[key]} is not between 0 and 1")
     if data.validation_share + data.test_share >= 1:
         raise ConfigError("data.test_share", "leaves nothing to train on beside validation_share")
+    train = config.train
+    if train.init_from is not None and train.resume not in ("latest", "never"):
+        raise ConfigError("train.init_from", "train.resume has weights of its own: leave one out")
     for key in ("loader.batch_size", "trainer.max_epochs", "trainer.threads"):
         if OmegaConf.select(config, key) < 1:
             raise ConfigError(key, "must be at least 1")

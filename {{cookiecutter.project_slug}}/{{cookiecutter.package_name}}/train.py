@@ -23,20 +23,24 @@ from .schema import ConfigError, plain, validate
 def main(config: DictConfig) -> float:
     try:
         validate(config)
+        # Read by OpenMP when torch is imported, and by the processes that this one starts.
+        os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)
+        return train(config, Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
-    # Read by OpenMP when torch is imported, and by the processes that this one starts.
-    os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)
-    return train(config, Path(HydraConfig.get().runtime.output_dir))
 
 
 def train(config: DictConfig, run_dir: Path) -> float:
     """Train a model on the prepared data; the best one lands in `run_dir`/model.ckpt.
 
-    An interrupted run of the same config, code and data in `run_dir` is gone on with.
+    An interrupted run of the same config, code and data in `run_dir` is gone on with, unless
+    the config's `train.resume` says otherwise; the table in README.md has all cases.
 
     Returns:
         The validation loss of the best epoch, which a sweep minimizes.
+
+    Raises:
+        ConfigError: the checkpoint to begin with cannot be had, or does not fit.
     """
     import lightning as L
     import torch
@@ -48,6 +52,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from .callbacks import EpochSeed, History, StayStopped
     from .data import ArrayDataModule, ArrayDataset
     from .model import Classifier
+    from .start import load_start
     from .tracking import patch, provenance
     from .tracking.log import RunLog
     from .tracking.run import finish_run, next_step, start_run
@@ -55,6 +60,9 @@ def train(config: DictConfig, run_dir: Path) -> float:
     _quiet_lightning()
     settings = plain(config)
     trainer_settings = dict(settings["trainer"])
+    start = load_start(config)
+    if start:
+        start.require_data(provenance.data_hashes())
     torch.set_num_threads(trainer_settings.pop("threads"))
     # Filling fresh memory guards against reading it; no operation here does, and it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -65,16 +73,26 @@ def train(config: DictConfig, run_dir: Path) -> float:
     model.standardize.fit(ArrayDataset(PREPARED_DATA, "train").images)
 
     main_process = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    unfinished = resume.find(run_dir, config)
+    anew = config.train.resume == "never" and main_process
+    unfinished = resume.find(run_dir, config, start.fingerprint if start else None, anew)
+    checkpoint = unfinished.checkpoint
     changes = patch.take()
-    made_from = provenance.collect(settings, changes.sha256)
+    made_from = provenance.collect(settings, changes.sha256) | (start.provenance if start else {})
     run, first_step = None, 0
     if main_process:
         first_step = next_step(unfinished.run_id)
         run = start_run(settings, made_from, changes, unfinished.run_id)
         unfinished.begin(run.id)
-    if unfinished.checkpoint:
+    if checkpoint:
         print(f"going on with the interrupted run {unfinished.run_id}")
+    elif start and start.resumes:
+        if main_process:
+            unfinished.put(start.checkpoint.content, settings)
+        checkpoint = str(unfinished.newest)
+        print(f"going on from {start.checkpoint.name} after epoch {start.checkpoint.epochs}")
+    elif start:
+        start.initialize(model.network)
+        print(f"beginning with the weights of {start.checkpoint.name}")
 
     best = ModelCheckpoint(
         unfinished.folder, filename="best", monitor="val/loss", enable_version_counter=False
@@ -101,7 +119,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
         enable_model_summary=False,
     )
     try:
-        trainer.fit(model, data, ckpt_path=unfinished.checkpoint)
+        trainer.fit(model, data, ckpt_path=checkpoint)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise SystemExit("interrupted: the next `inv train` goes on from the last epoch") from None
     if config.trainer.profiler:
@@ -113,9 +131,9 @@ def train(config: DictConfig, run_dir: Path) -> float:
         measures = {"epochs": trainer.current_epoch, **measures}
         run.summary.update(measures)
         (run_dir / "metrics.json").write_text(json.dumps(measures, indent=2) + "\n")
-        checkpoint = torch.load(best.best_model_path, weights_only=True)
-        checkpoint["provenance"] = {**made_from, "run": {"id": run.id, "path": run.path}}
-        torch.save(checkpoint, run_dir / "model.ckpt")
+        kept = torch.load(best.best_model_path, weights_only=True)
+        kept["provenance"] = {**made_from, "run": {"id": run.id, "path": run.path}}
+        torch.save(kept, run_dir / "model.ckpt")
         unfinished.end()
         finish_run(run)
     return measures["val/loss"]

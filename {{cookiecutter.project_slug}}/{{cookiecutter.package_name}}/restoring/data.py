@@ -11,7 +11,7 @@ from dvc_data.hashfile.checkout import checkout
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
-from ..paths import ROOT
+from ..paths import home
 
 
 class DataError(Exception):
@@ -22,7 +22,7 @@ class Store:
     """The DVC cache of this project, and its remote."""
 
     def __init__(self) -> None:
-        self.repo = Repo(str(ROOT))
+        self.repo = Repo(str(home()))
         self.cache = self.repo.cache.local
 
     def place(self, path: str, md5: str) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..experiments import METRICS_FILES
-from ..paths import METRICS, MODEL, ROOT
+from ..paths import METRICS, MODEL, home
 from ..registry import versions
-from ..registry.versions import RegistryError
+from ..registry.versions import RegistryError, Version
 from . import patch, provenance
 from .run import WEIGHTS
 from .server import log_in
@@ -85,17 +85,30 @@ def find(run: str) -> RecordedRun:
         return offline(folders)
     if reference := _experiment(run):
         return revision(reference, run, EXPERIMENT)
-    try:
-        if version := versions.named(run):
-            return revision(version.commit, str(version), REGISTERED)
-    except RegistryError as error:
-        raise RunError(str(error)) from None
-    commit = _git_text("rev-parse", "--verify", "--quiet", "--end-of-options", run + "^{commit}")
-    if commit:
-        return revision(commit.strip(), commit[:12], GIT)
+    if version := _version(run):
+        return revision(version.commit, str(version), REGISTERED)
+    if commit := _revision(run):
+        return revision(commit, commit[:12], GIT)
     if run.count("/") == 2:
         return online(run)
-    raise RunError(
+    raise unknown(run)
+
+
+def commit_of(run: str) -> str | None:
+    """Return the commit of a DVC experiment, registered version or Git revision, or None.
+
+    Raises:
+        RunError: the registry has no such version.
+    """
+    if commit := _experiment(run):
+        return commit
+    version = _version(run)
+    return version.commit if version else _revision(run)
+
+
+def unknown(run: str) -> RunError:
+    """Return the error that says where a run was looked for."""
+    return RunError(
         f"no run {run!r}: it is no folder or id in wandb/, no DVC experiment, no Git revision"
         " (git fetch?), and no entity/project/id of W&B"
     )
@@ -197,6 +210,15 @@ def model_at(commit: str) -> str | None:
     return outs_at(commit).get(MODEL.as_posix())
 
 
+def main_worktree() -> Path | None:
+    """Return where this project lies in Git's main worktree, to which others are added."""
+    folders = _git_text("rev-parse", "--path-format=absolute", "--git-common-dir")
+    prefix = _git_text("rev-parse", "--show-prefix")
+    if folders is None or prefix is None:
+        return None
+    return Path(folders.rstrip("\r\n")).parent / prefix.rstrip("\r\n")
+
+
 def file_metrics(texts: dict[Path, str | None]) -> dict[str, float]:
     """Return the measures in the text of metrics files, by the names that W&B has of them."""
     found: dict[str, float] = {}
@@ -262,6 +284,21 @@ def _experiment(name: str) -> str | None:
     return found.splitlines()[0] if found else None
 
 
+def _version(name: str) -> Version | None:
+    try:
+        return versions.named(name)
+    except RegistryError as error:
+        raise RunError(str(error)) from None
+
+
+def _revision(name: str) -> str | None:
+    """Return the commit that Git knows by that name; that of `name@COMMIT` is said."""
+    said = name.rpartition("@")[2]
+    name = said if COMMIT.fullmatch(said) else name
+    commit = _git_text("rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
+    return commit.strip() if commit else None
+
+
 def _model(commit: str) -> tuple[dict[str, Any], str | None]:
     """Return provenance and weights of the model that DVC has for a commit, if it has it."""
     from dvc.fs import DVCFileSystem
@@ -288,7 +325,7 @@ def _at(commit: str, path: str) -> str | None:
 
 def _git(*arguments: str) -> bytes | None:
     try:
-        return patch.git(ROOT, *arguments)
+        return patch.git(home(), *arguments)
     except (OSError, subprocess.CalledProcessError):
         return None
 

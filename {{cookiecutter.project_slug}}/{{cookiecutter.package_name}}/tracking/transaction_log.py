@@ -5,18 +5,15 @@ import struct
 import time
 from pathlib import Path
 
-from ..paths import ROOT
+from ..paths import home
 
 HEADER = 7  # bytes of W&B's own at the start of a log
 QUIET = 60  # seconds; a living run writes the use of its machine every 15
 
 
 def wandb_folder() -> Path:
-    """Return where runs are kept until they are uploaded: the project's folder `wandb`.
-
-    A queued experiment runs in a temporary folder; its run outlives it here.
-    """
-    return Path(os.environ.get("DVC_ROOT", ROOT)) / "wandb"
+    """Return where runs are kept until they are uploaded: the project's folder `wandb`."""
+    return home() / "wandb"
 
 
 def set_data_folder() -> None:

@@ -1,0 +1,137 @@
+"""A generated project's trainings that begin with a past run: by Git, DVC and W&B."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from driving import Project, set_up
+from wandb_backend import Backend
+
+pytestmark = pytest.mark.slow
+
+SHORT = "trainer.max_epochs=2"
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with one committed training, on the branch `main`."""
+    project = set_up(tmp_path_factory.mktemp("past"))
+    project.inv("train", "--", SHORT)
+    commit(project, "Two epochs")
+    project.run("git", "branch", "--move", "--force", "main")
+    return project
+
+
+def commit(project: Project, message: str) -> str:
+    """Commit everything through the hooks, and return the commit."""
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", message)
+    return project.run("git", "rev-parse", "HEAD").strip()
+
+
+def begun_with(project: Project) -> dict[str, str]:
+    """What the provenance of the last run says that it began with."""
+    made_from = project.runs()[-2]["config"]["provenance"]
+    return made_from.get("resumed_from") or made_from["initialized_from"]
+
+
+def run_id(project: Project) -> str:
+    return project.runs()[-1]["run_id"]
+
+
+def test_a_branch_is_resumed_committed_and_reproduced(past: Project, tmp_path: Path) -> None:
+    project = past.copy(tmp_path)
+    first, started = run_id(project), project.run("git", "rev-parse", "main").strip()
+    printed = project.inv("train", "--", "train.resume=main", "trainer.max_epochs=4")
+    assert re.findall(r"^epoch (\d)/4", printed, re.MULTILINE) == ["3", "4"]
+    assert project.json("runs/train/metrics.json")["epochs"] == 4
+    assert run_id(project) != first
+    assert begun_with(project)["run"] == first
+    params = yaml.safe_load((project.path / "params.yaml").read_text("utf-8"))
+    assert params["train"] == {"resume": f"main@{started}", "init_from": None}
+    whole = past.copy(tmp_path / "whole")
+    whole.inv("train", "--", "trainer.max_epochs=4")
+    assert whole.json("reports/metrics.json") == project.json("reports/metrics.json")
+
+    # `main` is another commit from here on.
+    commit(project, "Four epochs")
+    assert "up to date" in project.inv("train")
+    assert re.search(r"^all \d+ identical$", project.inv("reproduce", "HEAD"), re.MULTILINE)
+
+
+def test_an_experiment_is_fine_tuned_in_the_queue(past: Project, tmp_path: Path) -> None:
+    project = past.copy(tmp_path)
+    (name,) = project.run("dvc", "exp", "list", "--all-commits", "--name-only").split()
+    for folder in ("models", "runs/train", ".dvc/cache"):
+        shutil.rmtree(project.path / folder)
+    project.run("git", "restore", ".")
+    refused = project.inv("exp.queue", "--", f"train.init_from={name}", code=1)
+    assert "is neither in the cache nor in the remote" in refused.splitlines()[-1]
+
+    project = past.copy(tmp_path / "pushed")
+    project.inv("data.push")
+    shutil.rmtree(project.path / ".dvc/cache")
+    for start in (name, "main"):
+        project.inv("exp.queue", "--", f"train.init_from={start}", "optimizer.lr=1e-4", SHORT)
+    project.inv("exp.run")
+    shown = project.run("dvc", "exp", "show", "--csv")
+    for start in (name, "main"):
+        assert re.search(rf",{start}@[0-9a-f]{{40}}[,\r\n]", shown), shown
+    assert begun_with(project)["run"] == past.runs()[0]["run_id"]
+
+
+def test_a_run_of_wandb_is_fine_tuned_and_reproduced(past: Project, tmp_path: Path) -> None:
+    project = past.copy(tmp_path)
+    first = run_id(project)
+    project.inv("train", "--", f"train.init_from={first}", "optimizer.lr=1e-4", SHORT)
+    assert begun_with(project)["run"] == first
+    printed = project.inv("reproduce", run_id(project))
+    assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
+    expected = begun_with(project)
+
+    with Backend(tmp_path / "server") as backend:
+        server = {"WANDB_BASE_URL": backend.url, "WANDB_API_KEY": backend.api_key}
+        project.inv("wandb.sync", variables=server)
+        path = f"me/{project.path.name}/{first}"
+        offline = {**server, "WANDB_MODE": "offline"}
+        start = (f"train.init_from={path}", "optimizer.lr=1e-4", SHORT)
+        project.inv("train", "--", *start, variables=offline)
+        unknown = project.inv("train", "--", f"{start[0]}x", code=1, variables=offline)
+        assert f"train.init_from: {path}x" in unknown.splitlines()[-1]
+    assert begun_with(project) == {**expected, "name": path}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["train.resume=mian"], "train.resume: no run 'mian'"),
+        (["train.resume=HEAD~1"], "has no runs/train/model.ckpt: nothing was trained in it"),
+        (["train.resume=main", SHORT], "leaves none to train"),
+        (["train.init_from=main", "model=mlp"], "train.init_from: main has"),
+        (["train.init_from=main", "train.resume=main"], "leave one out"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_one_line_and_changes_nothing(
+    past: Project, overrides: list[str], expected: str
+) -> None:
+    before = past.run("git", "status", "--porcelain")
+    printed = past.inv("train", "--", *overrides, code=1)
+    _, line = printed.splitlines()
+    assert line.startswith("config: train.")
+    assert expected in line
+    assert past.run("git", "status", "--porcelain") == before
+    assert "up to date" in past.inv("train")
+
+
+def test_the_stage_s_own_file_is_no_start(past: Project, tmp_path: Path) -> None:
+    project = past.copy(tmp_path)
+    overrides = ("train.resume=runs/train/model.ckpt", "trainer.max_epochs=3")
+    printed = project.inv("train", "--", *overrides, code=1)
+    assert "name its run" in printed.splitlines()[-1]
+    copied = shutil.copy(project.path / "runs/train/model.ckpt", project.path / "kept.ckpt")
+    printed = project.inv("train", "--", f"train.resume={copied}", overrides[1])
+    assert re.findall(r"^epoch (\d)/3", printed, re.MULTILINE) == ["3"]
