@@ -127,11 +127,14 @@ def test_what_cannot_be_begun_with_is_one_line_and_changes_nothing(
     assert "up to date" in past.inv("train")
 
 
-def test_the_stage_s_own_file_is_no_start(past: Project, tmp_path: Path) -> None:
+def test_a_file_that_git_does_not_know_is_a_start(past: Project, tmp_path: Path) -> None:
     project = past.copy(tmp_path)
-    overrides = ("train.resume=runs/train/model.ckpt", "trainer.max_epochs=3")
-    printed = project.inv("train", "--", *overrides, code=1)
-    assert "name its run" in printed.splitlines()[-1]
-    copied = shutil.copy(project.path / "runs/train/model.ckpt", project.path / "kept.ckpt")
-    printed = project.inv("train", "--", f"train.resume={copied}", overrides[1])
+    own = project.path / "runs/train/model.ckpt"
+    longer = "trainer.max_epochs=3"
+    printed = project.inv("train", "--", f"train.resume={own}", longer, code=1)
+    assert "is removed before it is written anew: name its run" in printed.splitlines()[-1]
+    assert own.exists()
+    shutil.copy(own, project.path / "kept.ckpt")
+    printed = project.inv("train", "--", "train.resume=kept.ckpt", longer)
     assert re.findall(r"^epoch (\d)/3", printed, re.MULTILINE) == ["3"]
+    assert begun_with(project)["run"] == past.runs()[0]["run_id"]

@@ -51,8 +51,13 @@ def pin(name: str) -> str:
     """Return a name of the same run that will not mean another one later.
 
     `main` becomes `main@COMMIT`, the folder of a W&B run its id; other names stay.
+
+    Raises:
+        CheckpointError: it is the file that the pipeline writes.
     """
     if name.endswith(SUFFIX):
+        if (home() / name).resolve() == (home() / CHECKPOINT).resolve():
+            raise CheckpointError(f"{name} is removed before it is written anew: name its run")
         return name
     if folders := _folders(name):
         return _id(folders)
@@ -106,9 +111,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        again = home() / CHECKPOINT
-        hint = "; DVC removed it to write it anew: name its run" if path == again else ""
-        raise CheckpointError(f"there is no such file{hint}") from None
+        raise CheckpointError("there is no such file") from None
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
         raise CheckpointError("it is no checkpoint that can be read") from None
     parts = {"epoch", "state_dict", "optimizer_states", "callbacks", "hyper_parameters"}

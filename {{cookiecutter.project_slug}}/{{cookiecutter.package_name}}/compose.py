@@ -71,7 +71,9 @@ def check(overrides: list[str]) -> int:
     """
     experiments = expand(overrides)
     for experiment in experiments:
-        load_start(compose(experiment))
+        config = compose(experiment)
+        load_start(config)
+        pin_start(config)
     return len(experiments)
 
 

@@ -114,13 +114,21 @@ def load_start(config: DictConfig) -> Start | None:
 
 
 def pin_start(config: DictConfig) -> bool:
-    """Name the commit in the config where a branch or `HEAD` is named; return whether one was."""
+    """Name the commit in the config where a branch or `HEAD` is named; return whether one was.
+
+    Raises:
+        ConfigError: the pipeline could not begin with what is named.
+    """
     if (key := _key(config)) is None:
         return False
     from . import checkpoints
+    from .checkpoints import CheckpointError
 
     name = _named(config, key)
-    pinned = checkpoints.pin(name)
+    try:
+        pinned = checkpoints.pin(name)
+    except CheckpointError as error:
+        raise ConfigError(key, str(error)) from None
     config.train[key.removeprefix("train.")] = pinned
     return pinned != name
 
