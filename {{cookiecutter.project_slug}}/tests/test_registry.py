@@ -33,6 +33,7 @@ def git(*arguments: str, **variables: str) -> str:
 def commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Three commits of a new repository, which is current."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     git("init", "--quiet")
     for number in range(3):
         git("commit", "--quiet", "--allow-empty", "--message", str(number))
@@ -148,6 +149,7 @@ def test_tags_that_are_no_versions_do_not_count(commits: list[str]) -> None:
 
 def test_outside_of_git_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with pytest.raises(RegistryError, match="no Git repository yet: inv setup"):
         versions.history()
 

@@ -53,7 +53,7 @@ def pin(name: str) -> str:
     `main` becomes `main@COMMIT`, the folder of a W&B run its id; other names stay.
 
     Raises:
-        CheckpointError: it is the file that the pipeline writes.
+        CheckpointError: it is the file that the pipeline writes, or there is no such version.
     """
     if name.endswith(SUFFIX):
         if (home() / name).resolve() == (home() / CHECKPOINT).resolve():
@@ -61,7 +61,10 @@ def pin(name: str) -> str:
         return name
     if folders := _folders(name):
         return _id(folders)
-    commit = runs.commit_of(name)
+    try:
+        commit = runs.commit_of(name)
+    except RunError as error:
+        raise CheckpointError(str(error)) from None
     if commit is None or name.endswith(f"@{commit}"):
         return name
     return f"{commit[:7] if COMMIT.fullmatch(name) else name}@{commit}"

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..paths import home
+
 MODEL = "model"
 PRODUCTION = "production"
 NOTATION = re.compile(rf"{MODEL}(@(?P<version>v\d[^@#]*)|#(?P<stage>[^@#=]+))?")
@@ -124,13 +126,13 @@ def _ended(period: Period, stage: str, when: datetime) -> Period:
 
 
 def _events() -> list[dict[str, Any]]:
-    """Return what gto reads from the tags of the repository around this folder, oldest first."""
+    """Return what gto reads from the tags of the project's repository, oldest first."""
     from gto import api
     from gto.exceptions import GTOException
     from scmrepo.exceptions import SCMError
 
     try:
-        events = api.history(".", MODEL, ascending=True)
+        events = api.history(str(home()), MODEL, ascending=True)
     except SCMError:
         raise RegistryError("the project is no Git repository yet: inv setup") from None
     except GTOException as error:
