@@ -101,9 +101,9 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
     state = json.loads((run_dir / "unfinished" / "state.json").read_text(encoding="utf-8"))
 
     train(config(*long), run_dir)
-    (run,) = tracked_runs(workspace)
-    assert state["run_id"] in run.name
-    assert tracked_epochs(run) == list(range(6))
+    logs = tracked_runs(workspace)  # of the killed process, and of the one that went on
+    assert [log.stem for log in logs] == 2 * [f"run-{state['run_id']}"]
+    assert [epoch for log in logs for epoch in tracked_epochs(log)] == list(range(6))
 
     train(config(*long), workspace / "whole")
     assert same(weights(run_dir), weights(workspace / "whole"))
