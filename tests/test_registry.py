@@ -86,11 +86,11 @@ def registry(made_once: Registry, tmp_path: Path) -> Registry:
     return made_once.copy(tmp_path)
 
 
-def rows(project: Project) -> list[list[str]]:
+def rows(project: Project) -> list[tuple[str, str, bool, str]]:
     """The cells of `inv model.history`, without times."""
     lines = project.inv("model.history").splitlines()[2:]
     cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
-    return [[stage, version, until == "now", by] for stage, version, _, until, by, _ in cells]
+    return [(stage, version, until == "now", by) for stage, version, _, until, by, _ in cells]
 
 
 def restored(project: Project, name: str, folder: Path) -> str:
@@ -120,9 +120,9 @@ def test_promotion_demotion_and_what_is_read_after_each(registry: Registry, tmp_
     assert "model@v0.0.2 is no longer in production; model@v0.0.1 is" in printed
     assert restored(project, "model", tmp_path / "four") == first.sha256
     assert rows(project) == [
-        ["production", "v0.0.1", True, "Your Name"],
-        ["production", "v0.0.2", False, "Your Name"],
-        ["production", "v0.0.1", False, "Your Name"],
+        ("production", "v0.0.1", True, "Your Name"),
+        ("production", "v0.0.2", False, "Your Name"),
+        ("production", "v0.0.1", False, "Your Name"),
     ]
 
     printed = project.inv("model.promote", "model@v0.0.2", "--stage=staging")
