@@ -5,7 +5,6 @@ The server is a double; the project, W&B's client, the processes and their ends 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -18,6 +17,7 @@ from tracked import FROM_PARAMS, NOWHERE, Project, Server, copy
 pytestmark = pytest.mark.slow
 
 EPOCHS = 60
+MANY = 300  # epochs of a training that lasts long enough to look at it
 TRAIN = (
     *(f"trainer.max_epochs={EPOCHS}", "callbacks.early_stopping.patience=999"),
     *("hydra.run.dir=outputs/online", "hydra/job_logging=quiet", "tracking.mode=online"),
@@ -53,6 +53,8 @@ def assert_complete(project: Project, epochs: int = EPOCHS) -> None:
     assert project.epochs == list(range(epochs))
     steps = [row["_step"] for row in project.run.history]
     assert steps == sorted(set(steps))
+    assert len(project.run.event_lines) == len(set(project.run.event_lines))
+    assert list(project.path.glob("wandb/*/rest-*")) == []
     uploaded = project.backend.artifact(project.path.name, "checkpoint:best").files["model.ckpt"]
     waited = (project.path / "wandb/.data/artifacts/staging").iterdir()
     assert uploaded.read_bytes() in [path.read_bytes() for path in waited]
@@ -63,14 +65,14 @@ def assert_complete(project: Project, epochs: int = EPOCHS) -> None:
 
 
 def test_a_run_is_seen_while_it_trains_and_whole_when_it_ends(project: Project) -> None:
-    epochs = 300  # W&B sends what is measured every 15 seconds
-    with project.start("train", *TRAIN, f"trainer.max_epochs={epochs}") as training:
+    # W&B sends what is measured every 15 seconds.
+    with project.start("train", *TRAIN, f"trainer.max_epochs={MANY}") as training:
         wait_for(lambda: project.epochs)
         assert training.poll() is None
         said, _ = training.communicate(timeout=120)
     assert training.returncode == 0, said
     assert f"W&B: {project.backend.url}/me/{project.path.name}/runs/{project.run_id}" in said
-    assert_complete(project, epochs)
+    assert_complete(project, MANY)
     assert project.run.state == "finished"
     assert project.sync().stdout == "nothing to upload\n"
 
@@ -177,13 +179,35 @@ def test_a_training_killed_while_it_uploads_is_whole_after_a_sync(project: Proje
     assert_complete(project)
 
 
+@pytest.mark.parametrize("end", ["server down", "training killed"])
+def test_what_arrived_before_an_upload_broke_off_is_not_sent_again(
+    project: Project, end: str
+) -> None:
+    often = {"WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.1"}  # seconds
+    long = (*TRAIN, f"trainer.max_epochs={MANY}")
+    with project.start("train", *long, **often) as training:
+        wait_for(lambda: project.epochs)
+        project.backend.stop()
+        if end == "training killed":
+            training.kill()
+        training.communicate(timeout=120)
+    arrived = project.epochs
+    assert 0 < len(arrived) < MANY
+    project.backend.start()
+    if end == "training killed":
+        assert project.module("train", *long).returncode == 0
+    for log in project.logs:
+        os.utime(log, (0, 0))  # long ended
+    synced = project.sync()
+    assert synced.returncode == 0, synced.stdout
+    assert project.epochs[: len(arrived)] == arrived
+    assert_complete(project, MANY)
+
+
 def test_a_killed_sync_is_made_up_for_by_the_next(project: Project) -> None:
     assert project.module("train", *TRAIN, "tracking.mode=offline").returncode == 0
     with project.start("tracking.sync") as syncing:
-        wait_for(lambda: project.backend.run(project.path.name, project.run_id))
+        wait_for(lambda: project.run.history)
         syncing.kill()
     assert project.sync().returncode == 0
-    # What the killed one had sent of the history comes twice, at the same steps.
-    of_step = {row["_step"]: row for row in project.run.history}
-    project.run.history_lines[:] = [json.dumps(of_step[step]) for step in sorted(of_step)]
     assert_complete(project)

@@ -17,6 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import wandb
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+from .arrived import remove, write_rest
 from .server import log_in
 from .transaction_log import (
     HEADER,
@@ -24,6 +28,7 @@ from .transaction_log import (
     marker,
     mend,
     set_data_folder,
+    synced,
     wandb_folder,
     whole,
     written_lately,
@@ -93,10 +98,14 @@ def upload(folders: list[Path]) -> tuple[str, str]:
 
 
 def send(folders: list[Path]) -> tuple[str, str]:
-    """Run `wandb sync` and judge by what it leaves behind: its exit code is always 0."""
+    """Upload the rest of a run, and judge by what it leaves behind: the exit code is always 0."""
     start = time.time()
+    try:
+        logs = [write_rest(log_of(folder)) for folder in folders]
+    except (wandb.Error, WandbApiFailedError) as error:
+        return "failed", " ".join(str(error).split())
     process = subprocess.run(
-        [sys.executable, "-m", "wandb", "sync", *map(str, folders)],
+        [sys.executable, "-m", "wandb", "sync", *map(str, logs)],
         cwd=wandb_folder().parent,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -105,6 +114,11 @@ def send(folders: list[Path]) -> tuple[str, str]:
         errors="replace",
         check=False,
     )
+    for folder, log in zip(folders, logs, strict=True):
+        if log != log_of(folder):
+            if synced(log).exists():
+                synced(log).replace(marker(folder))
+            remove(log)
     lines = re.sub(r"\x1b\[[\d;]*m", "", process.stdout).splitlines()
     said = [line.partition("ERROR")[2].strip() for line in lines if "ERROR" in line]
     errors = refused(folders, since=start) + said
@@ -117,8 +131,7 @@ def send(folders: list[Path]) -> tuple[str, str]:
 def refused(folders: list[Path], since: float) -> list[str]:
     """Return why parts of the runs were not taken; let the next call send these runs again.
 
-    W&B marks them as uploaded all the same. Rows of the history that arrived come once more then,
-    at the same steps.
+    W&B marks them as uploaded all the same.
     """
     logged = list(logged_errors(since))
     for folder in folders:

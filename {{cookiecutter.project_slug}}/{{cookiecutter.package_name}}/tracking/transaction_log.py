@@ -3,11 +3,16 @@
 import os
 import struct
 import time
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..paths import home
 
 HEADER = 7  # bytes of W&B's own at the start of a log
+BLOCK = 32768
+CHUNK_HEAD = 7
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 QUIET = 60  # seconds; a living run writes the use of its machine every 15
 
 
@@ -37,27 +42,51 @@ def mend(log: Path) -> None:
 
 
 def whole(content: bytes) -> int:
-    """Return the length of a log up to the end of its last complete record.
+    """Return the length of a log up to the end of its last complete record."""
+    return max((end for _, end in records(content)), default=HEADER)
+
+
+def records(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield each complete record of a log, and where it ends.
 
     After W&B's header it is a LevelDB log (github.com/google/leveldb, doc/log_format.md): blocks
     of 32 KiB with chunks of checksum (4 bytes), length (2), type (1) and data. A record is one
     chunk (type 1), or a first (2), middle ones (3) and a last (4). No chunk starts in the last 6
     bytes of a block.
     """
-    block, head = 32768, 7
-    end = position = HEADER
-    while position + head <= len(content):
-        left = block - position % block
-        if left < head:
+    position = HEADER
+    record = b""
+    while position + CHUNK_HEAD <= len(content):
+        left = BLOCK - position % BLOCK
+        if left < CHUNK_HEAD:
             position += left
             continue
         _, length, kind = struct.unpack_from("<IHB", content, position)
-        position += head + length
-        if kind not in (1, 2, 3, 4) or position > len(content):
+        begin = position + CHUNK_HEAD
+        position = begin + length
+        if kind not in (FULL, FIRST, MIDDLE, LAST) or position > len(content):
             break
-        if kind in (1, 4):
-            end = position
-    return end
+        record = (record if kind in (MIDDLE, LAST) else b"") + content[begin:position]
+        if kind in (FULL, LAST):
+            yield record, position
+
+
+def framed(header: bytes, records: Iterable[bytes]) -> bytes:
+    """Return the log of these records: what `records` reads. The checksum is W&B's own: CRC-32."""
+    log = bytearray(header)
+    for record in records:
+        rest, begun = record, False
+        while rest or not begun:
+            left = BLOCK - len(log) % BLOCK
+            if left < CHUNK_HEAD:
+                log += bytes(left)
+                continue
+            part, rest = rest[: left - CHUNK_HEAD], rest[left - CHUNK_HEAD :]
+            kind = (LAST if begun else FULL) if not rest else (MIDDLE if begun else FIRST)
+            checksum = zlib.crc32(part, zlib.crc32(bytes([kind])))
+            log += struct.pack("<IHB", checksum, len(part), kind) + part
+            begun = True
+    return bytes(log)
 
 
 def written_lately(log: Path) -> bool:
@@ -70,5 +99,9 @@ def log_of(folder: Path) -> Path:
 
 
 def marker(folder: Path) -> Path:
+    return synced(log_of(folder))
+
+
+def synced(log: Path) -> Path:
     """Return the file that `wandb sync` makes beside a log when it has uploaded it."""
-    return log_of(folder).with_suffix(".wandb.synced")
+    return log.with_suffix(".wandb.synced")
