@@ -89,7 +89,9 @@ def next_step(run_id: str | None) -> int:
             continue
         inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
         done = subprocess.run([*inspect, str(log.parent)], capture_output=True, check=True)
-        last = max(last, json.loads(done.stdout)["step"])
+        step = json.loads(done.stdout)["step"]
+        if step is not None:  # not killed before its first row
+            last = max(last, step)
     return last + 1
 
 
