@@ -109,7 +109,8 @@ def test_a_run_of_wandb_is_fine_tuned_and_reproduced(past: Project, tmp_path: Pa
     ("overrides", "expected"),
     [
         (["train.resume=mian"], "train.resume: no run 'mian'"),
-        (["train.resume=HEAD~1"], "has no runs/train/model.ckpt: nothing was trained in it"),
+        (["train.resume=HEAD~1"], """quote it: 'train.resume="HEAD~1"'"""),
+        (['train.resume="HEAD~1"'], "has no runs/train/model.ckpt: nothing was trained in it"),
         (["train.resume=main", SHORT], "leaves none to train"),
         (["train.init_from=main", "model=mlp"], "train.init_from: main has"),
         (["train.init_from=main", "train.resume=main"], "leave one out"),

@@ -54,7 +54,9 @@ def expand(overrides: list[str]) -> list[list[str]]:
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
-            raise ConfigError(text, str(error).splitlines()[0]) from error
+            key, _, value = text.partition("=")
+            hint = f"""; if the value is a text, quote it: '{key}="{value}"'"""
+            raise ConfigError(text, str(error).splitlines()[0] + hint) from error
         if override.is_sweep_override():
             key = override.get_key_element()
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
