@@ -106,6 +106,18 @@ def test_the_context_is_small_and_holds_no_data_git_or_secrets(
         assert code == {"__init__.py", "__pycache__", "serving"}
 
 
+def test_a_run_to_begin_with_is_looked_for_in_the_image_too(built: tuple[Project, str]) -> None:
+    command = ["python", "-m", "image_tests.compose", "--check", "train.resume=mian"]
+    done = subprocess.run(
+        ["docker", "run", "--rm", f"{SLUG}-cpu", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("config: train.resume: no run 'mian'")
+
+
 def test_labels_say_what_an_image_was_made_from(built: tuple[Project, str]) -> None:
     project, _ = built
     commit, date = project.run("git", "log", "-1", "--format=%H %cI").split()
