@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from browsing import chromium
 from driving import Project, interpreter, set_up
+from served import serving
+from soaking import Soak
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -53,6 +55,20 @@ def trained_once(made: dict[str, Project], tmp_path_factory: pytest.TempPathFact
 def trained_project(trained_once: Project) -> Path:
     """The folder of `trained_once`."""
     return trained_once.path
+
+
+@pytest.fixture(scope="session")
+def soak(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soak]:
+    """A service that is asked for ten minutes."""
+    with serving(trained_once.copy(tmp_path_factory.mktemp("soaked"))) as running:
+        yield Soak(running)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def soak_from_the_start(request: pytest.FixtureRequest) -> None:
+    """Let all other tests run beside the soak, if a test looks at it: it is long and light."""
+    if any("soak" in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
+        request.getfixturevalue("soak")
 
 
 @pytest.fixture(scope="session")

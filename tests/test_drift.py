@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from driving import Project
-from test_serving import serving
+from served import serving
 
 pytestmark = pytest.mark.slow
 

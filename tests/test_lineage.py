@@ -17,7 +17,7 @@ import pytest
 import yaml
 from driving import Project
 from engine import free_port
-from test_serving import IMAGE, Serving, serving
+from served import IMAGE, Serving, serving
 from wandb_backend import Backend
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from driving import Project, environment, interpreter
 from engine import answer, free_port, until
+from served import IMAGE
 from test_remotes import Remote, s3
-from test_serving import IMAGE
 
 pytestmark = pytest.mark.slow
 

@@ -5,83 +5,19 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import random
 import shutil
-import signal
 import socket
-import subprocess
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
-from driving import Project, environment, interpreter
-from engine import answer, free_port, until
+from driving import Project
+from engine import until
+from served import IMAGE, Serving, mutated, serving
 
 pytestmark = pytest.mark.slow
-
-IMAGE = [[0, 0, 5, 13, 9, 1, 0, 0], *[[0, 0, 8, 8, 8, 8, 0, 0]] * 7]
-
-
-@dataclass
-class Serving:
-    """A project that is served; `url` is that of its web application."""
-
-    project: Project
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def metadata(self, model: str = "model") -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}/v2/models/{model}") as got:
-            return json.load(got)
-
-    def infer(self, image: list[list[int]], model: str = "model") -> tuple[str, list[float]]:
-        """The version that answers, and the probabilities."""
-        tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8], "data": image}
-        url = f"{self.url}/v2/models/{model}/infer"
-        request = urllib.request.Request(url, json.dumps({"inputs": [tensor]}).encode())
-        with urllib.request.urlopen(request) as got:
-            return got.headers["x-model-version"], json.load(got)["outputs"][0]["data"]
-
-    def services(self) -> list[psutil.Process]:
-        """The processes of the model services that answer requests."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "serving.service" in " ".join(child.cmdline())]
-
-
-@contextlib.contextmanager
-def serving(project: Project, *options: str) -> Iterator[Serving]:
-    """Run `inv serve` until Ctrl-C."""
-    port = free_port()
-    log = project.path.with_name("serve.log")
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [
-                str(interpreter(project.python).with_name("inv")),
-                "serve",
-                f"--port={port}",
-                *options,
-            ],
-            cwd=project.path,
-            env=environment(project.python),
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    running = Serving(project, f"http://127.0.0.1:{port}", process, log)
-    try:
-        until(lambda: answer(f"{running.url}/v2/health/ready") == 200)
-        yield running
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=60) == 0, log.read_text("utf-8")
-        assert psutil.wait_procs(children, timeout=10)[1] == []  # Ctrl-C has ended them all
 
 
 @pytest.fixture(scope="module")
@@ -107,17 +43,6 @@ def test_lineage_is_that_of_the_run(served: Serving) -> None:
     commit = served.project.run("git", "rev-parse", "HEAD").strip()
     assert made_from["git"]["commit"] == commit
     assert made_from["run"]["id"] == served.project.runs()[0]["run_id"]
-
-
-def mutated(content: bytes, chance: random.Random) -> bytes:
-    """A body of which some bytes are others, gone, or there twice."""
-    changed = bytearray(content)
-    for _ in range(chance.randint(1, 4)):
-        place, length = chance.randrange(len(changed)), chance.randint(1, 20)
-        piece = [bytes([chance.randrange(256)]), b"", changed[place : place + length] * 2]
-        changed[place : place + length] = chance.choice(piece)
-        changed = changed or bytearray(b"x")
-    return bytes(changed)
 
 
 def test_ten_thousand_broken_bodies_cost_no_memory_and_no_error(served: Serving) -> None:
