@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,13 @@ TRAIN = (
     *(f"trainer.max_epochs={EPOCHS}", "callbacks.early_stopping.patience=999"),
     *("hydra.run.dir=outputs/online", "hydra/job_logging=quiet", "tracking.mode=online"),
 )
+ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=64k tmpfs wandb || exit 1
+"$@"
+mount -o remount,size=64m wandb
+"$@"
+cp -a wandb kept
+"""
 KEPT = "it is kept in wandb/; `inv wandb.sync` uploads it"
 
 
@@ -176,6 +185,62 @@ def test_a_training_killed_while_it_uploads_is_whole_after_a_sync(project: Proje
     os.utime(project.logs[0], (0, 0))  # long ended
     synced = project.sync()
     assert synced.returncode == 0, synced.stdout
+    assert_complete(project)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a disk as small as one likes is Linux's")
+def test_a_training_that_filled_the_disk_goes_on_when_there_is_room(project: Project) -> None:
+    (project.path / "wandb").mkdir()
+    train = project.command("train", *TRAIN, "tracking.mode=offline")
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh", *train],
+        cwd=project.path,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "the disk is full; make room: the next `inv train` goes on from the last epoch\n"
+    )
+    assert "going on with the interrupted run" in done.stdout
+    (project.path / "wandb").rmdir()
+    (project.path / "kept").rename(project.path / "wandb")
+    for log in project.logs:
+        os.utime(log, (0, 0))  # long ended
+    synced = project.sync()
+    assert synced.returncode == 0, synced.stdout
+    assert len(project.logs) == 2
+    assert_complete(project)
+
+
+def test_a_key_that_is_typed_in_makes_runs_online(project: Project) -> None:
+    def log_in(key: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            project.command("tracking.login"),
+            input=f"{key}\n",
+            cwd=project.path,
+            env=project.environment(**nobody),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    nobody = {"WANDB_API_KEY": "", "WANDB_MODE": ""}
+    kept = project.path.with_name(".netrc")
+    refusal = f"{project.backend.url} refuses the API key: "
+    for wrong, said in {"": "no API key given", "short": refusal, "x" * 40: refusal}.items():
+        refused = log_in(wrong)
+        assert refused.returncode == 1
+        assert refused.stderr.splitlines()[-1].startswith(said)
+        assert not kept.exists()
+
+    done = log_in(project.backend.api_key)
+    assert done.returncode == 0, done.stderr
+    assert project.backend.api_key not in done.stdout + done.stderr
+    assert kept.stat().st_mode & 0o077 == 0  # nobody else reads it
+    assert project.module("train", *TRAIN, "tracking.mode=auto", **nobody).returncode == 0
     assert_complete(project)
 
 

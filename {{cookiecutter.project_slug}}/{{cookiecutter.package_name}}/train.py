@@ -5,6 +5,7 @@ By hand:
     python -m <package>.train -m optimizer.lr=0.1,0.01  a sweep, in multirun/
 """
 
+import errno
 import json
 import logging
 import os
@@ -18,6 +19,8 @@ from omegaconf import DictConfig
 from .paths import PREPARED_DATA
 from .schema import ConfigError, plain, validate
 
+GOES_ON = "the next `inv train` goes on from the last epoch"
+
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float:
@@ -28,6 +31,10 @@ def main(config: DictConfig) -> float:
         return train(config, Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise SystemExit(f"the disk is full; make room: {GOES_ON}") from None
 
 
 def train(config: DictConfig, run_dir: Path) -> float:
@@ -121,7 +128,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     try:
         trainer.fit(model, data, ckpt_path=checkpoint)
     except SystemExit:  # Lightning's answer to Ctrl-C
-        raise SystemExit("interrupted: the next `inv train` goes on from the last epoch") from None
+        raise SystemExit(f"interrupted: {GOES_ON}") from None
     if config.trainer.profiler:
         print(trainer.profiler.summary())  # type: ignore[attr-defined]
 

@@ -18,7 +18,8 @@ class RunLog(L.Callback):
         self._first_step = first_step
         self._rows: list[dict[str, Any]] = []
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Not when training starts: after the last epoch there is none to start.
         for row in self._rows:
             self._send(trainer, row)
 

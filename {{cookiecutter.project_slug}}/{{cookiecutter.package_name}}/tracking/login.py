@@ -17,6 +17,8 @@ def main() -> None:
         key = getpass.getpass(f"API key (from {url}/authorize): ")
     else:
         key = sys.stdin.readline()
+    if not key.strip():
+        raise SystemExit("no API key given")
     try:
         wandb.login(key=key.strip(), relogin=True, verify=True)
     except (AuthenticationError, ValueError) as error:
