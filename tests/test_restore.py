@@ -164,6 +164,14 @@ def test_what_is_lost_is_said_first_and_the_rest_comes_back(past: Past, tmp_path
     assert params["trainer"]["max_epochs"] == 2
 
 
+def test_damaged_objects_of_the_cache_are_fetched_anew(past: Past, tmp_path: Path) -> None:
+    project = past.project.copy(tmp_path)
+    damage_cache(project)
+    folder = tmp_path / "restored"
+    printed = project.inv("reproduce", past.changed_code, f"--into={folder}")
+    assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
+
+
 def test_an_uploaded_run_comes_back_from_the_server(past: Past, tmp_path: Path) -> None:
     project = past.project.copy(tmp_path)
     with Backend(tmp_path / "server") as backend:
@@ -208,6 +216,7 @@ def test_credentials_come_along_and_stay_ignored(past: Past, tmp_path: Path) -> 
         ("nothing", "no run 'nothing'"),
         ("lost-commit", "is not in this repository: git fetch"),
         ("lost-data", "is neither in the cache nor in the remote"),
+        ("damaged-data", "is neither in the cache nor in the remote"),
         ("taken-folder", "exists: remove it, or choose another one"),
         ("folder-inside", "is in the project"),
     ],
@@ -229,6 +238,9 @@ def test_what_cannot_be_brought_back_is_one_line_and_leaves_nothing(
     elif run == "lost-data":
         shutil.rmtree(project.path.with_name(f"{project.path.name}-storage"))
         shutil.rmtree(project.path / ".dvc/cache", ignore_errors=True)
+    elif run == "damaged-data":
+        damage_cache(project)
+        shutil.rmtree(project.path.with_name(f"{project.path.name}-storage"))
     elif run == "taken-folder":
         folder.mkdir()
         (folder / "mine.txt").write_text("mine")
@@ -248,3 +260,16 @@ def test_what_cannot_be_brought_back_is_one_line_and_leaves_nothing(
 
 def edit_metric(path: Path, **values: float) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=2) + "\n")
+
+
+def damage_cache(project: Project) -> None:
+    """Have each object in the cache, but for a byte: a program wrote into a linked file."""
+    cache = project.path / ".dvc/cache/files/md5"
+    storage = project.path.with_name(f"{project.path.name}-storage")
+    shutil.copytree(storage / "files/md5", cache, dirs_exist_ok=True)
+    for path in cache.glob("*/*"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(content)
+        path.chmod(0o444)  # DVC trusts such a file

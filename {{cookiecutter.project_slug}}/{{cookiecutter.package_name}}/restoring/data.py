@@ -8,6 +8,7 @@ from dvc.fs import localfs
 from dvc.repo import Repo
 from dvc_data.hashfile import load
 from dvc_data.hashfile.checkout import checkout
+from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
@@ -24,6 +25,7 @@ class Store:
     def __init__(self) -> None:
         self.repo = Repo(str(home()))
         self.cache = self.repo.cache.local
+        self._looked_at: dict[str, bool] = {}
 
     def place(self, path: str, md5: str) -> str:
         """Return where the data is: "in the cache" or "in the remote".
@@ -103,14 +105,26 @@ class Store:
         (folder / ".dvc/config.local").chmod(mode)
 
     def _missing(self, md5: str) -> set[str]:
-        """Return the objects of a file or folder that the cache lacks."""
-        if not self.cache.exists(md5):
+        """Return the objects of a file or folder that the cache lacks, or has damaged."""
+        if not self._is_whole(md5):
             return {md5}
         content = load(self.cache, HashInfo("md5", md5))
         wanted = {info.value for _, _, info in content} if isinstance(content, Tree) else set()
-        return wanted - set(self.cache.oids_exist(list(wanted)))
+        return {oid for oid in wanted if not self._is_whole(oid)}
+
+    def _is_whole(self, oid: str) -> bool:
+        """Whether the cache has what the name of an object says; DVC takes its word for it."""
+        if oid not in self._looked_at:
+            path = Path(self.cache.oid_to_path(oid))
+            found = file_md5(str(path), localfs) if path.exists() else ""
+            self._looked_at[oid] = found == oid.removesuffix(".dir")
+        return self._looked_at[oid]
 
     def _pull(self, hashes: set[str]) -> None:
+        for oid in hashes:
+            del self._looked_at[oid]
+            if self.cache.exists(oid):  # damaged
+                self.cache.delete(oid)
         failed = self.repo.cloud.pull([HashInfo("md5", md5) for md5 in hashes]).failed
         if failed:
             raise DataError(f"{len(failed)} objects of the data could not be fetched")
