@@ -51,6 +51,15 @@ def tasks(folder: Path) -> dict[str, str]:
     return found
 
 
+def test_each_fault_of_the_table_has_its_test() -> None:
+    faults = (ROOT / "tests/README.md").read_text(encoding="utf-8")
+    rows = table(faults, "Fault")
+    assert len(rows) > 10
+    for *_, test in rows:
+        file, _, name = test.strip("`").partition("::")
+        assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+
+
 def test_the_table_of_questions_is_cookiecutter_json() -> None:
     everything = answers()
     questions = {name: value for name, value in everything.items() if not name.startswith("_")}
