@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -191,6 +191,27 @@ def test_an_uploaded_run_comes_back_from_the_server(past: Past, tmp_path: Path) 
         # W&B's own command brings back what it can: the edited file, not the untracked one.
         project.run("wandb", "restore", path, variables=server)
         assert "SCALE * dropout" in (project.path / "my_ml_project/model.py").read_text("utf-8")
+
+
+def test_runs_are_reproduced_on_another_machine(past: Past, tmp_path: Path) -> None:
+    here = past.project.copy(tmp_path / "here")
+    there = replace(here, path=tmp_path / "there" / here.path.name)
+    with Backend(tmp_path / "server") as backend:
+        server = {"WANDB_BASE_URL": backend.url, "WANDB_API_KEY": backend.api_key}
+        here.inv("wandb.sync", variables=server)
+        # All that the other machine has: the repository, the remote, W&B's server and its key.
+        here.run("git", "clone", "--quiet", str(here.path), str(there.path))
+        storage = f"{here.path.name}-storage"
+        (tmp_path / "here" / storage).rename(tmp_path / "there" / storage)
+        shutil.rmtree(here.path)
+        home = tmp_path / "home"
+        home.mkdir()
+        variables = {**server, "HOME": str(home)}
+        there.inv("setup", variables=variables)
+        for run in (past.first, past.changed_code, past.changed_data):
+            path = f"me/{there.path.name}/{run}"
+            printed = there.inv("reproduce", path, variables=variables)
+            assert re.search(r"^all \d+ identical$", printed, re.MULTILINE), printed
 
 
 def test_credentials_come_along_and_stay_ignored(past: Past, tmp_path: Path) -> None:
