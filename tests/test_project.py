@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -35,6 +36,21 @@ def test_setup_makes_a_clean_repository_with_hooks(trained_once: Project, tmp_pa
     assert "nbdiff" in project.run("git", "diff", "notebooks")
     assert project.inv("setup").endswith("ready: inv train\n")  # once more changes nothing
     assert len(project.run("git", "log", "--format=%s").splitlines()) == 1
+
+
+def test_data_is_added_where_runs_record_it(trained_once: Project, tmp_path: Path) -> None:
+    project = trained_once.copy(tmp_path)
+    for folder in ("data/scans", "models"):
+        (project.path / folder).mkdir(exist_ok=True)
+        (project.path / folder / "old.txt").write_text("a scan")
+    printed = project.inv("data.add", "models/old.txt", code=1)
+    assert printed == "models/old.txt: runs record what is in data/; move it there\n"
+    assert not (project.path / "models/old.txt.dvc").exists()
+    project.inv("data.add", "data/scans/old.txt")
+    project.inv("train", "--", "trainer.max_epochs=1")
+    made_from = [run["config"].get("provenance") for run in project.runs()]
+    *_, trained = filter(None, made_from)
+    assert trained["data"]["data/scans/old.txt"] == hashlib.md5(b"a scan").hexdigest()
 
 
 def test_before_setup_a_task_says_what_to_type(trained_once: Project, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from invoke import Context, task
+from invoke import Context, Exit, task
 
 from .shell import ROOT, run, run_module
 
@@ -11,8 +11,10 @@ from .shell import ROOT, run, run_module
 def add(context: Context, path: str) -> None:
     """Put a file or folder under DVC's care."""
     source = Path(path).resolve()
-    if source.is_relative_to(ROOT):
+    if source.is_relative_to(ROOT / "data"):
         run("dvc", "add", str(source.relative_to(ROOT)))
+    elif source.is_relative_to(ROOT):
+        raise Exit(f"{path}: runs record what is in data/; move it there")
     else:
         run("dvc", "add", str(source), "--out", f"data/{source.name}")
 

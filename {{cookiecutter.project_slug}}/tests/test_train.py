@@ -61,6 +61,8 @@ def test_run_is_a_function_of_the_seed(workspace: Path, config) -> None:
 
 def test_offline_run_holds_config_provenance_and_measures(workspace: Path, config) -> None:
     (workspace / "data" / "images.dvc").write_text("outs: [{md5: 1f00, path: images}]")
+    (workspace / "data" / "scans").mkdir()
+    (workspace / "data" / "scans" / "old.dvc").write_text("outs: [{md5: 2e00, path: old}]")
     train(config("tracking.mode=offline", "seed=7"), workspace / "run")
     (run,) = tracked_runs(workspace)
     read = json.loads(inspect(run, "--summary"))
@@ -70,7 +72,7 @@ def test_offline_run_holds_config_provenance_and_measures(workspace: Path, confi
     made_from = read["config"]["provenance"]
     assert made_from["seed"] == 7
     assert made_from["python"].startswith("3.")
-    assert made_from["data"] == {"data/images": "1f00"}
+    assert made_from["data"] == {"data/images": "1f00", "data/scans/old": "2e00"}
     assert {"git", "config", "lock", "threads"} <= made_from.keys()
     metrics = json.loads((workspace / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert read["summary"]["val/loss"] == pytest.approx(metrics["val/loss"])

@@ -53,7 +53,7 @@ def git_state() -> dict[str, Any]:
 
 def data_hashes() -> dict[str, str]:
     """Return the DVC hash of each output of a data stage or `inv data.add`, by its path."""
-    files = [Path("dvc.lock"), *sorted(Path("data").glob("*.dvc"))]
+    files = [Path("dvc.lock"), *sorted(Path("data").rglob("*.dvc"))]
     texts = {path.as_posix(): path.read_text(encoding="utf-8") for path in files if path.exists()}
     return data_in(outs_in(texts))
 
@@ -64,16 +64,15 @@ def data_in(outs: dict[str, str]) -> dict[str, str]:
 
 
 def outs_in(files: dict[str, str]) -> dict[str, str]:
-    """Return what DVC keeps, from the text of dvc.lock and of the .dvc files in data/, by names."""
+    """Return what DVC keeps, from the text of dvc.lock and of .dvc files, by their paths."""
     hashes = {}
     for name, text in files.items():
         content = yaml.safe_load(text)
         stages = content.get("stages", {"add": content})
         for stage in stages.values():
             for out in stage.get("outs", []):
-                path = out["path"] if name == "dvc.lock" else f"data/{out['path']}"
                 if "md5" in out:
-                    hashes[path] = out["md5"]
+                    hashes[(Path(name).parent / out["path"]).as_posix()] = out["md5"]
     return hashes
 
 

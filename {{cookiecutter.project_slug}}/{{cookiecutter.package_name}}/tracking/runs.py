@@ -199,7 +199,7 @@ def revision(commit: str, name: str, kind: str) -> RecordedRun:
 
 def outs_at(commit: str) -> dict[str, str]:
     """Return the DVC hash of each file and folder that DVC keeps for a commit, by its path."""
-    shown = _git_text("ls-tree", "--name-only", commit, "./data/") or ""
+    shown = _git_text("ls-tree", "-r", "--name-only", commit, "./data/") or ""
     files = [name for name in shown.splitlines() if name.endswith(".dvc")]
     texts = {name: _at(commit, name) for name in ["dvc.lock", *files]}
     return provenance.outs_in({name: text for name, text in texts.items() if text})
