@@ -118,9 +118,9 @@ def test_a_wrong_key_in_a_file_is_named_with_the_file(
 
 
 def test_queued_experiments_use_and_record_their_own_config(
-    trained: Project, tmp_path: Path
+    trained_once: Project, tmp_path: Path
 ) -> None:
-    project = trained.copy(tmp_path)
+    project = trained_once.copy(tmp_path)
     grid = ["optimizer.lr=0.1,0.01", "model=mlp,cnn", "trainer.max_epochs=2"]
     project.inv("exp.queue", "--", *grid)
     project.inv("exp.run")

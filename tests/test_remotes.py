@@ -134,7 +134,8 @@ def test_data_goes_there_and_comes_back(
 
         outside = tmp_path / "photos"
         outside.mkdir()
-        content = {f"{number}.bin": os.urandom(10_000) for number in range(20)}
+        # The emulator of Google's storage cuts off the end of a line at the end of a file.
+        content = {f"{number}.bin": os.urandom(10_000) + b"." for number in range(20)}
         for name, text in content.items():
             (outside / name).write_bytes(text)
         project.inv("data.add", str(outside))
@@ -146,7 +147,7 @@ def test_data_goes_there_and_comes_back(
         shutil.rmtree(project.path / "data/photos")
         project.inv("data.pull", variables=remote.variables)
         back = {path.name: path.read_bytes() for path in (project.path / "data/photos").iterdir()}
-        assert back == content
+        assert [name for name in content if back.get(name) != content[name]] == []
 
         tracked = project.run("git", "grep", "--name-only", "-e", "KEYID", "-e", "storage")
         assert ".dvc/config.local" not in tracked

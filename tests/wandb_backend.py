@@ -180,8 +180,7 @@ class Backend:
         """Listen; after `stop`, on the same port."""
         self.stopped = False
         handler = type("BackendHandler", (Handler,), {"backend": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", self._port), handler)
-        self.server.daemon_threads = True
+        self.server = Listener(("127.0.0.1", self._port), handler)
         self._port = self.server.server_port
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -730,6 +729,16 @@ class Backend:
         }
         collection = {"__typename": "ArtifactSequence", "artifactMembership": membership}
         return {"project": {**self._project_view(v["project"]), "artifactCollection": collection}}
+
+
+class Listener(ThreadingHTTPServer):
+    """A server for which a client that hangs up is no news."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):

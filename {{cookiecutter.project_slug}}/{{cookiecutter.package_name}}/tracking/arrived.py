@@ -18,17 +18,17 @@ def write_rest(log: Path) -> Path:
     """Write what has not arrived of a log beside it; return its path, or `log` if that is all.
 
     Raises:
-        wandb.Error: the server did not say what it has.
+        wandb.Error, WandbApiFailedError: the server did not say what it has.
     """
     content = log.read_bytes()
     read = [Record.FromString(record) for record, _ in records(content)]
     run = next((record.run for record in read if record.HasField("run")), None)
     arrived = rows_at(run) if run else set()
-    positions = [at for at, record in enumerate(read) if time_of(record) in arrived]
+    positions = {at for at, record in enumerate(read) if time_of(record) in arrived}
     if not positions:
         return log
     # W&B sends in the order of the log: measures of the machine before that row have arrived too.
-    last = positions[-1]
+    last = max(positions)
     kept = [
         record.SerializeToString()
         for at, record in enumerate(read)
@@ -61,7 +61,8 @@ def rows_at(run: RunRecord) -> set[float]:
     try:
         found = wandb.Api().run("/".join(filter(None, path)))
         # Of chosen keys the server would give a sample.
-        return {row["_timestamp"] for row in found.scan_history(use_cache=False)}
+        rows = found.scan_history(use_cache=False)
+        return {row["_timestamp"] for row in rows if "_timestamp" in row}
     except CommError as error:
         if isinstance(error.exc, RunNotFoundError):
             return set()
