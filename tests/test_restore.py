@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import stat
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -170,6 +172,24 @@ def test_damaged_objects_of_the_cache_are_fetched_anew(past: Past, tmp_path: Pat
     folder = tmp_path / "restored"
     printed = project.inv("reproduce", past.changed_code, f"--into={folder}")
     assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
+
+
+def test_the_environment_that_a_run_had_is_made_anew(past: Past, tmp_path: Path) -> None:
+    project = past.project.copy(tmp_path)
+    with (project.path / "uv.lock").open("a") as lock:
+        lock.write("# another one than then\n")
+    folder = tmp_path / "restored"
+    printed = project.inv("reproduce", past.first, f"--into={folder}")
+    assert "uv sync --locked" in printed
+    python = folder / (".venv/Scripts/python.exe" if os.name == "nt" else ".venv/bin/python")
+    where = subprocess.run(
+        [python, "-c", "import torch; print(torch.__file__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(where.stdout.strip()).is_relative_to(folder / ".venv")
+    assert re.search(r"^all \d+ identical$", printed, re.MULTILINE), printed
 
 
 def test_an_uploaded_run_comes_back_from_the_server(past: Past, tmp_path: Path) -> None:
