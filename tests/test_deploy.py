@@ -431,6 +431,10 @@ def test_what_was_deployed_comes_up_again(deployed: Deployed) -> None:
     deployed.project.inv("deploy.promote", "cnn", "--source=second.onnx")
     before = deployed.containers()
     (deployed.project.path / "second.onnx").unlink()  # containers read a copy
+    with socket.create_connection(("127.0.0.1", deployed.port)) as asking:
+        asking.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        while asking.recv(65536):  # the other side closes first, so its port is in TIME_WAIT then
+            pass
     deployed.project.inv("deploy.down")
     assert deployed.containers() == []
     assert answer(f"http://127.0.0.1:{deployed.port}/") is None

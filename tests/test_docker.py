@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -145,8 +146,9 @@ def test_uncommitted_code_and_a_remote_without_its_password_are_in_the_labels(
 
 
 def test_a_change_of_code_builds_no_dependency_again(project: Project) -> None:
-    (project.path / "image_tests/model.py").open("a").write("# one line\n")
-    (project.path / "image_tests/serving/service.py").open("a").write("# one line\n")
+    line = f"# {uuid.uuid4()}\n"  # which no other run of the test has left in the engine's cache
+    (project.path / "image_tests/model.py").open("a").write(line)
+    (project.path / "image_tests/serving/service.py").open("a").write(line)
     printed = project.inv("docker.build", "--image", "all")
     names = dict(re.findall(r"^#(\d+) (\[.+\d/\d\] RUN .*)", printed, re.MULTILINE))
     done = re.findall(r"^#(\d+) DONE", printed, re.MULTILINE)

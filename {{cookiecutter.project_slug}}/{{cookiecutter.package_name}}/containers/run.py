@@ -188,9 +188,7 @@ def wandb_key() -> dict[str, str]:
 
 
 def require_free(port: int) -> None:
-    """Raise EngineError where a port of this machine is taken."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise EngineError(f"port {port} is taken: choose another with --port") from None
+    """Raise EngineError where somebody listens on a port of this machine."""
+    with socket.socket() as probe:  # to bind it would fail for a minute after connections to it
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise EngineError(f"port {port} is taken: choose another with --port")
