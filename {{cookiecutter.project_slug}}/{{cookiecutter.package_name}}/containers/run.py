@@ -11,7 +11,6 @@ import os
 import secrets
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from ..paths import ROOT
+from ..ports import is_taken
 from . import engine, images
 from .engine import EngineError
 
@@ -189,6 +189,5 @@ def wandb_key() -> dict[str, str]:
 
 def require_free(port: int) -> None:
     """Raise EngineError where somebody listens on a port of this machine."""
-    with socket.socket() as probe:  # to bind it would fail for a minute after connections to it
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise EngineError(f"port {port} is taken: choose another with --port")
+    if is_taken(port):
+        raise EngineError(f"port {port} is taken: choose another with --port")

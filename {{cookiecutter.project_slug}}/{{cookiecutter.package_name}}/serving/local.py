@@ -18,6 +18,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..ports import is_taken
 from ..registry import versions
 from .model import ModelError, load
 
@@ -160,9 +161,8 @@ def main() -> int:
     parser.add_argument("--models", required=True, help="NAME=FILE, more of them behind commas")
     parser.add_argument("--port", type=int, default=8000, help="of the web application")
     arguments = parser.parse_args()
-    with socket.socket() as probe:
-        if probe.connect_ex((LOOPBACK, arguments.port)) == 0:
-            raise SystemExit(f"serve: port {arguments.port} is taken: choose another with --port")
+    if is_taken(arguments.port):
+        raise SystemExit(f"serve: port {arguments.port} is taken: choose another with --port")
     try:
         models = parse(arguments.models)
     except ModelError as error:
