@@ -225,8 +225,13 @@ def test_two_processes_train_one_model(trained_once: Project, tmp_path: Path) ->
 def test_its_own_tests_and_checks_pass(trained: Project, tmp_path: Path) -> None:
     project = trained.copy(tmp_path)
     assert re.search(r"\d+ passed", project.inv("test"))
-    assert "Success: no issues found" in project.inv("check")
+    checked = project.inv("check")
+    assert "Success: no issues found" in checked
+    assert "No dependency issues found" in checked
     assert "Failed" not in project.run("pre-commit", "run", "--all-files")
+    with (project.path / "my_ml_project/fetch.py").open("a") as file:
+        file.write("\nimport requests\n")  # which DVC happens to bring
+    assert "'requests' imported but it is a transitive" in project.run("deptry", ".", code=1)
 
 
 def test_the_notebook_shows_the_last_run(trained_once: Project, tmp_path: Path) -> None:

@@ -16,9 +16,12 @@ if [ "$torch" = locked ]; then
 else
     locked "$@" --prune torch >/tmp/others.txt
     locked "$@" --no-hashes >/tmp/versions.txt
-    # shellcheck disable=SC2086 # two words
-    install --no-deps --constraints /tmp/versions.txt torch \
-        $([ -n "${TORCH_INDEX:-}" ] && echo "--default-index $TORCH_INDEX" || echo "--torch-backend cpu") ||
+    if [ -n "${TORCH_INDEX:-}" ]; then
+        set -- --default-index "$TORCH_INDEX"
+    else
+        set -- --torch-backend cpu
+    fi
+    install --no-deps --constraints /tmp/versions.txt torch "$@" ||
         { echo "no CPU build of torch" >&2; exit 1; }
     install --no-deps --require-hashes --requirements /tmp/others.txt
     install --constraints /tmp/versions.txt torch # what this build of it needs and nothing else does

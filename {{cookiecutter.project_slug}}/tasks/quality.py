@@ -13,10 +13,11 @@ def test(context: Context) -> None:
 
 @task(help={"fix": "mend what can be mended"})
 def check(context: Context, fix: bool = False) -> None:
-    """Lint, check the format and the types."""
+    """Lint, check the format, types and declared dependencies."""
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
+    run("deptry", ".")
 
 
 @task

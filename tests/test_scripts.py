@@ -1,0 +1,77 @@
+"""Workflows and shell scripts, of the template and of what it generates, through their linters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from baking import ROOT, BakedProject, bake
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+
+@pytest.fixture(scope="module")
+def project() -> BakedProject:
+    return bake()
+
+
+def tool(name: str) -> str:
+    """A command of this environment."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def scripts(folder: Path, names: list[str]) -> list[str]:
+    """The files that a POSIX shell or Bash runs, whatever they are called."""
+    shells = (b"#!/bin/sh", b"#!/usr/bin/env bash", b"#!/bin/bash", b"#!/usr/bin/env sh")
+    return [name for name in names if (folder / name).read_bytes().startswith(shells)]
+
+
+def test_workflows_pass_zizmor(project: BakedProject) -> None:
+    for folder in (ROOT, project.path):
+        inputs = sorted((folder / ".github").rglob("*.yml"))
+        assert {path.stem for path in inputs} >= {"ci", "dependabot"}
+        command = [
+            tool("zizmor"),
+            "--offline",
+            "--no-progress",
+            "--strict-collection",
+            *map(str, inputs),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "No findings to report" in done.stdout, done.stdout + done.stderr
+
+
+def test_shell_scripts_pass_shellcheck(project: BakedProject) -> None:
+    own = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    names = [name for name in own.stdout.decode().split("\0") if (ROOT / name).is_file()]
+    own_scripts = scripts(ROOT, [name for name in names if "{{" not in name])
+    projects = scripts(project.path, sorted(project.files()))
+    assert ".ci/run" in own_scripts
+    assert {"docker/install-environment.sh", "docker/with-secrets.sh"} <= set(projects)
+    for folder, found in ((ROOT, own_scripts), (project.path, projects)):
+        command = [tool("shellcheck"), *found]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.stdout + done.stderr == ""
+
+
+def test_libraries_whose_internals_are_read_stay_below_their_next_release(
+    project: BakedProject,
+) -> None:
+    locked = {package["name"]: package["version"] for package in project.toml("uv.lock")["package"]}
+    declared = specifiers(project.toml()["project"]["dependencies"])
+    for name in ("dvc", "dvc-data", "scmrepo", "wandb"):
+        version = Version(locked[name])
+        assert version in declared[name]
+        assert f"{version.major}.{version.minor}.999" in declared[name]
+        assert f"{version.major}.{version.minor + 1}.0" not in declared[name]
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    assert specifiers(groups["dev"])["wandb"] == declared["wandb"]
+
+
+def specifiers(requirements: list[str]) -> dict[str, SpecifierSet]:
+    """The versions that each requirement allows, by its name."""
+    return {parsed.name: parsed.specifier for parsed in map(Requirement, requirements)}
