@@ -18,7 +18,7 @@ def queue(context: Context) -> None:
 @task(name="run", help={"jobs": "how many at a time"})
 def run_queued(context: Context, jobs: int = 1) -> None:
     """Run the queued experiments; `inv compare` shows them."""
-    run("dvc", "exp", "run", "--run-all", "--jobs", str(jobs))
+    run_module("queue", f"--jobs={jobs}")
 
 
 @task(help={"name": "of the experiment, as `inv compare` shows it"})

@@ -73,6 +73,16 @@ def read(root: Path = Path(), commits: int = 1) -> list[Row]:
     return [row for baseline in baselines for row in _rows(baseline)]
 
 
+def failure(log: Path | None) -> str:
+    """Return why an experiment failed: the last line of its output that is not DVC's own."""
+    if log is None or not log.exists():
+        return "it could not be started"
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
+    return (own or lines or ["it printed nothing"])[-1].removeprefix("ERROR: ")
+
+
 def comparable(rows: Sequence[Row]) -> list[Row]:
     """Leave out rows that hold nothing, and the workspace where another row says the same."""
     same = current(rows)
@@ -226,11 +236,13 @@ def _rows(baseline: dict[str, Any]) -> Iterator[Row]:
     yield _row(kind, baseline, "success")
     for experiment in baseline["experiments"] or []:
         executor = experiment["executor"] or {}
+        state = executor.get("state") or "success"
+        log = (executor.get("local") or {}).get("log")
         # An experiment has several revisions only if an older DVC wrote them; the first is last.
-        yield _row("experiment", experiment["revs"][0], executor.get("state") or "success")
+        yield _row("experiment", experiment["revs"][0], state, log)
 
 
-def _row(kind: str, entry: dict[str, Any], state: str) -> Row:
+def _row(kind: str, entry: dict[str, Any], state: str, log: str | None = None) -> Row:
     data = entry["data"] or {}
     params: dict[str, Any] = {}
     for file in data.get("params", {}).values():
@@ -245,6 +257,9 @@ def _row(kind: str, entry: dict[str, Any], state: str) -> Row:
                     metrics.setdefault(name, value)
     when = data.get("timestamp")
     error = entry["error"] or {}
+    reason = error.get("msg") or error.get("type") or None
+    if state == "failed":  # DVC says only that
+        reason = failure(Path(log) if log else None)
     return Row(
         kind=kind,
         name=entry["name"] or (kind if kind == "workspace" else entry["rev"][:7]),
@@ -253,7 +268,7 @@ def _row(kind: str, entry: dict[str, Any], state: str) -> Row:
         state=state,
         params=params,
         metrics=metrics,
-        error=error.get("msg") or error.get("type") or None,
+        error=reason,
     )
 
 
