@@ -11,7 +11,7 @@ def queue(context: Context) -> None:
 
     inv exp.queue -- 'optimizer.lr=0.1,0.01' 'model=mlp,cnn'
     """
-    run_module("compose", "--check", *overrides())
+    run_module("compose", "--check-grid", *overrides())
     run("dvc", "exp", "run", "--queue", *(f"--set-param={override}" for override in overrides()))
 
 

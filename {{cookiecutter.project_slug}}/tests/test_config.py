@@ -1,21 +1,38 @@
 """The config: every file of conf/ composes, and a mistake in it is named."""
 
+import copy
 import inspect
 import shutil
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
+import wandb
 import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.utils import get_class
-from omegaconf import OmegaConf
+from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT_STR
+from lightning.fabric.utilities.seed import max_seed_value
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
+from omegaconf import DictConfig, OmegaConf
 
 from {{ cookiecutter.package_name }} import paths
-from {{ cookiecutter.package_name }}.compose import compose, expand
+from {{ cookiecutter.package_name }}.compose import check, compose, expand, main
 from {{ cookiecutter.package_name }}.paths import CONF, ROOT
-from {{ cookiecutter.package_name }}.schema import TARGETS, ConfigError
+from {{ cookiecutter.package_name }}.schema import (
+    LARGEST_SEED,
+    TARGETS,
+    Config,
+    Trainer,
+    validate,
+)
 from {{ cookiecutter.package_name }}.tracking import provenance
 from {{ cookiecutter.package_name }}.train import train
+from {{ cookiecutter.package_name }}.values import ConfigError
 
 GROUPS = [
     *("callbacks", "data", "export", "loader", "model"),
@@ -58,7 +75,7 @@ def test_every_group_is_tested() -> None:
         ("+model.droput=0.5", ["model.droput", "dropout", "command line"]),
         ("trainer.max_epochs=many", ["trainer.max_epochs", "many", "command line"]),
         ("trainer.max_epochs=0", ["trainer.max_epochs", "at least 1", "command line"]),
-        ("data.test_share=1.5", ["data.test_share", "between 0 and 1", "command line"]),
+        ("data.test_share=1.5", ["data.test_share", "above 0 and below 1", "command line"]),
         ("model=ccn", ["model", "conf/model/ccn.yaml", "did you mean cnn"]),
         ("tracking.mode=ofline", ["tracking.mode", "offline", "command line"]),
         ("optimzer=sgd", ["optimzer", "optimizer"]),
@@ -77,7 +94,7 @@ def test_mistake_on_the_command_line_is_named(override: str, said: list[str], co
         ("trainer/cpu.yaml", "max_epoch", 3, ["trainer.max_epoch", "did you mean max_epochs"]),
         ("loader/memory.yaml", "batch_size", "big", ["loader.batch_size", "big"]),
         ("model/cnn.yaml", "chanels", [1, 2], ["model.chanels", "did you mean channels"]),
-        ("tracking/wandb.yaml", "mode", "on", ["tracking.mode", "'on' is not one of"]),
+        ("tracking/wandb.yaml", "mode", "on", ["tracking.mode", '"on" is not one of']),
     ],
 )
 def test_mistake_in_a_file_is_named(
@@ -91,6 +108,208 @@ def test_mistake_in_a_file_is_named(
         compose(folder=folder)
     for words in [*said, f"conf/{file}"]:
         assert words in str(refused.value)
+
+
+def keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a schema, and the type of each value or item."""
+    for field in fields(schema):
+        declared = field.type
+        if is_dataclass(declared):
+            yield from keys(declared, f"{prefix}{field.name}.")
+            continue
+        if get_origin(declared) is Annotated:
+            declared = get_args(declared)[0]
+        yield f"{prefix}{field.name}", next(iter(get_args(declared)), declared)
+
+
+# What is nearly of a type, and would become a value of it.
+NEARLY = {
+    str: (False, 7, 1.5),
+    int: ("7", 7.0, True),
+    float: ("0.5", True, float("nan")),
+    bool: ("yes", 1, "true"),
+}
+
+
+def test_no_value_of_another_type_is_converted(config) -> None:
+    settings = config("optimizer=sgd", "+optimizer.nesterov=false")
+    schemas = [("", Config)]
+    for group in ("model", "optimizer", "callbacks.early_stopping", "callbacks.predictions_table"):
+        target = OmegaConf.select(settings, group)["_target_"]
+        schemas.append((f"{group}.", TARGETS[target]))
+    seen = set()
+    for key, kind in (found for prefix, schema in schemas for found in keys(schema, prefix)):
+        for value in NEARLY.get(kind, ()):
+            changed = copy.deepcopy(settings)
+            before = OmegaConf.select(changed, key)
+            if OmegaConf.is_list(before):
+                value = [value] * max(len(before), 1)
+            OmegaConf.update(changed, key, value, force_add=True)
+            with pytest.raises(ConfigError, match=f"^{key}: "):
+                validate(changed)
+            seen.add(kind)
+    assert seen == set(NEARLY)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[no, yes]", "false is not text; quote it"),
+        ("[1, 2]", "1 is not text; quote it"),
+        ('["1", 1:30]', "90 is not text; quote it"),
+        ("[1.0, '2.0']", "1.0 is not text; quote it"),
+        ("[cat, cat]", "at least two different names"),
+        ("[cat]", "at least two different names"),
+        ("['', cat]", "at least two different names"),
+    ],
+)
+def test_class_names_are_kept_as_written_or_refused(text: str, said: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ROOT / CONF, tmp_path / CONF))
+    file = folder / "data" / "digits.yaml"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = [f"classes: {text}" if line.startswith("classes:") else line for line in lines]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        compose(folder=folder)
+    for words in ("data.classes", said, "conf/data/digits.yaml"):
+        assert words in str(refused.value)
+
+
+def test_words_that_yaml_reads_otherwise_reach_every_stage_as_written(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["no", "yes", "on", "null", "~", "1e3", "1:30", "0x10", "1_000", "2024-01-01", "true"]
+    quoted = ",".join(f'"{word}"' for word in words)
+    composed = compose([f"data.classes=[{quoted}]"], ROOT / CONF)
+    paths.PARAMS.write_text(OmegaConf.to_yaml(composed), encoding="utf-8")
+    read = compose_params(workspace)
+    validate(read)
+    assert list(read.data.classes) == list(read.model.classes) == words
+
+
+def compose_params(folder: Path) -> DictConfig:
+    """Read params.yaml as the stages do."""
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return hydra_compose("params")
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("seed", [-1, 2**32]),
+        ("data.name", ["", "a/b"]),
+        ("data.image_shape", [[8], [8, 8, 3], [0, 8]]),
+        ("data.max_value", [0, 2**24 + 1]),
+        ("loader.batch_size", [0, -1]),
+        ("loader.workers", [-1]),
+        ("model.channels", [[16], [0, 32]]),
+        ("model.dropout", [-0.1, 1.0, 1.5]),
+        ("optimizer.lr", [-0.1, float("inf")]),
+        ("optimizer.weight_decay", [-1e-4]),
+        ("optimizer.betas", [[0.9], [0.9, 1.0], [-0.1, 0.9]]),
+        ("trainer.accelerator", ["banana", "CPU"]),
+        ("trainer.devices", [0, -2, "two", True, 1.5, [], [0, 0], [-1], -1, [0]]),
+        ("trainer.strategy", ["banana", "fsdp"]),
+        ("trainer.precision", ["banana", "64", 64, "bf16"]),
+        ("trainer.max_epochs", [0, -1]),
+        ("trainer.gradient_clip_val", [-1.0]),
+        ("trainer.accumulate_grad_batches", [0]),
+        ("trainer.limit_train_batches", [0, -1, 0.0, 1.5, True, "all"]),
+        ("trainer.limit_val_batches", [0, 0.0]),
+        ("trainer.log_every_n_steps", [0]),
+        ("trainer.profiler", ["banana"]),
+        ("trainer.deterministic", ["yes", 2]),
+        ("trainer.threads", [0]),
+        ("callbacks.early_stopping.patience", [-1]),
+        ("callbacks.early_stopping.min_delta", [-0.1]),
+        ("callbacks.early_stopping.mode", ["least"]),
+        ("callbacks.predictions_table.rows", [0]),
+        ("tracking.project", ["", "a/b", "x" * 129]),
+        ("tracking.tags", [[""], ["x" * 65]]),
+        ("export.samples", [-1]),
+        ("serving.threads", [0]),
+        ("serving.min_replicas", [11]),
+    ],
+)
+def test_value_out_of_range_is_refused_before_anything_runs(key: str, values: list, config) -> None:
+    composed = config()
+    for value in values:
+        changed = copy.deepcopy(composed)
+        OmegaConf.update(changed, key, value, force_add=True)
+        with pytest.raises(ConfigError, match=f"^{key}: "):
+            validate(changed)
+
+
+def test_values_at_the_ends_of_their_ranges_are_accepted(config) -> None:
+    config(
+        f"seed={LARGEST_SEED}",
+        "model.dropout=0.0",
+        "optimizer.lr=0",
+        "trainer.gradient_clip_val=0",
+        "trainer.limit_train_batches=1.0",
+        "trainer.limit_val_batches=1",
+        "trainer.devices=auto",
+        "trainer.deterministic=warn",
+        "callbacks.early_stopping.patience=0",
+        "export.samples=0",
+    )
+
+
+def test_choices_and_limits_are_those_of_the_libraries() -> None:
+    def choices(key: str) -> set[str]:
+        declared = next(field.type for field in fields(Trainer) if field.name == key)
+        return set(get_args(declared)[1].choices)
+
+    transformer_engine = {"transformer-engine", "transformer-engine-float16"}  # of NVIDIA, extra
+    assert choices("precision") == set(get_args(_PRECISION_INPUT_STR)) - transformer_engine
+    assert choices("strategy") - {"auto"} <= set(StrategyRegistry.available_strategies())
+    known = set(AcceleratorRegistry.available_accelerators())
+    assert choices("accelerator") - {"auto", "gpu"} == known
+    assert max_seed_value == LARGEST_SEED
+    wandb.Settings(project="x" * 128, run_tags=("x" * 64,))
+    for character in r"/\#?%:":
+        with pytest.raises(wandb.UsageError):
+            wandb.Settings(project=character)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["-m", "optimizer.lr=0.1,0.01"], ["-m: ", "inv exp.queue"]),
+        (["--cfg", "job"], ["--cfg: ", "python -m", "train --cfg"]),
+        (["--trainer.max_epochs=3"], ["without dashes: trainer.max_epochs=3"]),
+        (["seed"], ["seed: ", "KEY=VALUE"]),
+        (["seed=1", "optimizer.lr=0.1,0.2"], ["a grid", "inv exp.queue -- seed=1 optimizer.lr="]),
+        (["optimizer.lr=choice(0.1)"], ["a grid", "inv exp.queue"]),
+        (["optimizer.lr=interval(0,1)"], ["is no grid"]),
+        (["optimizer.betas=[0.9,0.99]"], ["to add it: inv train -- '+optimizer.betas=[0.9,0.99]'"]),
+        (["optimizer.bettas=[0.9,0.99]"], ["no such key", "did you mean betas?"]),
+        (["optimizer.betas=[0.9,1.5]"], ["1.5 must be", "below 1"]),
+        (["lr=0.1"], ["did you mean optimizer.lr?"]),
+        (["data.name=7"], ["""as in 'data.name="7"'"""]),
+        (["data.classes=[1,false]"], ["""as in 'data.classes=["1","false"]'"""]),
+        (["precision=64-true"], ["bf16, fp32", "trainer.precision=64-true"]),
+        (["model=null"], ["must be a string or a list"]),
+    ],
+)
+def test_refused_override_says_what_to_type(
+    overrides: list[str], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as refused:
+        main(["--check", *overrides])
+    (line,) = str(refused.value).splitlines()
+    for words in said:
+        assert words in line
+
+
+def test_what_a_message_says_to_type_is_accepted(config, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert list(config("+optimizer.betas=[0.9,0.99]").optimizer.betas) == [0.9, 0.99]
+    assert config('data.name="7"').data.name == "7"
+    assert list(config('data.classes=["1","false"]').data.classes) == ["1", "false"]
+    assert config("trainer.precision=64-true").trainer.precision == "64-true"
+    assert check(["optimizer.lr=0.1,0.01", "seed=1,2"], grid=True) == 4
 
 
 def test_schema_agrees_with_the_classes() -> None:

@@ -11,8 +11,8 @@ import torch
 from omegaconf import DictConfig
 
 from {{ cookiecutter.package_name }}.paths import PREPARED_DATA, ROOT
-from {{ cookiecutter.package_name }}.schema import ConfigError
 from {{ cookiecutter.package_name }}.train import train
+from {{ cookiecutter.package_name }}.values import ConfigError
 
 Weights = dict[str, torch.Tensor]
 START = {

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .paths import CONF, PARAMS
-from .schema import ConfigError, keys_beside, nearest, validate
+from .schema import keys_beside, validate
 from .start import load_start, pin_start
+from .values import ConfigError, UnquotedError, nearest
 
 _UNSET = object()
 
@@ -35,10 +38,13 @@ def compose(overrides: list[str] | None = None, folder: Path = CONF) -> DictConf
     except ConfigError as error:
         wrong = OmegaConf.select(config, error.key)
         where = _where(error.key, overrides, folder, wrong)
-        raise ConfigError(error.key, f"{error.problem} ({where})") from None
+        problem = error.problem
+        if isinstance(error, UnquotedError) and where.startswith("on"):
+            problem += f", as in {_quoted(error.key, overrides)}"
+        raise ConfigError(error.key, f"{problem} ({where})") from None
     except MissingConfigException as error:
-        raise ConfigError(*_missing_option(error)) from error
-    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(*_missing_option(error, folder)) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(*_refused(error, overrides, folder)) from error
     return config
 
@@ -51,27 +57,33 @@ def expand(overrides: list[str]) -> list[list[str]]:
     """
     choices = []
     for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            key, _, value = text.partition("=")
-            hint = f"""; if the value is a text, quote it: '{key}="{value}"'"""
-            raise ConfigError(text, str(error).splitlines()[0] + hint) from error
+        override = _parse(text)
         if override.is_sweep_override():
             key = override.get_key_element()
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            try:
+                values = list(override.sweep_string_iterator())
+            except HydraException as error:
+                raise ConfigError(text, f"is no grid: {error}") from error
+            choices.append([f"{key}={value}" for value in values])
         else:
             choices.append([text])
     return [list(combination) for combination in itertools.product(*choices)]
 
 
-def check(overrides: list[str]) -> int:
+def check(overrides: list[str], grid: bool = False) -> int:
     """Compose every experiment that `overrides` stands for and return how many there are.
+
+    Args:
+        grid: whether they may stand for more than one.
 
     Raises:
         ConfigError: an override is wrong, or names a run to begin with that cannot be had.
     """
     experiments = expand(overrides)
+    for text in overrides:
+        if not grid and _parse(text).is_sweep_override():
+            queue = f"inv exp.queue -- {shlex.join(overrides)}"
+            raise ConfigError(text, f"is a grid, and inv train trains one model: {queue}")
     for experiment in experiments:
         config = compose(experiment)
         load_start(config)
@@ -99,39 +111,100 @@ def write_params() -> str:
 
 def main(arguments: list[str]) -> None:
     try:
-        if arguments[:1] == ["--check"]:
-            check(arguments[1:])
+        if arguments[:1] in (["--check"], ["--check-grid"]):
+            check(arguments[1:], grid=arguments[0] == "--check-grid")
         else:
             print(write_params())
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
 
 
-def _missing_option(error: MissingConfigException) -> tuple[str, str]:
+def _missing_option(error: MissingConfigException, folder: Path) -> tuple[str, str]:
     wanted = str(error.missing_cfg_file)
     group, _, name = wanted.rpartition("/")
     options = sorted(error.options or [])
-    return group or wanted, f"no {CONF}/{wanted}.yaml; {nearest(name, options)}"
+    problem = f"no {CONF}/{wanted}.yaml; {nearest(name, options)}"
+    if group and (full := _with_group(group, folder)):
+        problem += f"; the value itself: {full}={name}"
+    return group or wanted, problem
+
+
+def _parse(text: str) -> Override:
+    """Parse one override, or say in one line what stands there instead."""
+    name, equals, value = text.partition("=")
+    if text in ("-m", "--multirun"):
+        raise ConfigError(text, "is an option of Hydra: a grid goes to inv exp.queue -- KEY=A,B")
+    if text.startswith("-"):
+        hint = f"by hand: uv run python -m {__package__}.train {text} …"
+        if equals and not name.startswith("--config-"):
+            hint = f"without dashes: {name.lstrip('-')}={value}"
+        raise ConfigError(text, f"is not an override, KEY=VALUE; {hint}")
+    if not equals and not text.startswith("~"):
+        raise ConfigError(text, "is not an override, KEY=VALUE")
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        hint = f"""; if the value is a text, quote it: '{name}="{value}"'"""
+        raise ConfigError(text, str(error).splitlines()[0] + hint) from error
+
+
+def _quoted(key: str, overrides: list[str]) -> str:
+    """Return the override of `key`, its values in quotes that a shell leaves to Hydra."""
+    text = next(text for text in overrides if _key(text) == key)
+    name, _, value = text.partition("=")
+    if value.startswith("["):
+        items = [item.strip().strip("\"'") for item in value.strip("[]").split(",")]
+        value = ",".join(f'"{item}"' for item in items)
+        return f"'{name}=[{value}]'"
+    return f"""'{name}="{value}"'"""
 
 
 def _refused(error: Exception, overrides: list[str], folder: Path) -> tuple[str, str]:
     """Put an error of Hydra's or OmegaConf's in one line: the key, and what is wrong with it."""
     cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
     key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
-    if key:
-        siblings = keys_beside(key)
-        hint = nearest(key.rpartition(".")[2], siblings) if siblings else "see conf/"
-        if siblings and key.rpartition(".")[2] in siblings:
-            hint = str(getattr(cause, "msg", cause)).splitlines()[0]
-            return key, f"{hint} ({_where(key, overrides, folder)})"
-        return key, f"no such key; {hint} ({_where(key, overrides, folder)})"
-    return "config", " ".join(str(error).split())
+    if not key:
+        return f"{CONF}/", " ".join(str(error).split())
+    where = _where(key, overrides, folder)
+    siblings = keys_beside(key)
+    last = key.rpartition(".")[2]
+    if last in siblings:
+        return key, f"{str(getattr(cause, 'msg', cause)).splitlines()[0]} ({where})"
+    problem = f"no such key; {nearest(last, siblings) if siblings else 'see conf/'}"
+    if full := _with_group(key, folder):
+        problem = f"no such key; did you mean {full}?"
+    elif added := _added(key, overrides):
+        try:
+            compose(added, folder)
+            problem = f"conf/ gives it no value; to add it: inv train -- {shlex.join(added)}"
+        except ConfigError as error:
+            return error.key, error.problem.replace(f"+{key}=", f"{key}=")
+    return key, f"{problem} ({where})"
+
+
+def _with_group(key: str, folder: Path) -> str | None:
+    """Return `optimizer.lr` for `lr`, which one of the groups has."""
+    config = compose([], folder)
+    groups = [str(name) for name in config if isinstance(config[name], DictConfig)]
+    return next((f"{name}.{key}" for name in groups if key in config[name]), None)
+
+
+def _added(key: str, overrides: list[str]) -> list[str] | None:
+    """Return the overrides with the one of `key` adding it; None where none sets it."""
+    for index, text in enumerate(overrides):
+        if text.startswith(f"{key}="):
+            return [*overrides[:index], f"+{text}", *overrides[index + 1 :]]
+    return None
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _where(key: str, overrides: list[str], folder: Path, wrong: Any = None) -> str:
     """Name the place that sets `key`: the command line or the file in conf/."""
     for text in overrides:
-        if text.lstrip("+~").partition("=")[0] == key:
+        if _key(text) == key:
             return f"on the command line: {text}"
     values = {path: _value(path, key.split("."), folder) for path in sorted(folder.rglob("*.yaml"))}
     places = [path for path, value in values.items() if value is not _UNSET]

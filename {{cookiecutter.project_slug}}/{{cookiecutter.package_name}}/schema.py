@@ -1,136 +1,176 @@
-"""The keys and types that a config may have. A wrong one is refused before anything runs."""
+"""The keys, types and values that a config may have: a wrong one is refused before a run."""
 
-import difflib
 from dataclasses import dataclass, field, fields
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
+from .serving.settings import MAY_BE_0
 from .serving.settings import Settings as Serving
+from .values import ConfigError, Rule, at_least, below, between, check, inside, one_of
+
+# Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
+# library is compared with it by a test, because importing the library would take seconds.
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
+LARGEST_PIXEL = 2**24  # up to here, float32 has every whole number
 
 
-class ConfigError(Exception):
-    """A key of the config is unknown, missing or of the wrong type; the text says which."""
-
-    def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}")
-        self.key = key
-        self.problem = problem
+def _are_classes(names: list[str]) -> bool:
+    return len(set(names)) == len(names) >= 2 and all(name.strip() for name in names)
 
 
-@dataclass
+def _are_devices(value: Any) -> bool:
+    if isinstance(value, list):
+        indices = [index for index in value if type(index) is int and index >= 0]
+        return len(set(indices)) == len(value) > 0
+    return value == "auto" or (type(value) is int and (value == -1 or value >= 1))
+
+
+def _is_limit(value: Any) -> bool:
+    return (type(value) is int and value >= 1) or (type(value) is float and 0 < value <= 1)
+
+
+def _is_file_name(name: str) -> bool:
+    return bool(name.strip()) and not set(name) & set("/\\")
+
+
+def _is_project(name: str) -> bool:
+    return 1 <= len(name) <= 128 and not set(name) & set("/\\#?%:")
+
+
+def _is_tag(name: str) -> bool:
+    return 1 <= len(name) <= 64
+
+
+CLASSES = Rule(_are_classes, "must be at least two different names", whole=True)
+DEVICES = Rule(
+    _are_devices, "is no number of devices, -1 (all), auto or list of indices", whole=True
+)
+LIMIT = Rule(
+    _is_limit, "must be at least 1 batch, or a fraction such as 0.5, at most 1.0", whole=True
+)
+
+
+FILE_NAME = Rule(_is_file_name, "must be a file's name, without a folder")
+PROJECT = Rule(_is_project, "must be 1 to 128 characters, without / \\ # ? % :")
+TAG = Rule(_is_tag, "must be 1 to 64 characters")
+
+
+@dataclass(kw_only=True)
 class Data:
-    name: str = MISSING
-    image_shape: tuple[int, int] = MISSING  # rows, columns
-    max_value: int = MISSING
-    classes: list[str] = MISSING
-    validation_share: float = MISSING
-    test_share: float = MISSING
+    name: Annotated[str, FILE_NAME]  # of data/raw/NAME.npz
+    image_shape: Annotated[tuple[int, int], at_least(1)]  # rows, columns
+    max_value: Annotated[int, between(1, LARGEST_PIXEL)]
+    classes: Annotated[list[str], CLASSES]
+    validation_share: Annotated[float, inside(0, 1)]
+    test_share: Annotated[float, inside(0, 1)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Loader:
-    batch_size: int = MISSING
-    workers: int = MISSING
-    shuffle: bool = MISSING
+    batch_size: Annotated[int, at_least(1)]
+    workers: Annotated[int, at_least(0)]
+    shuffle: bool
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trainer:
-    accelerator: str = MISSING
-    devices: Any = MISSING  # a number, -1 for all, or a list of indices
-    strategy: str = MISSING
-    precision: str = MISSING
-    max_epochs: int = MISSING
-    gradient_clip_val: float | None = MISSING
-    accumulate_grad_batches: int = MISSING
-    limit_train_batches: Any = MISSING  # a number of batches (int) or a share (float)
-    limit_val_batches: Any = MISSING
-    log_every_n_steps: int = MISSING
-    profiler: str | None = MISSING
-    deterministic: Any = MISSING  # true, false or warn
-    threads: int = MISSING
+    accelerator: Annotated[str, one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")]
+    devices: Annotated[Any, DEVICES]
+    # Others, such as fsdp, write checkpoints that `train` cannot resume from.
+    strategy: Annotated[str, one_of("auto", "ddp", "ddp_find_unused_parameters_true")]
+    precision: Annotated[
+        str, one_of("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")
+    ]
+    max_epochs: Annotated[int, at_least(1)]
+    gradient_clip_val: Annotated[float | None, at_least(0)]
+    accumulate_grad_batches: Annotated[int, at_least(1)]
+    limit_train_batches: Annotated[Any, LIMIT]
+    limit_val_batches: Annotated[Any, LIMIT]
+    log_every_n_steps: Annotated[int, at_least(1)]
+    profiler: Annotated[str | None, one_of("simple", "advanced", "pytorch")]
+    deterministic: Annotated[Any, one_of(True, False, "warn")]
+    threads: Annotated[int, at_least(1)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Train:
-    resume: str = MISSING  # latest, never, a run, or the path of a checkpoint
-    init_from: str | None = MISSING  # a run, or the path of a checkpoint
+    resume: str  # latest, never, a run, or the path of a checkpoint
+    init_from: str | None  # a run, or the path of a checkpoint
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Tracking:
-    mode: str = MISSING
-    project: str = MISSING
-    entity: str | None = MISSING
-    tags: list[str] = MISSING
+    mode: Annotated[str, one_of("auto", "online", "offline", "disabled")]
+    project: Annotated[str, PROJECT]
+    entity: str | None
+    tags: Annotated[list[str], TAG]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Export:
-    samples: int = MISSING
+    samples: Annotated[int, at_least(0)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Config:
-    data: Data = field(default_factory=Data)
-    loader: Loader = field(default_factory=Loader)
-    model: dict[str, Any] = MISSING
-    optimizer: dict[str, Any] = MISSING
-    trainer: Trainer = field(default_factory=Trainer)
-    train: Train = field(default_factory=Train)
+    data: Data
+    loader: Loader
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    trainer: Trainer
+    train: Train
     callbacks: dict[str, Any] = field(default_factory=dict)
-    tracking: Tracking = field(default_factory=Tracking)
-    export: Export = field(default_factory=Export)
-    serving: Serving = MISSING
-    seed: int = MISSING
+    tracking: Tracking
+    export: Export
+    serving: Serving
+    seed: Annotated[int, between(0, LARGEST_SEED)]
 
 
 # What the class that `_target_` names takes. A class of your own needs no entry;
 # with one, its keys are checked before the run starts, not when the class is made.
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MLP:
-    image_shape: tuple[int, int] = MISSING
-    classes: list[str] = MISSING
-    hidden: list[int] = MISSING
-    dropout: float = MISSING
+    image_shape: tuple[int, int]
+    classes: list[str]
+    hidden: Annotated[list[int], at_least(1)]
+    dropout: Annotated[float, below(1)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CNN:
-    image_shape: tuple[int, int] = MISSING
-    classes: list[str] = MISSING
-    channels: tuple[int, int] = MISSING
-    dropout: float = MISSING
+    image_shape: Annotated[tuple[int, int], at_least(2)]  # it takes the largest of 2 x 2
+    classes: list[str]
+    channels: Annotated[tuple[int, int], at_least(1)]
+    dropout: Annotated[float, below(1)]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AdamW:
-    lr: float = MISSING
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
+    lr: Annotated[float, at_least(0)]
+    weight_decay: Annotated[float, at_least(0)] = 0.01
+    betas: Annotated[tuple[float, float], below(1)] = (0.9, 0.999)
+    eps: Annotated[float, at_least(0)] = 1e-8
     fused: bool | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SGD:
-    lr: float = MISSING
-    momentum: float = 0.0
-    weight_decay: float = 0.0
+    lr: Annotated[float, at_least(0)]
+    momentum: Annotated[float, at_least(0)] = 0.0
+    weight_decay: Annotated[float, at_least(0)] = 0.0
     nesterov: bool = False
     fused: bool | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class EarlyStopping:
-    monitor: str = MISSING
-    mode: str = "min"
-    patience: int = 3
-    min_delta: float = 0.0
+    monitor: str
+    mode: Annotated[str, one_of("min", "max")] = "min"
+    patience: Annotated[int, at_least(0)] = 3
+    min_delta: Annotated[float, at_least(0)] = 0.0
 
 
 @dataclass
@@ -138,9 +178,9 @@ class NoArguments:
     pass
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PredictionsTable:
-    rows: int = MISSING
+    rows: Annotated[int, at_least(1)]
 
 
 _PACKAGE = __package__
@@ -157,42 +197,30 @@ TARGETS: dict[str, type] = {
     f"{_PACKAGE}.tracking.callbacks.ConfusionMatrix": NoArguments,
     f"{_PACKAGE}.tracking.callbacks.CheckpointArtifact": NoArguments,
 }
-CHOICES = {
-    "tracking.mode": ("auto", "online", "offline", "disabled"),
-}
 
 
 def validate(config: DictConfig) -> None:
-    """Resolve a composed config and check its keys, types and choices.
+    """Resolve a composed config and check its keys, types, values and their combinations.
+
+    No value is converted: what is accepted is used as it is.
 
     Raises:
         ConfigError: names the first key that is wrong, and the nearest right name.
     """
     OmegaConf.resolve(config)
-    checked = _merge(Config, config, prefix="")
+    settings = plain(config)
+    check(Config, settings)
     for group in ("model", "optimizer"):
-        _validate_target(config[group], group)
-    for name in config.callbacks:
-        if config.callbacks[name] is not None:
-            _validate_target(config.callbacks[name], f"callbacks.{name}")
-    for key, choices in CHOICES.items():
-        value = OmegaConf.select(checked, key)
-        if value not in choices:
-            raise ConfigError(key, f"{value!r} is not one of {', '.join(choices)}")
-    _validate_values(checked)
+        _validate_target(settings[group], group)
+    for name, node in settings["callbacks"].items():
+        if node is not None:
+            _validate_target(node, f"callbacks.{name}")
+    _validate_combinations(settings)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Return a config as plain types, its interpolations resolved."""
     return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """Say which of `names` was probably meant, in words to put behind a complaint."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"known: {', '.join(sorted(names))}" if names else "it takes no keys"
 
 
 def keys_beside(key: str) -> list[str]:
@@ -207,54 +235,34 @@ def keys_beside(key: str) -> list[str]:
 
 
 def _validate_target(node: Any, key: str) -> None:
-    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    target = node.get("_target_") if isinstance(node, dict) else None
     if not isinstance(target, str):
         raise ConfigError(key, "needs _target_, the import path of the class to make")
     schema = TARGETS.get(target)
     if schema is not None:
-        arguments = plain(node)
-        del arguments["_target_"]
-        _merge(schema, OmegaConf.create(arguments), prefix=f"{key}.")
+        arguments = {name: value for name, value in node.items() if name != "_target_"}
+        check(schema, arguments, f"{key}.")
 
 
-def _merge(schema: type, node: DictConfig, prefix: str) -> DictConfig:
-    known = [f.name for f in fields(schema)]
-    for name in node:
-        if name not in known:
-            raise ConfigError(f"{prefix}{name!s}", f"no such key; {nearest(str(name), known)}")
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), node)
-        missing = OmegaConf.missing_keys(merged)
-    except OmegaConfBaseException as error:
-        key = f"{prefix}{error.full_key}"
-        last = str(error.key)
-        siblings = keys_beside(key)
-        if siblings and last not in siblings:
-            raise ConfigError(key, f"no such key; {nearest(last, siblings)}") from error
-        raise ConfigError(key, str(error.msg).splitlines()[0]) from error
-    if missing:
-        raise ConfigError(f"{prefix}{min(missing)}", "is missing")
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-def _validate_values(config: DictConfig) -> None:
-    data = config.data
-    for key in ("validation_share", "test_share"):
-        if not 0 < data[key] < 1:
-            raise ConfigError(f"data.{key}", f"{data[key]} is not between 0 and 1")
-    if data.validation_share + data.test_share >= 1:
+def _validate_combinations(settings: dict[str, Any]) -> None:
+    data, train, trainer = (settings[group] for group in ("data", "train", "trainer"))
+    optimizer, serving = settings["optimizer"], settings["serving"]
+    if data["validation_share"] + data["test_share"] >= 1:
         raise ConfigError("data.test_share", "leaves nothing to train on beside validation_share")
-    train = config.train
-    if train.init_from is not None and train.resume not in ("latest", "never"):
+    if train["init_from"] is not None and train["resume"] not in ("latest", "never"):
         raise ConfigError("train.init_from", "train.resume has weights of its own: leave one out")
-    for key in ("loader.batch_size", "trainer.max_epochs", "trainer.threads"):
-        if OmegaConf.select(config, key) < 1:
-            raise ConfigError(key, "must be at least 1")
-    if config.export.samples < 0:
-        raise ConfigError("export.samples", "must be at least 0")
-    clips = config.trainer.gradient_clip_val and "mixed" in config.trainer.precision
-    if clips and config.optimizer.get("fused"):
+    if trainer["accelerator"] == "cpu" and (
+        isinstance(trainer["devices"], list) or trainer["devices"] == -1
+    ):
+        raise ConfigError("trainer.devices", "must be a number of processes on a CPU")
+    if trainer["gradient_clip_val"] and "mixed" in trainer["precision"] and optimizer.get("fused"):
         raise ConfigError(
             "optimizer.fused", "must be false to clip gradients (trainer.gradient_clip_val) in bf16"
         )
+    if optimizer.get("nesterov") and not optimizer.get("momentum"):
+        raise ConfigError("optimizer.nesterov", "needs a momentum (optimizer.momentum) above 0")
+    for name, value in serving.items():
+        if value < 1 and name not in MAY_BE_0:
+            raise ConfigError(f"serving.{name}", f"{value} must be at least 1")
+    if serving["min_replicas"] > serving["max_replicas"]:
+        raise ConfigError("serving.min_replicas", "must be at most serving.max_replicas")

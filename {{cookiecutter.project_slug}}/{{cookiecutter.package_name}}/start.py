@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from .paths import PREPARED_DATA
-from .schema import ConfigError, plain
+from .schema import plain
+from .values import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -17,7 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from .paths import PREPARED_DATA
-from .schema import ConfigError, plain, validate
+from .schema import plain, validate
+from .values import ConfigError
 
 GOES_ON = "the next `inv train` goes on from the last epoch"
 
