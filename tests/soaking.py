@@ -1,4 +1,4 @@
-"""Ten minutes of all kinds of requests to a service, while other tests run."""
+"""All kinds of requests to a service for some time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 from served import IMAGE, Serving, mutated
 
-SECONDS = 600
 CLIENTS = 4
 RATE = 100  # requests a second, of all clients together
 INFER = "/v2/models/model/infer"
@@ -30,10 +29,11 @@ BINARY_BODY = json.dumps({"inputs": [BINARY_TENSOR]}).encode() + PIXELS
 class Soak:
     """Clients that ask a service from now on, and the memory of its processes meanwhile."""
 
-    def __init__(self, served: Serving) -> None:
+    def __init__(self, served: Serving, seconds: float) -> None:
         self.served = served
         self.processes = self._children()
-        self._end = time.monotonic() + SECONDS
+        self._end = time.monotonic() + seconds
+        self._pause = seconds / 300
         self._threads = ThreadPoolExecutor(CLIENTS + 1)
         clients = [Client(served.url, seed) for seed in range(CLIENTS)]
         self._asking = [self._threads.submit(c.run, self._end, CLIENTS / RATE) for c in clients]
@@ -56,7 +56,7 @@ class Soak:
         samples = []
         while time.monotonic() < self._end:
             samples.append([process.memory_full_info().uss for process in self.processes])
-            time.sleep(SECONDS / 300)
+            time.sleep(self._pause)
         return samples
 
 

@@ -336,10 +336,7 @@ addresses = st.sampled_from(list(PREFIXES)).flatmap(
     )
 )
 
-everything = settings(
-    max_examples=120,
-    deadline=None,
-    database=None,
+everything = settings(  # how many examples: see conftest.py
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -45,17 +45,18 @@ def serve(trained: Project, folder: Path, how: str) -> Project:
 
 
 @pytest.fixture(scope="module")
-def same(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that was asked the test images as they are."""
-    return serve(trained_once, tmp_path_factory.mktemp("same"), "same")
-
-
-@pytest.fixture(scope="module", params=["inverted", "noisy"])
-def other(
-    request: pytest.FixtureRequest, trained_once: Project, tmp_path_factory: pytest.TempPathFactory
+def compared(
+    trained_once: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Project, str]:
-    """A project that was asked others, and what they were."""
-    return serve(trained_once, tmp_path_factory.mktemp("other"), request.param), request.param
+    """A project that was asked the test images as they are, and what the comparison printed."""
+    project = serve(trained_once, tmp_path_factory.mktemp("same"), "same")
+    return project, project.inv("monitor.drift", "--fail")
+
+
+@pytest.fixture
+def same(compared: tuple[Project, str]) -> Project:
+    """The project of `compared`."""
+    return compared[0]
 
 
 def drifted(project: Project) -> set[str]:
@@ -63,8 +64,8 @@ def drifted(project: Project) -> set[str]:
     return set(project.json("reports/drift.json")["drifted"])
 
 
-def test_the_same_data_have_not_drifted(same: Project) -> None:
-    printed = same.inv("monitor.drift", "--fail")
+def test_the_same_data_have_not_drifted(compared: tuple[Project, str]) -> None:
+    same, printed = compared
     assert drifted(same) == set()
     assert "drift: 0 of 8 columns drifted" in printed
     assert same.json("reports/drift.json")["images"] == 359
@@ -73,24 +74,27 @@ def test_the_same_data_have_not_drifted(same: Project) -> None:
     assert "served" not in untracked
 
 
-def test_other_data_are_named(other: tuple[Project, str]) -> None:
-    project, how = other
-    printed = project.inv("monitor.drift")
-    expected = {
-        "inverted": {"brightness", "ink", "confidence", "predicted class"},
-        "noisy": {"contrast", "roughness", "confidence"},
-    }[how]
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("inverted", {"brightness", "ink", "confidence", "predicted class"}),
+        ("noisy", {"contrast", "roughness", "confidence"}),
+    ],
+)
+def test_other_data_are_named(
+    how: str, expected: set[str], trained_once: Project, tmp_path: Path
+) -> None:
+    project = serve(trained_once, tmp_path, how)
+    printed = project.inv("monitor.drift", "--fail", code=1)
     assert drifted(project) >= expected
     for column in expected:
         (row,) = [line for line in printed.splitlines() if line.startswith(column)]
         assert row.endswith("yes")
-    project.inv("monitor.drift", "--fail", code=1)
 
 
 def test_the_page_asks_nobody_for_anything(same: Project) -> None:
     from playwright.sync_api import sync_playwright
 
-    same.inv("monitor.drift")
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     program = next(filter(None, map(shutil.which, names)), None)
     assert program, "install Chromium"
@@ -113,7 +117,6 @@ def test_the_page_asks_nobody_for_anything(same: Project) -> None:
 
 
 def test_the_comparison_connects_to_nobody(same: Project, tmp_path: Path) -> None:
-    same.inv("monitor.drift")
     (tmp_path / "sitecustomize.py").write_text(REFUSE)
     script = next(same.path.glob("*/monitoring/drift.py"))
     command = ["uv", "run", "--offline", "--script", "--locked", str(script)]

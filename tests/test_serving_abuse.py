@@ -18,7 +18,7 @@ from soaking import INFER, Client, Soak
 pytestmark = pytest.mark.slow
 
 SCHEMATHESIS = "schemathesis==4.32.5"
-FUZZ_SECONDS = 120
+SECONDS = [30, pytest.param(600, marks=pytest.mark.weekly)]
 # A body that follows the schema is refused where it is not one for this model: what a model takes
 # is in its metadata, not in OpenAPI.
 NOT_CHECKED = "positive_data_acceptance"
@@ -31,13 +31,16 @@ def served(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-def test_the_api_is_what_its_openapi_tells_whatever_it_is_asked(served: Serving) -> None:
+@pytest.mark.parametrize("seconds", SECONDS)
+def test_the_api_is_what_its_openapi_tells_whatever_it_is_asked(
+    served: Serving, seconds: int
+) -> None:
     before = len(served.log.read_text("utf-8").splitlines())
     done = subprocess.run(
         [
             *(UV, "tool", "run", "--from", SCHEMATHESIS, "schemathesis", "run"),
             f"{served.url}/openapi.json",
-            f"--max-time={FUZZ_SECONDS}",
+            f"--max-time={seconds}",
             "--checks=all",
             f"--exclude-checks={NOT_CHECKED}",
             "--seed=1",
@@ -76,7 +79,9 @@ def test_a_wrong_request_spoils_none_that_is_computed_with_it(served: Serving) -
     assert statuses == [{200}, {400}] * 4
 
 
-def test_ten_minutes_of_all_kinds_of_requests_leave_memory_flat(soak: Soak) -> None:
+@pytest.mark.parametrize("seconds", SECONDS)
+def test_all_kinds_of_requests_leave_memory_flat(served: Serving, seconds: int) -> None:
+    soak = Soak(served, seconds)
     for process, memory in zip(soak.processes, soak.memory(), strict=True):
         fifth = len(memory) // 5
         before, after = (statistics.median(memory[start:][:fifth]) for start in (fifth, -fifth))
