@@ -43,14 +43,25 @@ Next:
     )
 
 
-@task(help={"everything": "the slow tests too: real installs, servers, browser"})
-def test(context: Context, everything: bool = False) -> None:
+@task(
+    help={
+        "everything": "the slow tests too: real installs, servers, browser",
+        "weekly": "those too that take too long for every change",
+    }
+)
+def test(context: Context, everything: bool = False, weekly: bool = False) -> None:
     """Run the template's tests. Pytest's own arguments after `--`."""
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    if everything:
-        run("uv", "run", "--group", "servers", "pytest", "-m", "", *arguments)
-    else:
-        run("pytest", *arguments)
+    # Slow tests wait for servers much of the time: one process more than there are processors.
+    slow = everything or weekly
+    processes = (os.cpu_count() or 1) + slow
+    command = ["pytest", f"--numprocesses={processes}", "--dist=loadgroup"]
+    if slow:
+        command = ["uv", "run", "--group", "servers", *command, "--no-loadscope-reorder"]
+        command += ["--durations=20", "-m", "" if weekly else "not weekly"]
+    if weekly:
+        command += ["--hypothesis-profile=weekly"]
+    run(*command, *arguments)
 
 
 @task(help={"fix": "mend what can be mended"})

@@ -1,21 +1,45 @@
-"""Projects that the slow tests share; a test that changes one copies it first."""
+"""Projects that the slow tests share; a test that changes one copies it first.
+
+Tests run in several processes at once. Those of one module stay together, so that a fixture of the
+module is made once; what more than one process needs is made once under a lock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from browsing import chromium
-from driving import Project, interpreter, set_up
-from served import serving
-from soaking import Soak
+from driving import PYTHON, Project, interpreter, set_up
+from filelock import FileLock
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-PYTHONS = ["3.11", "3.13"]
+# Modules whose tests share what only one of them may use at a time.
+ENGINE = "docker"
+# The groups that take longest are begun first, or one process would end with them alone.
+FIRST = (ENGINE, "test_project", "test_restore", "test_online", "test_drift")
+
+settings.register_profile("contributor", max_examples=30, deadline=None, database=None)
+settings.register_profile("weekly", settings.get_profile("contributor"), max_examples=300)
+settings.load_profile("contributor")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put each test into the group that one process runs, and the long groups first."""
+    groups = {}
+    for item in items:
+        slow = item.get_closest_marker("slow")
+        group = ENGINE if item.get_closest_marker(ENGINE) else item.path.stem
+        if slow:
+            item.add_marker(pytest.mark.xdist_group(group))
+        groups[item] = FIRST.index(group) if slow and group in FIRST else len(FIRST)
+    items.sort(key=lambda item: groups[item])
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +49,44 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture(scope="session", params=PYTHONS)
-def python(request: pytest.FixtureRequest) -> str:
-    """Each Python that projects are driven on."""
-    return request.param
+@pytest.fixture(scope="session")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str, Callable[[Path], Project]], Project]:
+    """Make a project once for all processes: `shared(name, make)` calls `make` in a new folder."""
+    root = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        root = root.parent  # of this process alone
+
+    def get(name: str, make: Callable[[Path], Project]) -> Project:
+        folder, noted = root / f"shared-{name}", root / f"shared-{name}.path"
+        with FileLock(root / f"shared-{name}.lock"):
+            if not noted.exists():
+                folder.mkdir()
+                project = make(folder)
+                noted.write_text(f"{project.python}\n{project.path}", encoding="utf-8")
+        python, path = noted.read_text(encoding="utf-8").split("\n")
+        return Project(Path(path), python)
+
+    return get
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
-    """Trained projects by their Python, filled as tests ask for them."""
-    return {}
+def trained_once(shared: Callable[[str, Callable[[Path], Project]], Project]) -> Project:
+    """A project whose pipeline has run once, not yet committed."""
+
+    def make(folder: Path) -> Project:
+        project = set_up(folder)
+        project.inv("train")
+        return project
+
+    return shared("trained", make)
 
 
 @pytest.fixture(scope="session")
-def trained(
-    python: str, made: dict[str, Project], tmp_path_factory: pytest.TempPathFactory
-) -> Project:
-    """A project on each Python whose pipeline has run once, untracked by Git as yet."""
-    return _trained(python, made, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def trained_once(made: dict[str, Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The same on one Python, for what does not depend on it."""
-    return _trained(PYTHONS[0], made, tmp_path_factory)
+def trained(trained_once: Project) -> Project:
+    """The same."""
+    return trained_once
 
 
 @pytest.fixture(scope="session")
@@ -58,30 +96,6 @@ def trained_project(trained_once: Project) -> Path:
 
 
 @pytest.fixture(scope="session")
-def soak(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soak]:
-    """A service that is asked for ten minutes."""
-    with serving(trained_once.copy(tmp_path_factory.mktemp("soaked"))) as running:
-        yield Soak(running)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def soak_from_the_start(request: pytest.FixtureRequest) -> None:
-    """Let all other tests run beside the soak, if a test looks at it: it is long and light."""
-    if any("soak" in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
-        request.getfixturevalue("soak")
-
-
-@pytest.fixture(scope="session")
 def project_python() -> Path:
     """The interpreter with everything that a generated project needs."""
-    return interpreter(PYTHONS[0])
-
-
-def _trained(
-    python: str, made: dict[str, Project], tmp_path_factory: pytest.TempPathFactory
-) -> Project:
-    if python not in made:
-        project = set_up(tmp_path_factory.mktemp(f"python-{python}"), python)
-        project.inv("train")
-        made[python] = project
-    return made[python]
+    return interpreter(PYTHON)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from baking import ROOT, bake, workspace
+from filelock import FileLock
 
+# Projects are driven on the Python that runs the tests; CI has a job for each.
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 UV = os.environ.get("UV") or shutil.which("uv") or "uv"
 
 
@@ -47,8 +51,10 @@ def interpreter(python: str) -> Path:
     """The Python of the shared environment, with everything that the lock names."""
     project = bake(project_name="shared environment").path
     command = [UV, "sync", "--locked", "--all-extras", "--all-groups"]
-    subprocess.run(command, cwd=project, env=environment(python), check=True)
     folder = Path(environment(python)["UV_PROJECT_ENVIRONMENT"])
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # several processes run tests at once
+        subprocess.run(command, cwd=project, env=environment(python), check=True)
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -57,7 +63,7 @@ class Project:
     """A generated project that is set up: in Git, with its environment."""
 
     path: Path
-    python: str = "3.11"
+    python: str = PYTHON
 
     def copy(self, target: Path) -> Project:
         """Copy the project beside a copy of its storage, to be changed by one test."""
@@ -127,7 +133,7 @@ class Project:
         return [json.loads(self.run(*command, str(folder))) for folder in folders]
 
 
-def set_up(folder: Path, python: str = "3.11", **answers: str) -> Project:
+def set_up(folder: Path, python: str = PYTHON, **answers: str) -> Project:
     """Generate a project in `folder` and run `inv setup`."""
     folder.mkdir(parents=True, exist_ok=True)
     project = Project(bake(folder, **answers).path, python)

@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 from baking import ROOT, bake
-from driving import Project, set_up
+from driving import PYTHON, Project, set_up
 
 pytestmark = pytest.mark.slow
+
+OTHER_PYTHON = "3.11" if PYTHON == "3.13" else "3.13"
 
 
 def stages_run(printed: str) -> list[str]:
@@ -71,6 +73,14 @@ def test_the_trained_model_is_good_and_tracked(trained: Project) -> None:
     assert recorded["seed"] == 0
     assert recorded["python"].startswith(trained.python)
     assert set(recorded["data"]) == {"data/raw", "data/prepared"}
+
+
+def test_another_python_trains_the_same_model(trained: Project, tmp_path: Path) -> None:
+    project = set_up(tmp_path, OTHER_PYTHON)
+    project.inv("train")
+    assert project.json("reports/metrics.json") == trained.json("reports/metrics.json")
+    recorded = project.runs()[0]["config"]["provenance"]
+    assert recorded["python"].startswith(OTHER_PYTHON)
 
 
 def test_a_second_train_does_nothing_and_says_so(trained: Project, tmp_path: Path) -> None:
