@@ -69,7 +69,7 @@ class Project:
             env=self.environment(**env),
             capture_output=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert self.backend.api_key not in done.stdout + done.stderr
