@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from {{ cookiecutter.package_name }}.compose import compose
 from {{ cookiecutter.package_name }}.export import export
 from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
-from {{ cookiecutter.package_name }}.prepare import SPLITS
+from {{ cookiecutter.package_name }}.prepare import SPLITS, pixel_type
 from {{ cookiecutter.package_name }}.train import train
 
 # Overrides with which a training takes less than a second.
@@ -50,6 +50,17 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def prepared() -> Callable[[Path, DictConfig], Path]:
+    """Writes prepared data of a config into a folder, and returns the folder."""
+
+    def write(folder: Path, data: DictConfig) -> Path:
+        write_prepared_data(folder, data)
+        return folder
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with prepared data and a small model.onnx."""
@@ -84,5 +95,6 @@ def write_prepared_data(folder: Path, data: DictConfig) -> None:
     for split in SPLITS:
         labels = np.arange(6 * len(data.classes)) % len(data.classes)
         images = patterns[labels] + generator.uniform(-0.2, 0.2, (len(labels), rows, columns))
-        np.save(folder / f"{split}_images.npy", (data.max_value * images).astype(np.uint8))
+        images = (data.max_value * images).astype(pixel_type(data.max_value))
+        np.save(folder / f"{split}_images.npy", images)
         np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))

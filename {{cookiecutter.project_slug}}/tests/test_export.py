@@ -8,10 +8,14 @@ import onnxruntime
 import pytest
 import torch
 
+from {{ cookiecutter.package_name }}.data import ArrayDataset
 from {{ cookiecutter.package_name }}.evaluate import measure, predict
 from {{ cookiecutter.package_name }}.export import export
 from {{ cookiecutter.package_name }}.model import Classifier
+from {{ cookiecutter.package_name }}.monitoring.features import current
 from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
+from {{ cookiecutter.package_name }}.schema import plain
+from {{ cookiecutter.package_name }}.serving import log, model, protocol
 from {{ cookiecutter.package_name }}.train import train
 
 MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
@@ -53,6 +57,44 @@ def test_exported_model_answers_as_the_trained_one(name: str, workspace: Path, c
     (run,) = (workspace / "wandb").glob("offline-run-*")
     assert metadata["provenance"]["run"]["id"] in run.name
     assert metadata["provenance"]["seed"] == settings.seed
+
+
+@pytest.mark.parametrize(("max_value", "datatype"), [(4095, "UINT16"), (70_000, "UINT32")])
+def test_pixels_above_255_are_served_as_they_were_trained_on(
+    max_value: int, datatype: str, workspace: Path, config, prepared
+) -> None:
+    settings = config("model=mlp", f"data.max_value={max_value}")
+    folder = prepared(workspace / "deep", settings.data)
+    images = np.load(folder / "test_images.npy")
+    assert images.max() > 0.8 * max_value
+    train_images = ArrayDataset(folder, "train").images
+    classifier = Classifier(plain(settings)).eval()
+    classifier.standardize.fit(train_images)
+    checkpoint = {
+        "hyper_parameters": {"config": plain(settings)},
+        "state_dict": classifier.state_dict(),
+        "provenance": {},
+    }
+    torch.save(checkpoint, workspace / "model.ckpt")
+    export(workspace / "model.ckpt", workspace / "model.onnx", folder, samples=10)
+    with torch.inference_mode():
+        expected = classifier(torch.from_numpy(images)).softmax(dim=1).numpy()
+
+    served = model.load("deep", workspace / "model.onnx")
+    assert served.metadata()["inputs"][0]["datatype"] == datatype
+    assert np.max([sample["image"] for sample in served.samples]) > 255
+    tensor = {"name": "images", "datatype": datatype, "shape": list(images.shape)}
+    as_json = json.dumps({"inputs": [{**tensor, "data": images.ravel().tolist()}]}).encode()
+    size = {"parameters": {"binary_data_size": images.nbytes}}
+    binary = json.dumps({"inputs": [{**tensor, **size}]}).encode() + images.tobytes()
+    for body in (as_json, binary):
+        _, asked = protocol.decode(body, served.signature)
+        np.testing.assert_array_equal(asked, images)
+        np.testing.assert_allclose(served.predict(asked), expected, atol=1e-5)
+
+    entry = log.Entry(time=0, request_id=None, images=images, answers=expected)
+    kept = current(served, log.table([entry], served))
+    assert kept["brightness"] == pytest.approx(images.mean(axis=(1, 2)) / max_value)
 
 
 def test_predict_in_batches_is_predict_at_once(workspace: Path, config) -> None:

@@ -1,17 +1,23 @@
 """The networks, and the module that trains them."""
 
 from pathlib import Path
+from typing import get_args
 
+import lightning as L
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
+from torch import nn
 
 from {{ cookiecutter.package_name }}.model import Classifier, Standardize
-from {{ cookiecutter.package_name }}.paths import CONF, ROOT
-from {{ cookiecutter.package_name }}.schema import plain
+from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
+from {{ cookiecutter.package_name }}.schema import Trainer, plain
+from {{ cookiecutter.package_name }}.tracking import provenance
 from {{ cookiecutter.package_name }}.train import train
 
 MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
+PRECISIONS = get_args(Trainer.__annotations__["precision"])[1].choices
 
 
 def images(data, number: int) -> torch.Tensor:
@@ -62,9 +68,52 @@ def test_one_batch_can_be_learned_by_heart(name: str, config) -> None:
     assert loss < 0.05
 
 
-def test_bf16_trains_on_a_cpu(workspace: Path, config) -> None:
-    loss = train(config("precision=bf16", "trainer=cpu"), workspace / "run")
+class NotePrecision(L.Callback):
+    """Notes what Lightning computes in."""
+
+    used = ""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        NotePrecision.used = trainer.precision
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_precision_trains_on_a_cpu_and_the_one_used_is_recorded(
+    precision: str, workspace: Path, config
+) -> None:
+    note = f"+callbacks.note._target_={__name__}.NotePrecision"
+    loss = train(config(f"trainer.precision={precision}", "trainer=cpu", note), workspace / "run")
     assert loss < 10
+    checkpoint = torch.load(workspace / "run" / "model.ckpt", weights_only=True)
+    assert checkpoint["provenance"]["precision"] == NotePrecision.used
+    assert checkpoint["provenance"]["accelerator"] == "cpu"
+
+
+def test_the_device_that_auto_means_is_recorded(config) -> None:
+    recorded = provenance.collect(plain(config("trainer.accelerator=auto")))["accelerator"]
+    used = L.Trainer(accelerator="auto", logger=False, enable_checkpointing=False).accelerator
+    name = type(used).__name__.removesuffix("Accelerator").lower()
+    assert recorded == (torch.cuda.get_device_name() if name == "cuda" else name)
+
+
+class Normalized(nn.Sequential):
+    """A network with BatchNorm."""
+
+    def __init__(self, image_shape: list[int], classes: list[str]) -> None:
+        width = image_shape[0] * image_shape[1]
+        super().__init__(nn.Flatten(), nn.BatchNorm1d(width), nn.Linear(width, len(classes)))
+
+
+def test_batchnorm_trains_where_one_sample_is_left_for_the_last_batch(
+    workspace: Path, config
+) -> None:
+    samples = len(np.load(workspace / PREPARED_DATA / "train_labels.npy"))
+    settings = config(f"loader.batch_size={samples - 1}")
+    settings.model = {
+        "_target_": f"{__name__}.Normalized",
+        **{key: settings.data[key] for key in ("image_shape", "classes")},
+    }
+    assert train(settings, workspace / "run") < 10
 
 
 def test_checkpoint_loads_without_running_code(workspace: Path, config) -> None:

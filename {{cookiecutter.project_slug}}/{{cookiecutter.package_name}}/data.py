@@ -31,25 +31,31 @@ class BatchSampler(Sampler[Tensor]):
     The order is a function of seed and epoch alone, so a resumed run goes on exactly as the
     interrupted one would have. With several processes, each takes every n-th index; the last
     ones are repeated so that all have the same number of batches, as DistributedSampler does.
+
+    Where one sample would be left for the last batch, it joins the batch before: BatchNorm cannot
+    train on one.
     """
 
     def __init__(
         self, size: int, batch_size: int, seed: int | None, rank: int = 0, processes: int = 1
     ) -> None:
         self.size = size
-        self.batch_size = batch_size
         self.seed = seed  # None: in order
         self.rank = rank
         self.processes = processes
         self.epoch = 0
         self.share = -(-size // processes)
+        whole, rest = divmod(self.share, batch_size)
+        self.sizes = [batch_size] * whole + [rest] * (rest > 0)
+        if whole and rest == 1:
+            self.sizes[-2:] = [batch_size + 1]
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.share // self.batch_size)
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.seed is None:
@@ -60,7 +66,7 @@ class BatchSampler(Sampler[Tensor]):
         if self.processes > 1:
             repeated = order[: self.share * self.processes - self.size]
             order = torch.cat([order, repeated])[self.rank :: self.processes]
-        yield from order.split(self.batch_size)
+        yield from order.split(self.sizes)
 
 
 class ArrayDataModule(L.LightningDataModule):

@@ -45,7 +45,7 @@ def predict(
     """Run an exported model.
 
     Args:
-        images: uint8 (n, rows, columns), raw.
+        images: (n, rows, columns), raw, of the type that `prepare` wrote.
     Returns:
         probabilities, float32 (n, classes), and the `signature` and `provenance` in the file.
     """

@@ -12,6 +12,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from .paths import CHECKPOINT, MODEL, PREPARED_DATA
+from .prepare import pixel_type
 
 
 class ExportError(Exception):
@@ -28,7 +29,7 @@ def main(config: DictConfig) -> None:
 def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: int) -> None:
     """Write a checkpoint of `train` as ONNX.
 
-    Input `images`: uint8 (batch, rows, columns), raw. Output `probabilities`: float32
+    Input `images`: (batch, rows, columns), raw, of `pixel_type`. Output `probabilities`: float32
     (batch, classes). The metadata holds `signature`, `provenance` and `samples` as JSON.
 
     Raises:
@@ -51,7 +52,8 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     data = settings["data"]
     rows, columns = data["image_shape"]
     generator = np.random.default_rng(0)
-    images = generator.integers(0, data["max_value"] + 1, (2, rows, columns), dtype=np.uint8)
+    pixels = pixel_type(data["max_value"])
+    images = generator.integers(0, data["max_value"] + 1, (2, rows, columns), dtype=pixels)
     batch = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
         model,
@@ -80,8 +82,9 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
 
 def signature(data: dict[str, Any]) -> dict[str, Any]:
     """Return names, types and shapes of input and output; -1 is the size of the batch."""
+    datatype = str(pixel_type(data["max_value"])).upper()
     return {
-        "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, *data["image_shape"]]}],
+        "inputs": [{"name": "images", "datatype": datatype, "shape": [-1, *data["image_shape"]]}],
         "outputs": [
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(data["classes"])]}
         ],

@@ -82,7 +82,9 @@ class Standardize(nn.Module):
         self.deviation.copy_(values.std().clamp(min=1e-6))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.float() - self.mean) / self.deviation
+        # In float32, which has every pixel, and then in the type of the network's weights.
+        values = (images.float() - self.mean.float()) / self.deviation.float()
+        return values.to(self.mean.dtype)
 
 
 class Classifier(L.LightningModule):

@@ -1,5 +1,9 @@
 """Stage `prepare`: check the raw data and split it into memory-mappable arrays."""
 
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
 import hydra
 import numpy as np
 from omegaconf import DictConfig
@@ -7,6 +11,7 @@ from omegaconf import DictConfig
 from .paths import PREPARED_DATA, RAW_DATA
 
 SPLITS = ("train", "validation", "test")
+UNREADABLE = (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile)
 
 
 class DataError(Exception):
@@ -20,16 +25,32 @@ def main(config: DictConfig) -> None:
         with np.load(source) as raw:
             images, labels = raw["images"], raw["labels"]
         check(images, labels, config.data)
-    except (DataError, OSError, KeyError, ValueError) as error:
+    except (DataError, *UNREADABLE) as error:
         raise SystemExit(f"prepare: {source.as_posix()}: {error}") from None
 
     parts = split(labels, config.data.validation_share, config.data.test_share, config.seed)
-    PREPARED_DATA.mkdir(parents=True, exist_ok=True)
-    for name, indices in parts.items():
-        np.save(PREPARED_DATA / f"{name}_images.npy", images[indices].astype(np.uint8))
-        np.save(PREPARED_DATA / f"{name}_labels.npy", labels[indices].astype(np.int64))
+    write(PREPARED_DATA, images, labels, parts, pixel_type(config.data.max_value))
     sizes = ", ".join(f"{len(indices)} {name}" for name, indices in parts.items())
     print(f"{sizes} samples written to {PREPARED_DATA.as_posix()}")
+
+
+def write(
+    folder: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    parts: dict[str, np.ndarray],
+    pixels: np.dtype[Any],
+) -> None:
+    """Write the samples of each part as arrays: images of the type `pixels`, labels as int64."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, indices in parts.items():
+        np.save(folder / f"{name}_images.npy", images[indices].astype(pixels))
+        np.save(folder / f"{name}_labels.npy", labels[indices].astype(np.int64))
+
+
+def pixel_type(max_value: int) -> np.dtype[Any]:
+    """Return the smallest type that has all whole numbers to `max_value`: uint8, 16 or 32."""
+    return np.min_scalar_type(max_value)
 
 
 def check(images: np.ndarray, labels: np.ndarray, schema: DictConfig) -> None:
@@ -42,6 +63,10 @@ def check(images: np.ndarray, labels: np.ndarray, schema: DictConfig) -> None:
     Raises:
         DataError: says what is wrong, and with which sample.
     """
+    if images.dtype.kind not in "buif":
+        raise DataError(f"images are {images.dtype}, not numbers")
+    if labels.ndim != 1:
+        raise DataError(f"labels are {labels.shape}, not one for each image")
     if len(images) != len(labels):
         raise DataError(f"{len(images)} images but {len(labels)} labels")
     if images.shape[1:] != tuple(schema.image_shape):
@@ -62,9 +87,12 @@ def check(images: np.ndarray, labels: np.ndarray, schema: DictConfig) -> None:
         "label",
         f"is none of the {classes} classes (conf/data/: classes)",
     )
-    missing = sorted(set(range(classes)) - set(labels.tolist()))
-    if missing:
-        raise DataError(f"class {schema.classes[missing[0]]} has no sample")
+    counts = np.bincount(labels.astype(np.int64), minlength=classes)
+    for name, size in zip(schema.classes, counts.tolist(), strict=True):
+        if size < len(SPLITS):
+            has = "no sample" if size == 0 else f"{size} sample{'s' * (size > 1)}"
+            parts = ", ".join(SPLITS)
+            raise DataError(f"class {name} has {has}; it needs one in each part: {parts}")
 
 
 def split(
@@ -72,8 +100,10 @@ def split(
 ) -> dict[str, np.ndarray]:
     """Split sample indices at random, each class in the same shares (stratified).
 
+    No part is without a class: where a share would be less than one sample, it is one.
+
     Args:
-        labels: (n,), class indices.
+        labels: (n,), class indices, each at least three times.
     Returns:
         sorted indices for each name in `SPLITS`.
     """
@@ -81,8 +111,9 @@ def split(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
-        test = round(len(members) * test_share)
-        validation = round(len(members) * validation_share)
+        size = len(members)
+        test = min(max(round(size * test_share), 1), size - 2)
+        validation = min(max(round(size * validation_share), 1), size - test - 1)
         parts["test"].append(members[:test])
         parts["validation"].append(members[test : test + validation])
         parts["train"].append(members[test + validation :])

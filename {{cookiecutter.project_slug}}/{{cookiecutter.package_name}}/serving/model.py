@@ -61,7 +61,7 @@ class Model:
         """Return probabilities (batch, classes), float32.
 
         Args:
-            images: raw, uint8 (batch, rows, columns).
+            images: raw (batch, rows, columns), of the signature's datatype.
         """
         (output,) = self.session.run(None, {self.signature["inputs"][0]["name"]: images})
         return output

@@ -14,6 +14,8 @@ import numpy as np
 
 DATATYPES: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP32": np.dtype("<f4"),

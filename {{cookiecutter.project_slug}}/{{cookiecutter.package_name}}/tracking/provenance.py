@@ -25,6 +25,7 @@ def collect(config: dict[str, Any], patch: str | None = None) -> dict[str, Any]:
     uv.lock), image, seed, python, platform, accelerator, precision, threads.
     """
     trainer = config["trainer"]
+    device = accelerator(trainer["accelerator"])
     return {
         "git": {**git_state(), "patch": patch},
         "data": data_hashes(),
@@ -34,8 +35,8 @@ def collect(config: dict[str, Any], patch: str | None = None) -> dict[str, Any]:
         "seed": config["seed"],
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
-        "accelerator": accelerator(trainer["accelerator"]),
-        "precision": trainer["precision"],
+        "accelerator": device,
+        "precision": precision(trainer["precision"], device),
         "threads": trainer["threads"],
     }
 
@@ -82,12 +83,21 @@ def config_sha256(config: dict[str, Any]) -> str:
 
 
 def accelerator(kind: str) -> str:
-    """Return the name of the GPU that a run on `kind` uses, or "cpu"."""
+    """Return the name of the GPU that a run on `kind` uses, or "cpu"; `auto` is the best here."""
     if kind == "cpu":
         return "cpu"
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else kind
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if kind == "auto":
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    return kind
+
+
+def precision(asked: str, device: str) -> str:
+    """Return the precision that Lightning computes in: it has no 16-mixed for a CPU."""
+    return "bf16-mixed" if (asked, device) == ("16-mixed", "cpu") else asked
 
 
 def sha256(content: bytes) -> str:
