@@ -14,10 +14,19 @@ PACKAGE = "{{ cookiecutter.package_name }}"
 
 def run(*command: str) -> None:
     """Show a command and run it in the project's folder; end the task if it fails."""
-    if command[0] == "dvc" and not (ROOT / ".git").exists():
-        raise Exit("the project is no Git repository yet: inv setup", code=1)
+    if command[0] == "dvc":
+        require_git()
     print(f"$ {shlex.join(command)}", flush=True)
     code = exit_code(*command)
+    if code:
+        raise Exit(code=code)
+
+
+def require_git() -> None:
+    """End the task, before anything runs, where Git does not open the project: DVC would fail."""
+    if not (ROOT / ".git").exists():
+        raise Exit("the project is no Git repository yet: inv setup", code=1)
+    code = exit_code("python", "-m", f"{PACKAGE}.repository", "require")
     if code:
         raise Exit(code=code)
 

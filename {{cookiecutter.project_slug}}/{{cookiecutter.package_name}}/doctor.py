@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from . import git as vcs
+from .git import GitError
+from .paths import ROOT
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,20 @@ def environment() -> Finding:
 
 
 def git() -> Finding:
-    if not shutil.which("git"):
-        return Finding(False, "Git is not installed", "https://git-scm.com/downloads")
-    if _run("git", "rev-parse", "--verify", "HEAD").returncode:
-        return Finding(False, "no Git repository with a commit", "inv setup")
-    if not _run("git", "config", "user.email").stdout.strip():
-        return Finding(False, "Git knows no author", "git config user.email you@example.com")
-    commits = _run("git", "rev-list", "--count", "HEAD").stdout.strip()
-    return Finding(True, f"{commits} commits")
+    try:
+        if not vcs.head(ROOT):
+            return Finding(False, "no Git repository with a commit", "inv setup")
+        if not vcs.text(ROOT, "config", "user.email"):
+            return Finding(False, "Git knows no author", "git config user.email you@example.com")
+        if hidden := vcs.hidden(ROOT):
+            return Finding(
+                False,
+                f"Git's settings outside of the project ignore {', '.join(hidden)}",
+                f"git add --force {shlex.join(hidden)}",
+            )
+        return Finding(True, f"{vcs.text(ROOT, 'rev-list', '--count', 'HEAD')} commits")
+    except GitError as error:
+        return Finding(False, error.reason, error.fix)
 
 
 def hooks() -> Finding:

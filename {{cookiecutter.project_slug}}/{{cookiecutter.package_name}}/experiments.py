@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from . import git
+from .git import GitError
 from .paths import METRICS, TRAIN_RUN
 
 # Where scalar measures are read from; of two with one name, that of the first file counts.
@@ -61,7 +63,9 @@ def read(root: Path = Path(), commits: int = 1) -> list[Row]:
 
     Raises:
         ExperimentsError: no DVC project or no commit; the message is one line.
+        GitError: there is a repository, and Git does not open it.
     """
+    git.require(root)
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json", "--num", str(commits)]
     result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
     if result.returncode:
@@ -197,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commits = parser.parse_args(arguments).all_commits
     try:
         rows = read(commits=commits)
-    except ExperimentsError as error:
+    except (ExperimentsError, GitError) as error:
         raise SystemExit(f"compare: {error}") from None
 
     console = Console(highlight=False)

@@ -22,6 +22,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import experiments
+from .git import GitError
 from .paths import (
     CLASS_METRICS,
     HISTORY,
@@ -365,7 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show = parser.parse_args(arguments).show
     try:
         path = write()
-    except ReportError as error:
+    except (GitError, ReportError) as error:
         raise SystemExit(f"report: {error}") from None
     print(f"{path.as_posix()} written, {size_text(path.stat().st_size)}")
     if show:

@@ -16,6 +16,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from .git import GitError
 from .paths import PREPARED_DATA
 from .schema import plain, validate
 from .values import ConfigError
@@ -32,6 +33,8 @@ def main(config: DictConfig) -> float:
         return train(config, Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
+    except GitError as error:
+        raise SystemExit(f"train: {error}") from None
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

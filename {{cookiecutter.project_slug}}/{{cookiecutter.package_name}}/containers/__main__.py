@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..git import GitError
 from . import engine, images, run
 from .engine import EngineError
 
@@ -19,7 +20,7 @@ def main() -> int:
         else:
             options = {"name": arguments.name, "gpu": arguments.gpu, "port": arguments.port}
             return run.run(client, arguments.rest, **options)
-    except EngineError as problem:
+    except (EngineError, GitError) as problem:
         raise SystemExit(f"docker: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

@@ -15,7 +15,8 @@ import docker
 from docker.errors import ImageNotFound
 from docker.models.images import Image
 
-from .. import remotes
+from .. import git, remotes
+from ..paths import ROOT
 from ..tracking import provenance
 from .engine import EngineError
 
@@ -165,13 +166,14 @@ def show(client: docker.DockerClient) -> None:
 def facts() -> dict[str, str]:
     """Return the variables of the bake file that tell where an image comes from."""
     state = provenance.git_state()
-    created, _, epoch = (_git("show", "-s", "--format=%cI %ct", "HEAD") or "").partition(" ")
+    when = git.text(ROOT, "show", "-s", "--format=%cI %ct", "HEAD") or ""
+    created, _, epoch = when.partition(" ")
     return {
         "CREATED": created,
         "LOCK": lock_hash(),
         "REMOTE": remotes.extra(),
         "REVISION": f"{state['commit'] or ''}{'-dirty' if state['dirty'] else ''}",
-        "SOURCE": _without_credentials(_git("remote", "get-url", "origin") or ""),
+        "SOURCE": _without_credentials(git.text(ROOT, "remote", "get-url", "origin") or ""),
         "SOURCE_DATE_EPOCH": epoch,
         "VERSION": project()["version"],
     }
@@ -197,11 +199,6 @@ def _state(attributes: dict[str, Any]) -> str:
     """Return the health of a container, or, where its image has no check, its state."""
     state = attributes["State"]
     return state["Health"]["Status"] if "Health" in state else state["Status"]
-
-
-def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return None if done.returncode else done.stdout.strip()
 
 
 def _without_credentials(url: str) -> str:

@@ -21,6 +21,7 @@ from docker.errors import NotFound
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from .. import git
 from ..paths import ROOT
 from ..ports import is_taken
 from . import engine, images
@@ -131,6 +132,7 @@ def outside_folders() -> list[Path]:
     They are elsewhere in a worktree of Git's, with a shared cache, and with a remote that is a
     folder.
     """
+    git.require(ROOT)
     try:
         repo = Repo(str(ROOT))
         store = repo.cloud.get_remote_odb()
@@ -138,13 +140,8 @@ def outside_folders() -> list[Path]:
         raise EngineError(f"{' '.join(str(error).split())}: inv setup") from None
     cache = Path(str(repo.cache.local_cache_dir))
     cache.mkdir(parents=True, exist_ok=True)  # what the engine makes itself would belong to root
-    git = subprocess.run(
-        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    folders = [cache, Path(git.stdout.strip())]
+    arguments = ("rev-parse", "--path-format=absolute", "--git-common-dir")
+    folders = [cache, Path(git.run(ROOT, *arguments).decode().rstrip("\r\n"))]
     if store.fs.protocol == "local":
         folders.append(Path(store.path))
     return [path for path in folders if path.exists() and not path.is_relative_to(ROOT)]
@@ -165,10 +162,7 @@ def git_identity() -> dict[str, str]:
     """Return Git's author as variables; it may be set in a home folder that no container sees."""
     variables = {}
     for key in ("name", "email"):
-        known = subprocess.run(
-            ["git", "config", f"user.{key}"], capture_output=True, text=True, check=False
-        )
-        if value := known.stdout.strip():
+        if value := git.text(ROOT, "config", f"user.{key}"):
             variables[f"GIT_AUTHOR_{key.upper()}"] = value
             variables[f"GIT_COMMITTER_{key.upper()}"] = value
     return variables

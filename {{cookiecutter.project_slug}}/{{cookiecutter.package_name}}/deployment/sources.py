@@ -21,7 +21,8 @@ from dvc.exceptions import DvcException, OutputNotFoundError
 from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
 
-from ..paths import MODEL
+from .. import git
+from ..paths import MODEL, ROOT
 from ..registry import versions
 from ..registry.versions import RegistryError
 from ..serving import store as stores
@@ -211,6 +212,7 @@ def opened(path: Path, revision: str) -> Iterator[tuple[Repo, tuple[Any, Any]]]:
         SourceError: Git has no such revision, or DVC no such file.
     """
     source = f"{path}@{revision}" if revision else str(path)
+    git.require(ROOT)
     try:
         repo = Repo.open(None, rev=revision or None, subrepos=True, uninitialized=True)
     except DvcException as error:

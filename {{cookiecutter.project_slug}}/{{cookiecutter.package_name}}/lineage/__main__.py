@@ -6,6 +6,7 @@ import sys
 
 from rich.console import Console
 
+from ..git import GitError
 from ..tracking.runs import RunError
 from . import data, subjects, tree
 from .subjects import SubjectError
@@ -15,11 +16,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="lineage", description=__doc__)
     parser.add_argument("what", help="see `inv --help lineage`")
     try:
-        found = subjects.find(parser.parse_args().what)
-    except (SubjectError, RunError) as problem:
+        show(parser.parse_args().what)
+    except (GitError, SubjectError, RunError) as problem:
         raise SystemExit(f"lineage: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None
+
+
+def show(what: str) -> None:
+    """Print the tree of a model, a service or a run."""
+    found = subjects.find(what)
     hashes = {md5 for subject in found for md5 in subject.made_from.data.values()}
     places = data.places(hashes)
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a pipe's encoding lacks is shown as "?"

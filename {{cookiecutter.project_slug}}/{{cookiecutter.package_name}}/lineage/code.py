@@ -1,7 +1,6 @@
 """Where code is: which commit in this repository, on which branch."""
 
-import subprocess
-
+from .. import git
 from ..paths import ROOT
 from ..restoring.restore import some
 from ..tracking import patch
@@ -38,7 +37,4 @@ def changes(git: Git, recorded: RecordedRun | None) -> str | None:
 
 
 def _git(*arguments: str) -> list[str]:
-    try:
-        return patch.git(ROOT, *arguments).decode(errors="replace").splitlines()
-    except (OSError, subprocess.CalledProcessError):
-        return []
+    return (git.ask(ROOT, *arguments) or b"").decode(errors="replace").splitlines()

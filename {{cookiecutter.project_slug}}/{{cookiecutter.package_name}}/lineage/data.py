@@ -13,6 +13,7 @@ from dvc_data.hashfile import load
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
+from .. import git
 from ..paths import ROOT
 from ..serving.store import shown
 
@@ -27,6 +28,7 @@ def places(hashes: Iterable[str], root: Path = ROOT) -> dict[str, list[str]]:
     A remote is asked for all objects together; one that cannot be asked has a line that says why.
     """
     wanted = set(hashes)
+    git.require(root)
     try:
         repo = Repo(str(root))
     except DvcException as error:

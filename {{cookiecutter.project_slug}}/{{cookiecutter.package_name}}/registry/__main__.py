@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..git import GitError
 from ..tracking import runs
 from ..tracking.runs import RunError
 from . import aliases, promotion, versions
@@ -28,7 +29,7 @@ def main() -> int:
             send()
         else:
             show()
-    except (RegistryError, RunError) as problem:
+    except (GitError, RegistryError, RunError) as problem:
         raise SystemExit(f"model: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from .. import git
 from ..paths import MODEL, ROOT
-from ..tracking import patch, runs
+from ..tracking import runs
 from ..tracking.runs import RecordedRun
 from . import versions
 from .versions import RegistryError
@@ -46,6 +47,6 @@ def _having(models: set[str]) -> Iterator[str]:
     for place in PLACES:
         for md5 in sorted(models):
             arguments = ("log", "--reverse", "--format=%H", f"-S{md5}", *place, "--", "dvc.lock")
-            for commit in patch.git(ROOT, *arguments).decode().split():
+            for commit in git.run(ROOT, *arguments).decode().split():
                 if runs.model_at(commit) == md5:  # and not the one that replaced it
                     yield commit

@@ -2,12 +2,13 @@
 
 import os
 import re
-import subprocess
 from dataclasses import dataclass
 
+from .. import git
+from ..git import GitError
 from ..paths import MODEL, ROOT
 from ..restoring.data import DataError, Store
-from ..tracking import patch, runs
+from ..tracking import runs
 from ..tracking.runs import RecordedRun
 from . import commits, versions
 from .versions import RegistryError, Version
@@ -103,8 +104,9 @@ def _gto(action: str, **arguments: str | bool) -> None:
 def _identify() -> None:
     """Let gto sign tags as Git would: it would make a name up where Git knows none."""
     try:
-        found = patch.git(ROOT, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
-    except subprocess.CalledProcessError:
+        found = git.run(ROOT, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+    except GitError:
+        git.require(ROOT)
         raise RegistryError(
             "Git does not know who you are: git config user.name NAME, and user.email"
         ) from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .. import git
 from ..paths import home
 
 MODEL = "model"
@@ -131,6 +132,7 @@ def _events() -> list[dict[str, Any]]:
     from gto.exceptions import GTOException
     from scmrepo.exceptions import SCMError
 
+    git.require(home())
     try:
         events = api.history(str(home()), MODEL, ascending=True)
     except SCMError:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..git import GitError
 from ..tracking.runs import RecordedRun, RunError, find
 from . import reproduce
 from .reproduce import ReproduceError
@@ -20,7 +21,7 @@ def main() -> int:
             bring_back(run, folder)
             return 0
         return run_again(run, folder)
-    except (RunError, RestoreError, ReproduceError) as problem:
+    except (GitError, RunError, RestoreError, ReproduceError) as problem:
         raise SystemExit(f"{arguments.action}: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

@@ -12,6 +12,7 @@ from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
+from .. import git
 from ..paths import home
 
 
@@ -23,6 +24,7 @@ class Store:
     """The DVC cache of this project, and its remote."""
 
     def __init__(self) -> None:
+        git.require(home())
         self.repo = Repo(str(home()))
         self.cache = self.repo.cache.local
         self._looked_at: dict[str, bool] = {}

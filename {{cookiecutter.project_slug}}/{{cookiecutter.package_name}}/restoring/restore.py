@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from pathlib import Path
 import yaml
 from omegaconf import OmegaConf
 
+from .. import git
 from ..containers.engine import EngineError
+from ..git import GitError
 from ..paths import MODEL, PARAMS, ROOT
 from ..tracking import patch, provenance
 from ..tracking.patch import PatchError
@@ -22,6 +23,7 @@ from .data import DataError, Store
 from .environment import MissingEnvironmentError
 
 NOTE = "restored.json"  # in the worktree's own Git folder: what it was restored from
+REASONS = (GitError, PatchError, DataError, MissingEnvironmentError, EngineError)
 
 
 class RestoreError(Exception):
@@ -198,10 +200,7 @@ def _worktree(commit: str, folder: Path) -> Iterator[None]:
             folder.mkdir()
         elif not parent_existed and folder.parent.exists():
             folder.parent.rmdir()
-        if isinstance(error, subprocess.CalledProcessError):
-            reason = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise RestoreError(" ".join(["git:", *reason])) from None
-        if isinstance(error, PatchError | DataError | MissingEnvironmentError | EngineError):
+        if isinstance(error, REASONS):
             raise RestoreError(str(error)) from None
         raise
 
@@ -234,10 +233,9 @@ def _note(folder: Path) -> Path:
 
 
 def _top() -> Path:
-    try:
-        return Path(_git("rev-parse", "--show-toplevel").decode().strip()).resolve()
-    except subprocess.CalledProcessError:
-        raise RestoreError("the project is no Git repository yet: inv setup") from None
+    if top := git.top(ROOT):
+        return top.resolve()
+    raise RestoreError("the project is no Git repository yet: inv setup")
 
 
 def _prefix() -> str:
@@ -246,15 +244,11 @@ def _prefix() -> str:
 
 
 def _git(*arguments: str, folder: Path = ROOT) -> bytes:
-    return patch.git(folder, *arguments)
+    return git.run(folder, *arguments)
 
 
 def _succeeds(*arguments: str, folder: Path = ROOT) -> bool:
-    try:
-        _git(*arguments, folder=folder)
-    except subprocess.CalledProcessError:
-        return False
-    return True
+    return git.ask(folder, *arguments) is not None
 
 
 def some(names: list[str], most: int = 5) -> str:

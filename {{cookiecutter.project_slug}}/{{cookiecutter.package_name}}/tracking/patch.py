@@ -6,12 +6,13 @@ what nbdime prints for people, which nothing can apply.
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .. import git
+from ..git import GitError
 from . import provenance
 
 FILE = "code.patch"  # what it is called among the files of a run
@@ -54,14 +55,15 @@ def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()
     Args:
         limit: bytes of untracked files; the largest are left out first.
         without: paths in `folder` that do not count.
+
+    Raises:
+        GitError: there is a repository, and Git cannot be asked.
     """
-    try:
-        top = Path(git(folder, "rev-parse", "--show-toplevel").decode().strip())
-        git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
+    top = git.top(folder)
+    if top is None or git.head(folder) is None:
         return Changes(b"")
     kept, left_out = _untracked(top, limit)
-    prefix = git(folder, "rev-parse", "--show-prefix").decode().strip()
+    prefix = git.run(folder, "rev-parse", "--show-prefix").decode().strip()
     excluded = [f":(top,exclude,literal){prefix}{path.as_posix()}" for path in without]
     with TemporaryDirectory() as temporary:
         index, objects = Path(temporary, "index"), Path(temporary, "objects")
@@ -77,12 +79,12 @@ def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()
                 [str(own_objects), *([others] if others else [])]
             ),
         }
-        git(top, "add", "--update", variables=variables)
+        git.run(top, "add", "--update", variables=variables)
         if kept:
             names = b"\0".join(map(os.fsencode, kept))
             arguments = ("add", "--pathspec-from-file=-", "--pathspec-file-nul")
-            git(top, "--literal-pathspecs", *arguments, content=names, variables=variables)
-        patch = git(top, *DIFF, "HEAD", "--", ".", *excluded, variables=variables)
+            git.run(top, "--literal-pathspecs", *arguments, content=names, variables=variables)
+        patch = git.run(top, *DIFF, "HEAD", "--", ".", *excluded, variables=variables)
     return Changes(patch, left_out)
 
 
@@ -93,10 +95,9 @@ def apply(patch: bytes, top: Path) -> None:
         PatchError: it does not fit; nothing was changed.
     """
     try:
-        git(top, "apply", "--whitespace=nowarn", "-", content=patch)
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.decode(errors="replace").splitlines()
-        raise PatchError(lines[0] if lines else "git apply failed") from None
+        git.run(top, "apply", "--whitespace=nowarn", "-", content=patch)
+    except GitError as error:
+        raise PatchError(str(error)) from None
 
 
 def files(patch: bytes) -> list[str]:
@@ -111,24 +112,9 @@ def files(patch: bytes) -> list[str]:
     return found
 
 
-def git(
-    folder: Path, *arguments: str, content: bytes = b"", variables: dict[str, str] | None = None
-) -> bytes:
-    """Run Git in a folder and return what it printed.
-
-    Raises:
-        subprocess.CalledProcessError: its exit code is not 0.
-    """
-    command = ["git", "-c", "core.fsmonitor=false", *arguments]
-    environment = {**os.environ, **(variables or {})}
-    return subprocess.run(
-        command, cwd=folder, env=environment, input=content, capture_output=True, check=True
-    ).stdout
-
-
 def _untracked(top: Path, limit: int) -> tuple[list[str], tuple[str, ...]]:
     """Return the untracked files within the limit, and the others."""
-    listed = git(top, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
+    listed = git.run(top, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
     names = [os.fsdecode(name) for name in listed if name]
     left_out = [name for name in names if name.endswith("/")]  # a repository of its own
     kept: list[str] = []
@@ -140,4 +126,4 @@ def _untracked(top: Path, limit: int) -> tuple[list[str], tuple[str, ...]]:
 
 def _git_path(folder: Path, name: str) -> Path:
     arguments = ("rev-parse", "--path-format=absolute", "--git-path", name)
-    return Path(os.fsdecode(git(folder, *arguments)).rstrip("\r\n"))
+    return Path(os.fsdecode(git.run(folder, *arguments)).rstrip("\r\n"))

@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .. import git
 from ..paths import METRICS, PARAMS, TRAIN_RUN
 
 BUILT = (PARAMS, Path("dvc.lock"), TRAIN_RUN, METRICS)
@@ -45,10 +45,13 @@ def git_state() -> dict[str, Any]:
     """Return the commit and whether tracked files differ from it; None where there is no Git.
 
     What the pipeline itself writes does not count.
+
+    Raises:
+        GitError: there is a repository, and Git cannot be asked.
     """
-    commit = _git("rev-parse", "HEAD")
+    commit = git.head(Path())
     built = (f":!{path.as_posix()}" for path in BUILT)
-    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *built)
+    changes = git.text(Path(), "status", "--porcelain", "--untracked-files=no", "--", ".", *built)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
@@ -106,11 +109,3 @@ def sha256(content: bytes) -> str:
 
 def file_sha256(path: Path) -> str | None:
     return sha256(path.read_bytes()) if path.exists() else None
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.strip()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import git
 from ..experiments import METRICS_FILES
 from ..paths import METRICS, MODEL, home
 from ..registry import versions
@@ -324,10 +325,7 @@ def _at(commit: str, path: str) -> str | None:
 
 
 def _git(*arguments: str) -> bytes | None:
-    try:
-        return patch.git(home(), *arguments)
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    return git.ask(home(), *arguments)
 
 
 def _git_text(*arguments: str) -> str | None:
