@@ -109,6 +109,9 @@ def test_a_wrong_override_is_one_line_before_anything_runs(
         ("trainer.max_epoch=3", "did you mean max_epochs?"),
         ("model=cnnn", "did you mean cnn?"),
         ("trainer.max_epochs=many", "trainer.max_epochs"),
+        ("trainer.precision=banana", "is not one of 32-true, "),
+        ("seed=1,2", "inv exp.queue -- seed=1,2"),
+        ("--multirun", "inv exp.queue"),
     ]:
         _, line = project.inv("train", "--", override, code=1).splitlines()
         assert line.startswith("config: "), line

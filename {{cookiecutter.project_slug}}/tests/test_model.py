@@ -15,6 +15,7 @@ from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
 from {{ cookiecutter.package_name }}.schema import Trainer, plain
 from {{ cookiecutter.package_name }}.tracking import provenance
 from {{ cookiecutter.package_name }}.train import train
+from {{ cookiecutter.package_name }}.values import ConfigError
 
 MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
 PRECISIONS = get_args(Trainer.__annotations__["precision"])[1].choices
@@ -94,6 +95,23 @@ def test_the_device_that_auto_means_is_recorded(config) -> None:
     used = L.Trainer(accelerator="auto", logger=False, enable_checkpointing=False).accelerator
     name = type(used).__name__.removesuffix("Accelerator").lower()
     assert recorded == (torch.cuda.get_device_name() if name == "cuda" else name)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["trainer=gpu", "trainer.devices=[99]"], r"trainer\.(devices: \[99\]|accelerator: gpu)"),
+        (["trainer.limit_train_batches=0.001"], "limit_train_batches: 0.001 of 8 batches"),
+        (["trainer.limit_val_batches=0.001"], "limit_val_batches: 0.001 of 8 batches"),
+    ],
+)
+def test_what_the_machine_or_the_data_cannot_give_is_refused_before_a_run_starts(
+    overrides: list[str], said: str, workspace: Path, config
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        train(config("tracking.mode=offline", *overrides), workspace / "run")
+    assert not list(workspace.glob("wandb/*run-*"))
+    assert not (workspace / "run" / "unfinished").exists()
 
 
 class Normalized(nn.Sequential):

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .values import ConfigError
 
 
 class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -81,6 +84,19 @@ class ArrayDataModule(L.LightningDataModule):
         self.workers = workers
         self.shuffle = shuffle
         self.seed = seed
+
+    def require_batches(self, limits: dict[str, Any]) -> None:
+        """Check that the fractions `limit_train_batches` and `limit_val_batches` leave a batch.
+
+        Raises:
+            ConfigError: one of them leaves none.
+        """
+        loaders = {"train": self.train_dataloader, "val": self.val_dataloader}
+        for name, loader in loaders.items():
+            key = f"limit_{name}_batches"
+            batches, limit = len(loader()), limits[key]
+            if isinstance(limit, float) and int(batches * limit) == 0:
+                raise ConfigError(f"trainer.{key}", f"{limit} of {batches} batches is none")
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         return self._loader("train", self.seed if self.shuffle else None)

@@ -62,6 +62,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from . import resume
     from .callbacks import EpochSeed, History, StayStopped
     from .data import ArrayDataModule, ArrayDataset
+    from .devices import require_devices
     from .model import Classifier
     from .start import load_start
     from .tracking import patch, provenance
@@ -79,7 +80,9 @@ def train(config: DictConfig, run_dir: Path) -> float:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     L.seed_everything(config.seed, workers=True, verbose=False)
 
+    require_devices(trainer_settings)
     data = ArrayDataModule(PREPARED_DATA, seed=config.seed, **settings["loader"])
+    data.require_batches(trainer_settings)
     model = Classifier(settings)
     model.standardize.fit(ArrayDataset(PREPARED_DATA, "train").images)
 
