@@ -100,6 +100,36 @@ def test_an_override_runs_what_depends_on_it(trained: Project, tmp_path: Path) -
     assert "up to date" in project.inv("train")  # the applied experiment stays
 
 
+def test_an_applied_experiment_lasts_when_conf_changes(
+    trained_once: Project, tmp_path: Path
+) -> None:
+    project = trained_once.copy(tmp_path)
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--no-verify", "--quiet", "--message", "A trained model")
+    printed = project.inv("train", "--", "trainer.max_epochs=1", "model=mlp")
+    name = re.findall(r"Ran experiment\(s\): (\S+)", printed)[0]
+    model = project.path / "conf/model/mlp.yaml"
+    text = model.read_text("utf-8")
+    model.write_text(text + "# unfinished\n")
+    *_, refused = project.inv("exp.apply", name, code=1).splitlines()
+    assert refused.startswith("exp.apply: conf/model/mlp.yaml: not committed, and would be lost")
+    assert model.read_text("utf-8") == text + "# unfinished\n"
+    model.write_text(text)
+
+    assert f"conf/experiment/{name}.yaml" in project.inv("exp.apply", name).splitlines()[-1]
+    assert stages_run(project.inv("train")) == []
+    project.inv("exp.apply", name)  # once more, what it wrote itself is no change that is lost
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--no-verify", "--quiet", "--message", "The best one")
+    serving = project.path / "conf/serving/default.yaml"
+    serving.write_text(re.sub(r"capacity: \d+", "capacity: 7", serving.read_text("utf-8")))
+    assert stages_run(project.inv("train")) == ["config"]
+    params = (project.path / "params.yaml").read_text("utf-8")
+    assert "capacity: 7" in params
+    assert "max_epochs: 1\n" in params
+    assert "model.MLP" in params
+
+
 def test_a_wrong_override_is_one_line_before_anything_runs(
     trained_once: Project, tmp_path: Path
 ) -> None:

@@ -23,5 +23,5 @@ def run_queued(context: Context, jobs: int = 1) -> None:
 
 @task(help={"name": "of the experiment, as `inv compare` shows it"})
 def apply(context: Context, name: str) -> None:
-    """Bring an experiment's config, data and model into the folder."""
-    run("dvc", "exp", "apply", name)
+    """Bring an experiment here, and write its values into conf/."""
+    run_module("apply", name)

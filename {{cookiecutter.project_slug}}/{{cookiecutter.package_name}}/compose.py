@@ -214,16 +214,21 @@ def _where(key: str, overrides: list[str], folder: Path, wrong: Any = None) -> s
     return "set in params.yaml" if not overrides else "on the command line"
 
 
+def package_of(path: Path, folder: Path) -> list[str]:
+    """Return the key, in its parts, below which a file of `folder` puts its values."""
+    with path.open(encoding="utf-8") as file:
+        first_line = file.readline()
+    if not first_line.startswith("# @package"):
+        return list(path.relative_to(folder).parent.parts)
+    name = first_line.split()[-1]
+    return [] if name == "_global_" else name.split(".")
+
+
 def _value(path: Path, key: list[str], folder: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    package = list(path.relative_to(folder).parent.parts)
-    first_line = text.partition("\n")[0]
-    if first_line.startswith("# @package"):
-        name = first_line.split()[-1]
-        package = [] if name == "_global_" else name.split(".")
+    package = package_of(path, folder)
     if key[: len(package)] != package:
         return _UNSET
-    node = yaml.safe_load(text)
+    node = yaml.safe_load(path.read_text(encoding="utf-8"))
     for part in key[len(package) :]:
         if not isinstance(node, dict) or part not in node:
             return _UNSET
