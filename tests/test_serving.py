@@ -8,13 +8,15 @@ import json
 import random
 import shutil
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from driving import Project
-from engine import until
+from driving import UV, Project, environment
+from engine import answer, free_port, until
 from served import IMAGE, Serving, mutated, serving
 
 pytestmark = pytest.mark.slow
@@ -108,6 +110,32 @@ def test_two_models_side_by_side(trained_once: Project, tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{running.url}/v2/models") as got:
             listed = json.load(got)
         assert str(listed).count("cnn") == 1
+
+
+def test_a_killed_server_leaves_nothing_and_its_port_is_free(
+    trained_once: Project, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    for killed in ("uv", "inv", "serving.local"):
+        command = [UV, "run", "--no-sync", "inv", "serve", f"--port={port}"]
+        with (tmp_path / "printed").open("w") as printed:
+            process = subprocess.Popen(
+                command,
+                cwd=trained_once.path,
+                env=environment(trained_once.python),
+                stdout=printed,
+                stderr=printed,
+            )
+        try:
+            until(lambda: answer(f"http://127.0.0.1:{port}/v2/health/ready") == 200)
+            started = psutil.Process(process.pid).children(recursive=True)
+            inv, local, *services = started
+            assert len(services) == 2
+            {"uv": process, "inv": inv, "serving.local": local}[killed].kill()
+            process.wait(timeout=30)
+            assert psutil.wait_procs(started, timeout=30)[1] == [], f"{killed} was killed"
+        finally:
+            process.kill()
 
 
 def test_what_is_wrong_is_one_line(trained_once: Project, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import overrides, run, run_module
+from .shell import overrides, require_git, run, run_module
 
 
 @task
@@ -18,10 +18,12 @@ def queue(context: Context) -> None:
 @task(name="run", help={"jobs": "how many at a time"})
 def run_queued(context: Context, jobs: int = 1) -> None:
     """Run the queued experiments; `inv compare` shows them."""
+    require_git()
     run_module("queue", f"--jobs={jobs}")
 
 
 @task(help={"name": "of the experiment, as `inv compare` shows it"})
 def apply(context: Context, name: str) -> None:
     """Bring an experiment here, and write its values into conf/."""
+    require_git()
     run_module("apply", name)

@@ -10,14 +10,20 @@ from invoke.exceptions import Exit
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "{{ cookiecutter.package_name }}"
+LOOK_SECONDS = 0.5
 
 
-def run(*command: str) -> None:
-    """Show a command and run it in the project's folder; end the task if it fails."""
+def run(*command: str, ends_with_this: bool = False) -> None:
+    """Show a command and run it in the project's folder; end the task if it fails.
+
+    Args:
+        ends_with_this: the command ends when this process is killed. It has to watch for that:
+            see serving/starter.py of the package.
+    """
     if command[0] == "dvc":
         require_git()
     print(f"$ {shlex.join(command)}", flush=True)
-    code = exit_code(*command)
+    code = exit_code(*command, ends_with_this=ends_with_this)
     if code:
         raise Exit(code=code)
 
@@ -31,25 +37,37 @@ def require_git() -> None:
         raise Exit(code=code)
 
 
-def run_module(module: str, *arguments: str) -> None:
+def run_module(module: str, *arguments: str, ends_with_this: bool = False) -> None:
     """Run a module of the project's package."""
-    run("python", "-m", f"{PACKAGE}.{module}", *arguments)
+    command = ("python", "-m", f"{PACKAGE}.{module}", *arguments)
+    run(*command, ends_with_this=ends_with_this)
 
 
-def exit_code(*command: str, quiet: bool = False) -> int:
+def exit_code(*command: str, quiet: bool = False, ends_with_this: bool = False) -> int:
     """Run a command in the project's folder and return its exit code."""
     output = subprocess.DEVNULL if quiet else None
+    starter = os.getppid()
     try:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(), stdout=output, stderr=output
+            command,
+            cwd=ROOT,
+            env=environment() | ({"ENDS_WITH_STDIN": "1"} if ends_with_this else {}),
+            stdin=subprocess.PIPE if ends_with_this else None,
+            stdout=output,
+            stderr=output,
         )
     except FileNotFoundError:
         raise Exit(f"{command[0]} is not installed: inv doctor says how to mend it", 127) from None
     while True:
         try:
-            return process.wait()
+            return process.wait(LOOK_SECONDS if ends_with_this else None)
         except KeyboardInterrupt:
             continue  # the command got the same Ctrl-C; let it end by itself
+        except subprocess.TimeoutExpired:
+            # `uv run` was killed, which a user who typed it takes for this process.
+            if "UV_RUN_RECURSION_DEPTH" in os.environ and os.getppid() != starter:
+                assert process.stdin
+                process.stdin.close()
 
 
 def environment() -> dict[str, str]:

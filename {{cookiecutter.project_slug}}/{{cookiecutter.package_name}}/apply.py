@@ -26,8 +26,9 @@ from omegaconf import OmegaConf
 from . import files
 from .compose import package_of
 from .paths import CONF, PARAMS
-from .schema import nearest, plain
+from .schema import plain
 from .tracking import patch, provenance
+from .values import nearest
 
 CONFIG = Path("config.yaml")
 GROUP = "experiment"

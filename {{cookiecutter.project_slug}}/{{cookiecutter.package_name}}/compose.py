@@ -16,6 +16,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from . import files
 from .paths import CONF, PARAMS
 from .schema import keys_beside, validate
 from .start import load_start, pin_start
@@ -101,11 +102,11 @@ def write_params() -> str:
         assert isinstance(config, DictConfig)
         validate(config)
         if pin_start(config):
-            PARAMS.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+            files.replace(PARAMS, OmegaConf.to_yaml(config))
         return f"{PARAMS} kept as the experiment composed it"
     config = compose()
     pin_start(config)
-    PARAMS.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    files.replace(PARAMS, OmegaConf.to_yaml(config))
     return f"{PARAMS} composed from {CONF}/"
 
 

@@ -8,7 +8,7 @@ import sys
 import uvicorn
 from starlette.types import ASGIApp
 
-from . import observe
+from . import observe, starter
 
 
 def listen(app: ASGIApp, address: str, port: int, timeout: float) -> None:
@@ -21,6 +21,7 @@ def listen(app: ASGIApp, address: str, port: int, timeout: float) -> None:
     observe.log.setLevel(logging.INFO)
     for number in (signal.SIGTERM, signal.SIGINT):  # which uvicorn raises again at its end
         signal.signal(number, lambda *_: sys.exit(0))
+    starter.watch()
     gc.freeze()  # what is there now stays: to look through it again and again delays answers
     uvicorn.run(
         app,

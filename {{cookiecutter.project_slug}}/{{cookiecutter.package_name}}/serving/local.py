@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..ports import is_taken
 from ..registry import versions
+from . import starter
 from .model import ModelError, load
 
 LOOPBACK = "127.0.0.1"
@@ -58,10 +59,15 @@ class Service:
 
 
 def start(module: str, *options: str, **variables: str) -> subprocess.Popen[bytes]:
-    """Start a module of this package."""
+    """Start a module of this package, which ends when this process has gone."""
     command = [sys.executable, "-m", f"{__package__}.{module}", *options]
     # In a session of its own: Ctrl-C reaches this process alone, which ends the others in order.
-    return subprocess.Popen(command, env={**os.environ, **variables}, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        env={**os.environ, starter.VARIABLE: "1", **variables},
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -79,6 +85,7 @@ def serve(models: dict[str, Path], port: int) -> int:
     services = [Service(name, file, free_port()) for name, file in models.items()]
     addresses = ",".join(f"{s.name}=http://{LOOPBACK}:{s.port}" for s in services)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    starter.watch()
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for service in services:
