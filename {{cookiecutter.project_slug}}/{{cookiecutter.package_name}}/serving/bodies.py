@@ -4,6 +4,8 @@ Both services read each request with these: Starlette's Request takes more time 
 the model service does with one.
 """
 
+import re
+
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -11,6 +13,8 @@ from starlette.types import Receive, Scope
 from . import protocol
 
 JSON_LENGTH = "inference-header-content-length"
+CHARSET = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
+CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}  # JSON is UTF-8, of which ASCII is a part
 
 
 def header(scope: Scope, name: str) -> str | None:
@@ -27,9 +31,10 @@ async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
 
     Raises:
         HTTPException: 413 for a larger one, 400 for none, or one whose JSON does not end where
-            the request's header says.
+            the request's header says; as `check_headers`.
         ClientDisconnect: the client hung up.
     """
+    check_headers(scope)
     too_large = HTTPException(413, f"the body is larger than {limit} bytes")
     if int(header(scope, "content-length") or 0) > limit:
         raise too_large
@@ -48,6 +53,35 @@ async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
     body = b"".join(chunks)
     check_json_length(body, header(scope, JSON_LENGTH))
     return body
+
+
+def check_headers(scope: Scope) -> None:
+    """Refuse a body that is not what it seems to be: compressed, in another charset, or a part.
+
+    Raises:
+        HTTPException: 415 for `Content-Encoding` or a charset, 501 for `Transfer-Encoding`, 400
+            for `Content-Range`.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-encoding":
+            if other := codings(value) - {"identity"}:
+                reason = f"Content-Encoding: {', '.join(sorted(other))}: send the body uncompressed"
+                raise HTTPException(415, reason, {"accept-encoding": "identity"})
+        elif name == b"transfer-encoding":
+            if other := codings(value) - {"chunked"}:
+                reason = f"Transfer-Encoding: {', '.join(sorted(other))}: only chunked is known"
+                raise HTTPException(501, reason)
+        elif name == b"content-type":
+            named = CHARSET.search(value)
+            if named and (charset := named[1].decode("latin-1").lower()) not in CHARSETS:
+                raise HTTPException(415, f"Content-Type: charset {charset}: send the JSON in UTF-8")
+        elif name == b"content-range":
+            raise HTTPException(400, "Content-Range: send the whole body in one request")
+
+
+def codings(value: bytes) -> set[str]:
+    """Return the codings that the value of a header names."""
+    return {each.strip().lower() for each in value.decode("latin-1").split(",")} - {""}
 
 
 def check_json_length(body: bytes, declared: str | None) -> None:
