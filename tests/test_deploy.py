@@ -260,6 +260,16 @@ def test_promotion_canary_and_rollback_lose_no_request(deployed: Deployed) -> No
     assert f"{first} gets 75 %, {other} gets 25 %" in printed
     answers = collections.Counter(deployed.infer().version for _ in range(40))
     assert answers == {first: 30, other: 10}
+    for version in (first, other):  # whatever the shares
+        path = f"/v2/models/cnn/versions/{version}"
+        assert {deployed.ask(f"{path}/infer", infer_body()).version for _ in range(6)} == {version}
+        assert all(deployed.get(path)["versions"] == [version] for _ in range(6))
+        assert deployed.get(f"{path}/ready") == {"name": "cnn", "ready": True}
+    for path in ("/infer", "/ready", ""):
+        method = "POST" if path == "/infer" else "GET"
+        unknown = deployed.ask(f"/v2/models/cnn/versions/1{path}", infer_body(), method)
+        assert unknown.status == 404
+        assert "there is no version `1` of `cnn`" in unknown.error
     with load(deployed) as seen:
         deployed.project.inv("deploy.rollback", "cnn")  # of the canary
         assert {deployed.infer().version for _ in range(4)} == {first}

@@ -42,6 +42,10 @@ def test_each_replica_is_a_container_that_checks_its_model(deployment: Deploymen
 def test_the_proxy_gives_each_release_its_share(deployment: Deployment) -> None:
     config, revision = render.proxy_config(deployment)
     found = re.findall(r"server (\w+)_(digits-\S+) \S+:8000 weight (\d+)", config)
+    for release in (FIRST, OTHER):  # each can be asked alone too
+        _, _, own = config.partition(f"backend model-digits:{release.version}\n")
+        own, _, _ = own.partition("\nbackend ")
+        assert re.findall(r"server (\w+)_", own) == [release.version] * 2
     assert sorted((version, int(weight)) for version, _, weight in found) == [
         *[(FIRST.version, 75)] * 2,
         *[(OTHER.version, 25)] * 2,

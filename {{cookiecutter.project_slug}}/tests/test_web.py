@@ -1,5 +1,8 @@
 """The web application before real model services: its routes, its errors, its numbers."""
 
+import gzip
+import http.client
+import itertools
 import json
 import os
 import socket
@@ -7,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -204,6 +208,47 @@ def test_it_tells_what_is_there(client: httpx.Client, version: str) -> None:
     assert client.get("/v2/models/digits/ready").json() == {"name": "digits", "ready": True}
 
 
+def test_each_path_of_the_protocol_is_answered_with_and_without_a_version(
+    servers: dict[str, Server], exported: Path, asked: Callable[..., Any], version: str
+) -> None:
+    told = model.load("digits", exported / "model.onnx").metadata()
+    assert told["versions"] == [version]
+    for name in ("web", "digits"):
+        with httpx.Client(base_url=servers[name].url, trust_env=False, timeout=30) as client:
+            for path in ("/v2", "/v2/"):
+                server = client.get(path).json()
+                assert server == {
+                    "name": PACKAGE.partition(".")[0],
+                    "version": "2",
+                    "extensions": ["binary_tensor_data"],
+                }
+            assert client.get("/v2/health/live").json() == {"live": True}
+            assert client.get("/v2/health/ready").json() == {"ready": True}
+            answers = []
+            for path in ("/v2/models/digits", f"/v2/models/digits/versions/{version}"):
+                assert client.get(path).json() == told
+                assert client.get(f"{path}/ready").json() == {"name": "digits", "ready": True}
+                answers.append(client.post(f"{path}/infer", json=asked()).json())
+                assert_refused(client.get(f"{path}/infer"), 405, "Method Not Allowed")
+                assert_refused(client.post(path), 405, "Method Not Allowed")
+            assert answers[0] == answers[1]
+            assert answers[0]["model_version"] == version
+
+
+def test_an_unknown_version_is_told_which_one_there_is(
+    servers: dict[str, Server], asked: Callable[..., Any], version: str
+) -> None:
+    for name in ("web", "digits"):
+        with httpx.Client(base_url=servers[name].url, trust_env=False, timeout=30) as client:
+            for unknown in ("1", "..", "a?b", version[:-1], version.upper() + "%"):
+                path = f"/v2/models/digits/versions/{quote(unknown, safe='').replace('.', '%2E')}"
+                reason = f"no version `{unknown}` of `digits`: version `{version}` is served"
+                assert_refused(client.get(path), 404, reason)
+                assert_refused(client.get(f"{path}/ready"), 404, reason)
+                assert_refused(client.post(f"{path}/infer", json=asked()), 404, reason)
+            assert_refused(client.get("/v2/models/none/versions/1"), 404, "no model `none`")
+
+
 def test_metadata_is_that_of_the_model(client: httpx.Client, exported: Path) -> None:
     for name in ("digits", "busy"):
         told = model.load(name, exported / "model.onnx").metadata()
@@ -271,6 +316,105 @@ def test_a_wrong_request_is_told_why(client: httpx.Client, asked: Callable[..., 
     wrong = asked()
     wrong["inputs"][0]["datatype"] = "FP32"
     assert_refused(client.post(url, json=wrong), 400, "`images` is UINT8, not FP32")
+
+
+def test_a_body_that_is_not_what_it_seems_is_refused_and_not_misread(
+    servers: dict[str, Server], asked: Callable[..., Any]
+) -> None:
+    plain = json.dumps(asked()).encode()
+    refused = [
+        ([("content-encoding", "gzip")], gzip.compress(plain), 415, "Content-Encoding: gzip: "),
+        ([("content-encoding", "gzip")], plain, 415, "send the body uncompressed"),
+        ([("content-encoding", "identity, BR")], plain, 415, "Content-Encoding: br: "),
+        ([("content-encoding", "identity"), ("content-encoding", "x")], plain, 415, ": x: "),
+        ([("transfer-encoding", "gzip, chunked")], plain, 501, "Transfer-Encoding: gzip: "),
+        ([("content-range", "bytes 0-9/20")], plain, 400, "the whole body in one request"),
+        *(
+            ([("content-type", f"application/json; charset={charset}")], plain, 415, told)
+            for charset, told in [
+                ("utf-16", "charset utf-16: send the JSON in UTF-8"),
+                ('"Latin1"; x=y', "charset latin1: "),
+                ("", "charset : "),
+            ]
+        ),
+    ]
+    taken = [
+        [("content-encoding", "")],
+        [("content-encoding", "Identity")],
+        [("transfer-encoding", "chunked")],
+        [("content-type", 'application/json; charset="UTF-8"')],
+        [("content-type", "application/json;Charset=utf8;x=y")],
+        [("content-type", "application/x-www-form-urlencoded")],  # what curl says by itself
+    ]
+    for name in ("web", "digits"):
+        with connected(servers[name]) as connection:
+            for headers, content, status, reason in refused:
+                answer = ask_raw(connection, content, headers)
+                assert_refused(answer, status, reason)
+                if "Content-Encoding" in reason:
+                    assert answer.headers["accept-encoding"] == "identity"
+            for headers in taken:
+                assert ask_raw(connection, plain, headers).status_code == 200, headers
+
+
+def test_a_request_on_a_kept_connection_is_answered_though_the_server_ends(
+    servers: dict[str, Server], exported: Path, asked: Callable[..., Any]
+) -> None:
+    content = json.dumps(asked()).encode()
+    for module, variables in (
+        ("service", {"MODEL_NAME": "digits", "MODEL_FILE": str(exported / "model.onnx")}),
+        ("web", {"MODELS": f"digits={servers['digits'].url}"}),
+    ):
+        with ExitStack() as stack:
+            ending = stack.enter_context(Server(f"{PACKAGE}.{module}", exported, **variables))
+            ending.wait("/v2/health/ready")
+            kept = [stack.enter_context(connected(ending)) for _ in range(20)]
+            for connection in kept:
+                answer = ask_raw(connection, content)
+                assert (answer.status_code, answer.headers.get("connection")) == (200, None)
+            with ThreadPoolExecutor(8) as threads:
+                under_load = [threads.submit(ask_until_closed, ending, content) for _ in range(8)]
+                time.sleep(0.2)
+                ending.process.terminate()
+                time.sleep(0.3)  # uvicorn alone would have closed those that ask nothing
+                ready = httpx.get(f"{ending.url}/v2/health/ready", trust_env=False)
+                assert_refused(ready, 503, "it is about to end")
+                for connection in kept:
+                    answer = ask_raw(connection, content)
+                    assert answer.status_code == 200
+                    assert answer.headers["connection"] == "close"
+                assert min(each.result() for each in under_load) > 1
+            assert ending.process.wait(timeout=30) == 0
+
+
+def connected(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=30)
+
+
+def ask_raw(
+    connection: socket.socket, content: bytes, headers: Sequence[tuple[str, str]] = ()
+) -> httpx.Response:
+    """Ask the model `digits` with these very headers, over this very connection."""
+    if any(name == "transfer-encoding" for name, _ in headers):
+        content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+    else:
+        headers = [*headers, ("content-length", str(len(content)))]
+    lines = ["POST /v2/models/digits/infer HTTP/1.1", "host: x", *map(": ".join, headers)]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
+    got = http.client.HTTPResponse(connection)
+    got.begin()
+    return httpx.Response(got.status, headers=got.getheaders(), content=got.read())
+
+
+def ask_until_closed(server: Server, content: bytes) -> int:
+    """Ask over one connection until an answer closes it; return how many there were."""
+    with connected(server) as connection:
+        for number in itertools.count(1):
+            answer = ask_raw(connection, content)
+            assert answer.status_code == 200
+            if answer.headers.get("connection") == "close":
+                return number
+    raise AssertionError
 
 
 def test_a_large_body_is_refused_before_it_is_read(

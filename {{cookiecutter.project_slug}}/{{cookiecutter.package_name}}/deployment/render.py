@@ -89,11 +89,17 @@ def proxy_config(deployment: Deployment) -> tuple[str, str]:
         }
         for name, model in deployment.models.items()
     ]
+    releases = [
+        f"{name}:{release.version}"
+        for name, model in deployment.models.items()
+        for release in model.releases()
+    ]
     values = {
         "drain_seconds": DRAIN_SECONDS,
         "max_body_bytes": chosen.max_body_bytes,
         "models": models,
         "names": " ".join(deployment.models),
+        "releases": " ".join(releases),
         "timeout_ms": chosen.timeout_ms,
         "web": named("web", web_service(deployment)),
     }

@@ -79,8 +79,15 @@ class Inference:
 
 
 def require(model: Model, scope: Scope) -> None:
-    """Raise HTTPException where a path names another model; note that this one is asked."""
+    """Note that this model is asked.
+
+    Raises:
+        HTTPException: 404 where the path names another model, or another version of this one.
+    """
     name = scope["path_params"]["name"]
     if name != model.name:
         raise HTTPException(404, f"there is no model `{name}`")
     scope["state"]["record"].model = name
+    version = scope["path_params"].get("version", model.version)
+    if version != model.version:
+        raise HTTPException(404, protocol.no_version(name, version, model.version))

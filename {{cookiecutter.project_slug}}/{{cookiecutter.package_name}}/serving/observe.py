@@ -88,6 +88,7 @@ class Observer:
         given = bodies.header(scope, "x-request-id") or ""
         record = Record(given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
         scope.setdefault("state", {})["record"] = record
+        scope.setdefault("app", self.app)  # or Starlette refuses a wrong method in plain text
         started = time.perf_counter()
         status = HUNG_UP
 

@@ -3,17 +3,32 @@
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
 
 from . import protocol
 from .bodies import JSON_LENGTH
 
+INFERENCE, MODELS, HEALTH, SERVER = "Inference", "Models", "Health", "Server"
+TAGS = [
+    {"name": INFERENCE, "description": "Ask a model."},
+    {"name": MODELS, "description": "Which models there are, and what each takes and gives."},
+    {"name": HEALTH, "description": "For probes and load balancers."},
+    {"name": SERVER, "description": "About this server."},
+]
+DESCRIPTION = """
+Models behind the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol),
+version 2: its clients, such as those of Triton and KServe, can ask them.
+
+Try it: open *Ask a model* below, then *Try it out* and *Execute*. An error is always JSON, and its
+`error` says what is wrong. `/metrics` is for Prometheus.
+"""
 REF = "#/components/schemas/{name}"
 STATUSES = {
     400: "The request does not follow the protocol, or is not one for this model",
-    404: "There is no such model",
+    404: "There is no such model, or no such version of it",
     413: "The request is too large",
+    415: "The body is compressed, or in another charset than UTF-8",
     429: "Too many requests wait: come again later",
+    501: "The body has a transfer coding other than chunked",
     502: "The service of the model failed",
     503: "The service of the model cannot be reached: come again later",
     504: "The service of the model did not answer in time",
@@ -94,14 +109,24 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def describe(app: FastAPI) -> None:
-    """Add the schemas to what an application tells of itself, when all of its routes are there."""
-    told = app.openapi()
+def describe(told: dict[str, Any], model: str, version: str | None) -> dict[str, Any]:
+    """Complete what FastAPI tells of an application.
+
+    Args:
+        told: changed, and returned.
+        model: the name of one, for the examples.
+        version: the version of it, if that is known.
+    """
+    examples = {"name": model, "version": version}
     _, schemas = msgspec.json.schema_components([protocol.Request, Answer], ref_template=REF)
     told["components"] = {"schemas": {**schemas, "Error": ERROR}}
     for operations in told["paths"].values():
         for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if example := examples[parameter["name"]]:
+                    parameter["example"] = example
             operation["responses"].pop("422", None)  # FastAPI's own, which is never answered
             for response in operation["responses"].values():
                 identifier = header("That of the request, or a new one")
                 response.setdefault("headers", {})["x-request-id"] = identifier
+    return told

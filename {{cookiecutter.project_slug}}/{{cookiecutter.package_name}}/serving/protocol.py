@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+EXTENSIONS = ["binary_tensor_data"]
 DATATYPES: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),
     "UINT16": np.dtype("<u2"),
@@ -108,6 +109,17 @@ def encode(
         answer["id"] = request.id
     head = msgspec.json.encode(answer)
     return head + binary, len(head)
+
+
+def server_metadata() -> dict[str, Any]:
+    """Return what a server tells of itself."""
+    name = (__package__ or "").partition(".")[0]
+    return {"name": name, "version": "2", "extensions": EXTENSIONS}
+
+
+def no_version(model: str, version: str, served: str) -> str:
+    """Return what a request for a version is told where another one is served."""
+    return f"there is no version `{version}` of `{model}`: version `{served}` is served"
 
 
 def json_length(body: bytes) -> int:

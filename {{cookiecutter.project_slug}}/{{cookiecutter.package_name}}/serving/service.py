@@ -6,6 +6,7 @@ It speaks the Open Inference Protocol for its one model; GET /metrics is for Pro
 """
 
 import argparse
+from typing import Any
 
 import prometheus_client
 from starlette.exceptions import HTTPException
@@ -14,9 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import model, observe, settings
+from . import model, observe, protocol, settings
 from .inference import Inference, require
-from .listen import listen
+from .listen import is_draining, listen
 from .metrics import ServiceMetrics
 from .model import Model
 from .settings import Settings
@@ -28,6 +29,10 @@ class Pages:
     def __init__(self, model: Model, metrics: ServiceMetrics) -> None:
         self.model = model
         self.metrics = metrics
+
+    async def server(self, request: Request) -> Response:
+        """What answers here."""
+        return JSONResponse(protocol.server_metadata())
 
     async def metadata(self, request: Request) -> Response:
         """What the model takes and gives, and what it was made from."""
@@ -49,7 +54,12 @@ class Pages:
         return JSONResponse({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """Whether the model can be asked: it was loaded before anything could ask."""
+        """Whether the model can be asked: until this is about to end.
+
+        It was loaded before anything could ask.
+        """
+        if is_draining(request.scope):
+            raise HTTPException(503, "it is about to end")
         return JSONResponse({"ready": True})
 
     async def numbers(self, request: Request) -> Response:
@@ -62,11 +72,14 @@ def create_app(model: Model, chosen: Settings) -> ASGIApp:
     """Return the application that answers for a model."""
     metrics = ServiceMetrics(model)
     pages = Pages(model, metrics)
+    inference = Inference(model, chosen, metrics)
     routes = [
-        Route("/v2/models/{name}/infer", Inference(model, chosen, metrics), methods=["POST"]),
+        *of_model("/infer", inference, methods=["POST"]),
+        *of_model("", pages.metadata),
+        *of_model("/ready", pages.model_ready),
+        Route("/v2", pages.server),
+        Route("/v2/", pages.server),  # as some clients write it
         Route("/v2/models", pages.models),
-        Route("/v2/models/{name}", pages.metadata),
-        Route("/v2/models/{name}/ready", pages.model_ready),
         Route("/v2/health/live", pages.live),
         Route("/v2/health/ready", pages.ready),
         Route("/metrics", pages.numbers),
@@ -74,6 +87,12 @@ def create_app(model: Model, chosen: Settings) -> ASGIApp:
     # Starlette's own application stands for layers that this has no use for.
     router = Router(routes, redirect_slashes=False, default=no_such_page)
     return observe.Observer(router, metrics, every=False)
+
+
+def of_model(what: str, endpoint: Any, **options: Any) -> list[Route]:
+    """Return the routes of a model, without and with a version."""
+    paths = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+    return [Route(f"{path}{what}", endpoint, **options) for path in paths]
 
 
 async def no_such_page(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,5 +1,6 @@
 """A model service, as the web application asks it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from . import protocol
 from .connections import Connections
 
 PASSED_ON = (400, 413, 429, 503, 504)
+VERSION = re.compile(r"[\w-]+", re.ASCII)
 METADATA_TIMEOUT = aiohttp.ClientTimeout(total=2.0)  # seconds
 
 
@@ -68,8 +70,9 @@ class Answer:
 class Upstream:
     """The service of one model.
 
-    Its methods raise UpstreamError: 400 for a request that the model cannot take, 413, 429 if its
-    queue is full, 502 if it failed, 503 if it cannot be reached, 504 if it took too long.
+    Its methods raise UpstreamError: 400 for a request that the model cannot take, 404 for another
+    version than its own, 413, 429 if its queue is full, 502 if it failed, 503 if it cannot be
+    reached, 504 if it took too long.
     """
 
     def __init__(self, name: str, address: str, connections: Connections) -> None:
@@ -78,18 +81,23 @@ class Upstream:
         self._connections = connections
         self._classes: dict[str, list[str]] = {}  # by the version of the model
 
-    async def infer(self, body: bytes, request_id: str) -> Answer:
-        """Pass a request on."""
+    @property
+    def version(self) -> str | None:
+        """The newest version of the model that was seen; None if it was not asked before."""
+        return next(reversed(self._classes), None)
+
+    async def infer(self, body: bytes, request_id: str, version: str | None = None) -> Answer:
+        """Pass a request on, to a certain version if one is named."""
         headers = {"x-request-id": request_id}
-        content, told = await self._ask("POST", "/infer", data=body, headers=headers)
+        content, told = await self._ask("POST", "/infer", version, data=body, headers=headers)
         try:
             return read_answer(content, told.get("x-model-run"))
         except (ValueError, RecursionError, msgspec.MsgspecError):
             raise UpstreamError(502, f"the service of `{self.name}` gave no valid answer") from None
 
-    async def metadata(self) -> dict[str, Any]:
+    async def metadata(self, version: str | None = None) -> dict[str, Any]:
         """Return what the service tells of its model, as the protocol has it."""
-        content, _ = await self._ask("GET", timeout=METADATA_TIMEOUT)
+        content, _ = await self._ask("GET", "", version, timeout=METADATA_TIMEOUT)
         try:
             found = msgspec.json.decode(content)
             self._classes[found["versions"][0]] = found["parameters"]["classes"]
@@ -102,17 +110,19 @@ class Upstream:
         version = answer.head.model_version
         try:
             if version not in self._classes:
-                await self.metadata()
+                await self.metadata(version)
             classes = self._classes[version]
             return [classes[index] for index in answer.best(len(classes))]
         except (UpstreamError, LookupError, ValueError):
             return []
 
     async def _ask(
-        self, method: str, what: str = "", **options: Any
+        self, method: str, what: str, version: str | None, **options: Any
     ) -> tuple[bytes, Mapping[str, str]]:
         """Return the body and the headers of an answer."""
-        url = f"{self._address}{what}"
+        if version and not VERSION.fullmatch(version):
+            raise await self._no_version(version)  # and not asked for: `..` is another path
+        url = f"{self._address}/versions/{version}{what}" if version else f"{self._address}{what}"
         try:
             async with self._connections.session.request(method, url, **options) as response:
                 content = await response.read()
@@ -122,9 +132,15 @@ class Upstream:
             raise UpstreamError(504, f"`{self.name}` did not answer in time") from None
         except aiohttp.ClientError:
             raise self._unreachable() from None
+        if response.status == 404 and version:
+            raise await self._no_version(version)
         if response.status != 200:
             raise self._refused(response.status, content)
         return content, response.headers
+
+    async def _no_version(self, version: str) -> UpstreamError:
+        served = (await self.metadata())["versions"][0]  # raises where the model is not there
+        return UpstreamError(404, protocol.no_version(self.name, version, served))
 
     def _unreachable(self) -> UpstreamError:
         return UpstreamError(503, f"the service of `{self.name}` cannot be reached")

@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from . import observe, openapi, routes, settings
+from . import observe, openapi, protocol, routes, settings
 from .connections import Connections
 from .listen import listen
 from .upstream import Upstream, UpstreamError
@@ -66,7 +66,15 @@ def create_app(models: dict[str, str]) -> FastAPI:
             app.state.upstreams = dict(zip(models, upstreams, strict=True))
             yield
 
-    app = FastAPIOffline(title="Models", version="2", redoc_url=None, lifespan=lifespan)
+    app = FastAPIOffline(
+        title=protocol.server_metadata()["name"],
+        version=protocol.server_metadata()["version"],
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        generate_unique_id_function=lambda route: route.name,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
     app.router.redirect_slashes = False
     app.state.metrics = observe.Metrics()
     app.state.max_body_bytes = chosen.max_body_bytes
@@ -85,7 +93,13 @@ def create_app(models: dict[str, str]) -> FastAPI:
         content = prometheus_client.generate_latest(app.state.metrics.registry)
         return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-    openapi.describe(app)
+    schema = app.openapi
+
+    def described() -> dict[str, Any]:
+        upstream = next(iter(app.state.upstreams.values()))
+        return openapi.describe(schema(), upstream.name, upstream.version)
+
+    app.openapi = described  # type: ignore[method-assign]  # as FastAPI wants it
     return app
 
 
