@@ -16,11 +16,13 @@ def chromium() -> Iterator[Browser]:
     """The Chromium of this machine."""
     from playwright.sync_api import sync_playwright
 
+    # Names ending in .test are this machine: another one than localhost, as a server has it.
+    options = ["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"]
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     program = next(filter(None, map(shutil.which, names)), None)
     assert program, "install Chromium"
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=program, args=options)
         yield started
         started.close()
 

@@ -59,9 +59,11 @@ def test_the_api_is_what_its_openapi_tells_whatever_it_is_asked(
     assert max(status for _, _, status in asked) < 500
     with urllib.request.urlopen(f"{served.url}/openapi.json") as got:
         paths = json.load(got)["paths"]
+    version = served.metadata()["versions"][0]
     for path, operations in paths.items():
         for method in operations:
-            assert asked[method.upper(), path.replace("{name}", "model"), 200] >= 1
+            asked_path = path.replace("{name}", "model").replace("{version}", version)
+            assert asked[method.upper(), asked_path, 200] >= 1, asked_path
     assert asked["POST", INFER, 200] > 10
     assert asked["POST", INFER, 400] > 100
 

@@ -5,13 +5,14 @@
 const ASK_AFTER_MS = 60;
 const SPEAK_AFTER_MS = 600;
 const RETRY_AFTER_MS = 2000;
+const COPIED_MS = 2000; // how long a button says so
 const STROKE_CELLS = 1.4; // about as thick as the strokes of the digits that models learn from
 const WIDTH_SHARE = 0.75; // those digits fill the height of their images, and of the width this
 const LARGEST_SCALE = 4; // of a small drawing; a dot stays one
 const DETAIL = 16; // pixels along a cell, of which its ink is the mean
-const LABELS = {
-    run: "W&B run", git: "Code", data: "Data", config: "Config", lock: "Environment (uv.lock)",
-    image: "Image",
+const HASH = /([0-9a-f]{12})[0-9a-f]{20,}/; // and how much of it is shown
+const LABELS = { // in this order; what is not here comes behind, under its own name
+    run: "W&B run", git: "Code", data: "Data", config: "Config", lock: "Lock (uv.lock)", image: "Image",
 };
 
 const pad = document.querySelector("#pad");
@@ -90,14 +91,15 @@ function paint() {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name);
     context.clearRect(0, 0, pad.width, pad.height);
+    const thin = pad.width / (pad.clientWidth || pad.width); // a pixel of the page
+    context.fillStyle = colour("--line"); // the grid lies under the ink
+    for (let column = 1; column < columns; column++) {
+        context.fillRect(column * scale, 0, thin, pad.height);
+    }
+    for (let row = 1; row < rows; row++) context.fillRect(0, row * scale, pad.width, thin);
     context.fillStyle = context.strokeStyle = colour("--text");
     if (cells) paintCells(context, cells, scale);
     trace(context, strokes, scale);
-    context.fillStyle = colour("--line");
-    for (let column = 1; column < columns; column++) {
-        context.fillRect(column * scale - 1, 0, 2, pad.height);
-    }
-    for (let row = 1; row < rows; row++) context.fillRect(0, row * scale - 1, pad.width, 2);
     if (pad.matches(":focus-visible")) {
         context.lineWidth = 6;
         context.strokeStyle = colour("--accent");
@@ -235,6 +237,7 @@ class Panel {
         this.select = this.part("select");
         this.select.append(...names.map((each) => new Option(each, each, false, each === name)));
         this.select.addEventListener("change", () => this.load());
+        if (names.length === 1) this.part("h2").textContent = `Model: ${name}`; // nothing to choose
         document.querySelector("#panels").append(this.root);
     }
 
@@ -383,7 +386,7 @@ class Panel {
             paintImage(picture, values);
             const button = element("button", "");
             button.type = "button";
-            button.ariaLabel = `Sample of ${label}`;
+            button.ariaLabel = `Sample, true label ${label}`;
             button.ariaPressed = "false";
             button.append(picture, element("span", "", label));
             button.addEventListener("click", () => {
@@ -397,21 +400,69 @@ class Panel {
     }
 }
 
+// ---- Lineage
+
 // Terms and their descriptions: what a model was made from.
 function lineage(provenance) {
-    return Object.entries(provenance).flatMap(([key, value]) => {
-        let lines = [value ?? "none"];
-        if (key === "git") {
-            const state = value.dirty ? "with uncommitted changes" : "nothing uncommitted";
-            lines = value.commit ? [value.commit, state] : ["not in Git"];
-        } else if (key === "run" && value) {
-            lines = [value.path];
-        } else if (value && typeof value === "object") {
-            lines = Object.entries(value).map(([name, item]) => `${name} ${item}`);
-        }
-        const terms = [element("dt", "", LABELS[key] ?? key)];
-        return terms.concat(lines.map((line) => element("dd", "", line)));
+    const named = Object.keys(LABELS).filter((key) => key in provenance);
+    const others = Object.keys(provenance).filter((key) => !(key in LABELS));
+    return [...named, ...others].flatMap((key) => [
+        element("dt", "", LABELS[key] ?? key), ...descriptions(key, provenance[key]),
+    ]);
+}
+
+function descriptions(key, value) {
+    if (value === null) return [description("none")];
+    if (key === "run") return [description(value.path, "W&B run", value.url)];
+    if (key === "git") {
+        if (!value.commit) return [description("not in Git")];
+        const state = value.dirty ? "with uncommitted changes" : "nothing uncommitted";
+        return [description(value.commit, "commit", value.url), description(state)];
+    }
+    const parts = typeof value === "object" ? Object.entries(value) : [["", String(value)]];
+    return parts.map(([name, item]) => {
+        const isHash = HASH.test(item);
+        const found = description(item, isHash ? name || LABELS[key] || key : "");
+        if (name) found.prepend(`${name} `);
+        return found;
     });
+}
+
+// A value, its hashes cut. `copied`: what a button copies, whole; `url`: where it can be opened.
+function description(value, copied = "", url = "") {
+    const found = element("dd", "");
+    const opens = /^https?:/.test(url);
+    const shown = element(opens ? "a" : "span", "", value.replace(HASH, `$1…`));
+    shown.title = value;
+    if (opens) shown.href = url;
+    found.append(shown);
+    if (copied) {
+        const button = element("button", "copy", "Copy");
+        button.type = "button";
+        button.ariaLabel = `Copy ${copied}`;
+        button.addEventListener("click", async () => {
+            await copy(value);
+            button.textContent = "Copied";
+            document.querySelector("#copied").textContent = `${copied} copied`;
+            setTimeout(() => button.textContent = "Copy", COPIED_MS);
+        });
+        found.append(" ", button);
+    }
+    return found;
+}
+
+async function copy(text) {
+    try {
+        await navigator.clipboard.writeText(text);
+    } catch { // it is not there over HTTP from another machine, or not allowed
+        const focused = document.activeElement;
+        const field = element("textarea", "spoken", text);
+        document.body.append(field);
+        field.select();
+        document.execCommand("copy");
+        field.remove();
+        focused.focus();
+    }
 }
 
 // Once the answers stay: not each while a drawing grows.
