@@ -1,5 +1,6 @@
 """What /openapi.json tells of requests and answers, and /docs shows."""
 
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -122,7 +123,9 @@ def describe(told: dict[str, Any], model: str, version: str | None) -> dict[str,
     told["components"] = {"schemas": {**schemas, "Error": ERROR}}
     for operations in told["paths"].values():
         for operation in operations.values():
-            for parameter in operation.get("parameters", []):
+            parameters = sorted(operation.get("parameters", []), key=itemgetter("name"))
+            operation["parameters"] = parameters  # the version behind the name, as in the path
+            for parameter in parameters:
                 if example := examples[parameter["name"]]:
                     parameter["example"] = example
             operation["responses"].pop("422", None)  # FastAPI's own, which is never answered
