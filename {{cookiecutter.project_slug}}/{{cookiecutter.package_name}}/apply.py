@@ -9,6 +9,7 @@ the defaults is written to conf/experiment/NAME.yaml, which conf/config.yaml the
 import argparse
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -23,11 +24,12 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from . import files
+from . import files, git
 from .compose import package_of
+from .git import GitError
 from .paths import CONF, PARAMS
 from .schema import plain
-from .tracking import patch, provenance
+from .tracking import provenance
 from .values import nearest
 
 CONFIG = Path("config.yaml")
@@ -81,8 +83,8 @@ def find(name: str) -> Experiment:
     Raises:
         ApplyError: none came out under this name.
     """
-    head = git("rev-parse", "HEAD").strip()
-    listed = git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/??/*/*")
+    head = _git("rev-parse", "HEAD").strip()
+    listed = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/??/*/*")
     rows = [line.split(" ", 1) for line in listed.splitlines()]
     rows.sort(key=lambda row: head not in row[1].replace("/", ""))
     found = [Experiment(commit, reference.rpartition("/")[2]) for commit, reference in rows]
@@ -96,10 +98,10 @@ def find(name: str) -> Experiment:
 
 def at_risk(commit: str) -> list[str]:
     """Return the changed files that applying a commit replaces, and that nothing else holds."""
-    prefix = git("rev-parse", "--show-prefix").strip()
-    status = git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    prefix = _git("rev-parse", "--show-prefix").strip()
+    status = _git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
     paths = [line[3:] for line in status.split("\0") if line]
-    top = Path(git("rev-parse", "--show-toplevel").strip())
+    top = Path(_git("rev-parse", "--show-toplevel").strip())
     built = {f"{prefix}{path.as_posix()}" for path in provenance.BUILT}
     lost = []
     for path in paths:
@@ -108,7 +110,7 @@ def at_risk(commit: str) -> list[str]:
             continue  # DVC leaves what the experiment has not
         if any(path == name or path.startswith(f"{name}/") for name in built):
             continue  # what the pipeline wrote is in DVC's cache
-        own = git("hash-object", f"--path={path}", "--", str(top / path)).strip()
+        own = _git("hash-object", f"--path={path}", "--", str(top / path)).strip()
         held = {theirs, blob(f"HEAD:{path}"), blob(f"{DVC_APPLIED}:{path}")}
         if own not in held and not only_the_mention(top / path, path, f"{prefix}{CONF}/{CONFIG}"):
             lost.append(path.removeprefix(prefix))
@@ -119,20 +121,20 @@ def only_the_mention(file: Path, path: str, config: str) -> bool:
     """Whether a file is conf/config.yaml, and differs from HEAD by nothing but the experiment."""
     if path != config or blob(f"HEAD:{path}") is None:
         return False
-    committed = git("show", f"HEAD:{path}")
+    committed = _git("show", f"HEAD:{path}")
     return mention(committed, None) == mention(file.read_text(encoding="utf-8"), None)
 
 
 def written_here() -> set[Path]:
     """Return the files that applying an experiment wrote to conf/ and nobody has committed."""
-    status = git("ls-files", "-z", "--others", "--exclude-standard", "--", CONF.as_posix())
+    status = _git("ls-files", "-z", "--others", "--exclude-standard", "--", CONF.as_posix())
     paths = {Path(line) for line in status.split("\0") if line.endswith(".yaml")}
     return {path for path in paths if WRITTEN in path.read_text(encoding="utf-8")}
 
 
 def extract(commit: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     """Write conf/ as it was at a commit into `folder`; return where, and what params.yaml holds."""
-    content = patch.git(Path(), "archive", "--format=tar", commit, CONF.name, PARAMS.name)
+    content = git.run(Path(), "archive", "--format=tar", commit, CONF.name, PARAMS.name)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(folder, filter="data")
     return folder / CONF, yaml.safe_load((folder / PARAMS).read_text(encoding="utf-8"))
@@ -276,14 +278,11 @@ def summary(name: str, changes: dict[Path, str]) -> str:
 
 def blob(name: str) -> str | None:
     """Return the id of a file at a revision, or None where there is none."""
-    try:
-        return git("rev-parse", "--verify", "--quiet", name).strip()
-    except subprocess.CalledProcessError:
-        return None
+    return git.text(Path(), "rev-parse", "--verify", "--quiet", name)
 
 
-def git(*arguments: str) -> str:
-    return patch.git(Path(), *arguments).decode()
+def _git(*arguments: str) -> str:
+    return os.fsdecode(git.run(Path(), *arguments))
 
 
 def run(*arguments: str) -> None:
@@ -303,7 +302,7 @@ def main() -> None:
     parser.add_argument("name", help="of the experiment, as inv compare shows it")
     try:
         apply(parser.parse_args().name)
-    except ApplyError as error:
+    except (ApplyError, GitError) as error:
         raise SystemExit(f"exp.apply: {error}") from None
 
 
