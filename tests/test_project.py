@@ -86,7 +86,7 @@ def test_another_python_trains_the_same_model(trained: Project, tmp_path: Path) 
 def test_a_second_train_does_nothing_and_says_so(trained: Project, tmp_path: Path) -> None:
     project = trained.copy(tmp_path)
     printed = project.inv("train")
-    assert "Data and pipelines are up to date." in printed
+    assert "up to date: nothing changed since" in printed
     assert stages_run(printed) == []
     assert len(project.runs()) == 2
 

@@ -31,6 +31,8 @@ class Remote:
     local: dict[str, str]
     secrets: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)  # what the server refuses
+    advice: str = ""  # what is said then
 
 
 def free_port() -> int:
@@ -70,7 +72,9 @@ def s3(folder: Path) -> Iterator[Remote]:
             "access_key_id": key,
             "secret_access_key": secret,
         }
-        yield Remote("s3", "s3://bucket/dvc", local, [secret])
+        wrong = {"secret_access_key": "wrong"}
+        advice = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in .env"
+        yield Remote("s3", "s3://bucket/dvc", local, [secret], wrong=wrong, advice=advice)
 
 
 @contextmanager
@@ -95,7 +99,9 @@ def webdav(folder: Path) -> Iterator[Remote]:
     options = ("--user", "someone", "--pass", password)
     with served(port, *command, *options, folder, log=folder / "log"):
         local = {"user": "someone", "password": password}
-        yield Remote("webdav", f"webdav://127.0.0.1:{port}/dvc", local, [password])
+        wrong, advice = {"password": "wrong"}, "dvc remote modify --local storage password"
+        url = f"webdav://127.0.0.1:{port}/dvc"
+        yield Remote("webdav", url, local, [password], wrong=wrong, advice=advice)
 
 
 @contextmanager
@@ -117,7 +123,10 @@ def ssh(folder: Path) -> Iterator[Remote]:
     command = (sshd, "-D", "-e", "-p", str(port), "-f", str(folder / "config"))
     with served(port, *command, log=folder / "log"):
         local = {"keyfile": str(folder / "user")}
-        yield Remote("ssh", f"ssh://{getpass.getuser()}@127.0.0.1:{port}{folder}/dvc", local)
+        wrong = {"keyfile": str(folder / "host")}
+        url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{folder}/dvc"
+        advice = "dvc remote modify --local storage keyfile FILE"
+        yield Remote("ssh", url, local, wrong=wrong, advice=advice)
 
 
 @pytest.mark.parametrize("server", [s3, gcs, webdav, ssh], ids=lambda server: server.__name__)
@@ -153,7 +162,16 @@ def test_data_goes_there_and_comes_back(
         assert ".dvc/config.local" not in tracked
         for secret in remote.secrets:
             project.run("git", "grep", "--quiet", secret, code=1)
-        assert "ok" in project.inv("doctor", variables=remote.variables)
+        assert "mend" not in project.inv("doctor", variables=remote.variables)
+
+        if remote.wrong:
+            for option, value in remote.wrong.items():
+                project.run("dvc", "remote", "modify", "--local", "storage", option, value)
+            shutil.rmtree(project.path / ".dvc/cache")
+            _, line = project.inv("data.pull", code=1).splitlines()
+            assert line.startswith("pull: data/photos is not here, and the remote storage refuses")
+            assert remote.advice in line
+            assert (project.path / "data/photos").is_dir()
 
 
 def test_a_remote_that_does_not_answer_is_one_line_of_the_doctor(tmp_path: Path) -> None:

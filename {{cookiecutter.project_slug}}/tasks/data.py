@@ -4,7 +4,7 @@ from pathlib import Path
 
 from invoke import Context, Exit, task
 
-from .shell import ROOT, run, run_module
+from .shell import ROOT, follows, run, run_module
 
 
 @task(help={"path": "a file or folder; one from elsewhere is copied into data/"})
@@ -17,24 +17,25 @@ def add(context: Context, path: str) -> None:
         raise Exit(f"{path}: runs record what is in data/; move it there")
     else:
         run("dvc", "add", str(source), "--out", f"data/{source.name}")
+        source = ROOT / "data" / source.name
+    name = source.relative_to(ROOT).as_posix()
+    print(f"{name} is in DVC's care; Git keeps {name}.dvc", flush=True)
+    follows("git commit", "inv data.push")
 
 
 @task
 def pull(context: Context) -> None:
     """Fetch data and models of this revision from the remote."""
-    # Before the first `inv train`, what the pipeline makes is unknown, not lost.
-    run("dvc", "pull", *([] if (ROOT / "dvc.lock").exists() else ["--allow-missing"]))
+    run_module("storage", "pull")
 
 
 @task
 def push(context: Context) -> None:
     """Send data and models to the remote, with every version."""
-    run("dvc", "push")
-    run_module("registry", "push")
+    run_module("storage", "push")
 
 
 @task
 def status(context: Context) -> None:
     """Say what changed here, and what the remote lacks."""
-    run("dvc", "status")
-    run("dvc", "status", "--cloud")
+    run_module("storage", "status")

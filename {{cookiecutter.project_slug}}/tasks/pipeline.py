@@ -1,5 +1,7 @@
 """From data to an evaluated model, and what came out."""
 
+import time
+
 from invoke import Context, task
 
 from .shell import overrides, run, run_module
@@ -8,18 +10,21 @@ from .shell import overrides, run, run_module
 @task
 def train(context: Context) -> None:
     """Run what changed of the pipeline; Hydra overrides after `--`."""
+    since = time.time()
     if overrides():
         run_module("compose", "--check", *overrides())
         run("dvc", "exp", "run", *(f"--set-param={override}" for override in overrides()))
     else:
         run("dvc", "repro")
+    run_module("outcome", f"--since={since}", shown=False)
 
 
 @task
 def evaluate(context: Context) -> None:
     """Bring the exported model's measures up to date, show them."""
+    since = time.time()
     run("dvc", "repro", "evaluate")
-    run("dvc", "metrics", "show")
+    run_module("outcome", f"--since={since}", shown=False)
 
 
 @task(help={"commits": "how many earlier commits to show too"})

@@ -13,19 +13,28 @@ PACKAGE = "{{ cookiecutter.package_name }}"
 LOOK_SECONDS = 0.5
 
 
-def run(*command: str, ends_with_this: bool = False) -> None:
+def run(*command: str, ends_with_this: bool = False, shown: bool = True) -> None:
     """Show a command and run it in the project's folder; end the task if it fails.
 
     Args:
         ends_with_this: the command ends when this process is killed. It has to watch for that:
             see serving/starter.py of the package.
+        shown: not, where the command only says what came out.
     """
     if command[0] == "dvc":
         require_git()
-    print(f"$ {shlex.join(command)}", flush=True)
+    if shown:
+        print(f"$ {shlex.join(command)}", flush=True)
+    if command[0] == "dvc":
+        command = ("python", "-m", f"{PACKAGE}.quiet_dvc", *command[1:])
     code = exit_code(*command, ends_with_this=ends_with_this)
     if code:
         raise Exit(code=code)
+
+
+def follows(*commands: str) -> None:
+    """End a task with the commands that come next."""
+    print(f"next: {', '.join(commands)}", flush=True)
 
 
 def require_git() -> None:
@@ -37,10 +46,12 @@ def require_git() -> None:
         raise Exit(code=code)
 
 
-def run_module(module: str, *arguments: str, ends_with_this: bool = False) -> None:
+def run_module(
+    module: str, *arguments: str, ends_with_this: bool = False, shown: bool = True
+) -> None:
     """Run a module of the project's package."""
     command = ("python", "-m", f"{PACKAGE}.{module}", *arguments)
-    run(*command, ends_with_this=ends_with_this)
+    run(*command, ends_with_this=ends_with_this, shown=shown)
 
 
 def exit_code(*command: str, quiet: bool = False, ends_with_this: bool = False) -> int:

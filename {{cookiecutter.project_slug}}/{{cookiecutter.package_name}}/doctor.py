@@ -1,6 +1,7 @@
 """Is everything there that the project needs? Each line: fine, or the command that mends it."""
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -12,19 +13,38 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from . import conflicts, storage
 from . import git as vcs
 from .git import GitError
-from .paths import ROOT
+from .paths import ROOT, TRAIN_RUN
+from .tracking.transaction_log import marker, wandb_folder
+
+ROOM = 1 << 30  # bytes free on the disk; a training with its cache needs about that
+SECRETS = (".env", ".dvc/config.local")
+NEEDED = ("dvc.yaml", "dvc.lock", "params.yaml", "uv.lock", "pyproject.toml", "conf")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check saw; `mend` is what to type where `fine` is false."""
+    """What one check saw; `mend` is what to type where `fine` is false, or what may follow."""
 
     fine: bool
     detail: str
     mend: str = ""
+
+
+def files() -> Finding | list[Finding]:
+    """Did a merge leave its markers in a file, and does Git know what a clone needs?"""
+    found = [
+        Finding(False, f"{conflict.path} has conflict markers", conflict.fix)
+        for conflict in conflicts.find()
+    ]
+    if ignored := (vcs.text(Path(), "check-ignore", *NEEDED) or "").split():
+        names = " ".join(ignored)
+        found.append(Finding(False, f".gitignore leaves out {names}", f"git add --force {names}"))
+    return found or Finding(True, "no conflict markers")
 
 
 def python() -> Finding:
@@ -39,7 +59,13 @@ def environment() -> Finding:
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
         return Finding(False, "uv is not installed", "pip install uv")
-    if _run(uv, "lock", "--check").returncode:
+    if not Path("uv.lock").exists():
+        return Finding(False, "uv.lock is missing", "uv lock")
+    locked = _run(uv, "lock", "--check")
+    if locked.returncode:
+        if "parse" in locked.stderr.lower():
+            lines = locked.stderr.strip().splitlines()
+            return Finding(False, lines[0].removeprefix("error: "), "git checkout uv.lock")
         return Finding(False, "uv.lock is older than pyproject.toml", "uv lock")
     if _run(uv, "sync", "--check", "--inexact").returncode:
         return Finding(False, "the environment differs from uv.lock", "uv sync --inexact")
@@ -70,33 +96,82 @@ def hooks() -> Finding:
     return Finding(False, "the pre-commit hooks are not installed", "inv setup")
 
 
+def secrets() -> Finding:
+    """Does Git know a file that holds credentials?"""
+    if tracked := (vcs.text(Path(), "ls-files", "--", *SECRETS) or "").split():
+        names = " ".join(tracked)
+        fix = f"git rm --cached {names}, commit, and change the keys if it was pushed"
+        return Finding(False, f"Git tracks {names}", fix)
+    return Finding(True, "no file that holds them is in Git")
+
+
 def remote() -> Finding:
     """Does the DVC remote answer, with the credentials that are there?"""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
+    repo = storage.open_repo()
+    if found := storage.problem(repo, needed=bool(storage.absent(repo))):
+        return Finding(False, found.detail, found.fix)
+    store = repo.cloud.get_remote_odb()
+    kind = "folder" if store.fs.protocol == "local" else f"{store.fs.protocol}:"
+    return Finding(True, f"{kind} {store.path}")
 
-    try:
-        store = Repo().cloud.get_remote_odb()
-        if store.fs.protocol == "local":
-            return _folder(Path(store.path))
-        with contextlib.suppress(FileNotFoundError):  # nothing was pushed as yet
-            store.fs.info(store.path)
-    except DvcException as error:
-        return Finding(False, _line(error), "inv setup")
-    except Exception as error:
-        # Each kind of remote raises errors of its own client.
-        return Finding(
-            False, f"does not answer: {_line(error)}", "dvc remote modify --local storage …"
-        )
-    return Finding(True, f"{store.fs.protocol}: {store.path}")
+
+def data() -> Finding:
+    """Is what dvc.lock and the .dvc files name in the cache?"""
+    lacking = storage.absent(storage.open_repo())
+    if lacking:
+        return Finding(False, f"{storage.some(lacking)} not here", "inv data.pull")
+    return Finding(True, "all that this revision names is here")
+
+
+def pipeline() -> Finding:
+    """Is dvc.lock in step with code, config and data, and do the results lie here?"""
+    repo = storage.open_repo()
+    if not Path("dvc.lock").exists():
+        return Finding(True, "nothing was trained so far", "inv train")
+    changed = repo.status()
+    if changed:
+        return Finding(True, f"changed since the last training: {', '.join(changed)}", "inv train")
+    return Finding(True, "nothing changed since the last training")
+
+
+def training() -> Finding:
+    """Was a training interrupted?"""
+    state = TRAIN_RUN / "unfinished" / "state.json"
+    if not state.exists():
+        return Finding(True, "none was interrupted")
+    with contextlib.suppress(ValueError, KeyError):
+        run = json.loads(state.read_text(encoding="utf-8"))["run_id"]
+        return Finding(True, f"run {run} was interrupted", "inv train resumes it")
+        # Anything else in the file is what a crash left of it.
+    fix = "inv train -- train.resume=never"
+    return Finding(False, f"{state.as_posix()} cannot be read", fix)
+
+
+def disk() -> Finding:
+    free = shutil.disk_usage(".").free
+    if free < ROOM:
+        fix = "dvc gc --all-commits --all-experiments"
+        return Finding(False, f"{free >> 20} MiB free", fix)
+    return Finding(True, f"{free >> 30} GiB free")
 
 
 def account() -> Finding:
+    """Are runs online, and is anything left to upload?"""
     import wandb
 
-    if wandb.login(prompt=False, verify=False):
-        return Finding(True, "an API key is there: runs are online")
-    return Finding(True, "no API key: runs stay offline (`inv wandb.login` changes that)")
+    settings = wandb.setup(wandb.Settings(silent=True)).settings
+    if settings.mode != "online":
+        return Finding(True, f"runs are {settings.mode}, by WANDB_MODE or `wandb offline`")
+    try:
+        has_key = wandb.login(prompt=False, verify=False)
+    except (wandb.errors.AuthenticationError, ValueError) as error:
+        return Finding(False, storage.line(error), "inv wandb.login")
+    if not has_key:
+        return Finding(True, "no API key: runs stay offline (`inv wandb.login` changes that)")
+    waiting = [log for log in wandb_folder().glob("offline-run-*") if not marker(log).exists()]
+    if waiting:
+        return Finding(True, f"{len(waiting)} parts of runs are not uploaded", "inv wandb.sync")
+    return Finding(True, "an API key is there: runs are online")
 
 
 def gpu() -> Finding:
@@ -109,37 +184,47 @@ def gpu() -> Finding:
     return Finding(True, "none: training runs on the processor")
 
 
-CHECKS: dict[str, Callable[[], Finding]] = {
+CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
+    "files": files,
     "Python": python,
     "environment": environment,
     "Git": git,
     "hooks": hooks,
+    "secrets": secrets,
     "DVC remote": remote,
+    "data": data,
+    "pipeline": pipeline,
+    "training": training,
+    "disk": disk,
     "W&B": account,
     "GPU": gpu,
 }
 
 
+def look(name: str) -> list[Finding]:
+    """Return what one check saw; one that cannot look is a finding, too."""
+    try:
+        found = CHECKS[name]()
+    except storage.StorageError as error:
+        text, _, fix = str(error).rpartition(": ")
+        return [Finding(False, text, fix)]
+    except Exception as error:  # a doctor that dies of a broken part tells nothing of the others
+        return [Finding(False, f"cannot be checked: {storage.line(error)}", "git diff")]
+    return found if isinstance(found, list) else [found]
+
+
 def main() -> None:
     table = Table.grid(padding=(0, 2))
     wrong = 0
-    for name, check in CHECKS.items():
-        finding = check()
-        wrong += not finding.fine
-        mend = f"→ {finding.mend}" if finding.mend else ""
-        table.add_row("ok" if finding.fine else "[red]mend[/]", name, finding.detail, mend)
+    for name in CHECKS:
+        for finding in look(name):
+            wrong += not finding.fine
+            verdict = Text("ok") if finding.fine else Text("mend", style="red")
+            mend = f"→ {finding.mend}" if finding.mend else ""
+            table.add_row(verdict, name, Text(finding.detail), Text(mend))
     Console().print(table)
     if wrong:
         raise SystemExit(1)
-
-
-def _folder(path: Path) -> Finding:
-    """Check that DVC may write to a folder, or make it."""
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
-        mend = "dvc remote modify --local storage url FOLDER"
-        return Finding(False, f"no permission to write to {existing}", mend)
-    return Finding(True, f"folder {path}")
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -147,10 +232,6 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]} is not installed")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 if __name__ == "__main__":

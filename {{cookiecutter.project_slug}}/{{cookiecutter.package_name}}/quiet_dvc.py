@@ -1,0 +1,68 @@
+"""DVC's command line without the advice that it ends with: a task says itself what follows.
+
+    python -m <package>.quiet_dvc repro
+
+DVC has no setting for these lines. Its progress, warnings and errors stay.
+"""
+
+import logging
+import sys
+
+# How the lines begin that are left out: what to type, in DVC's words, and what the task's own
+# last lines say better.
+ADVICE = (
+    "Use `dvc push` to send",
+    "Data and pipelines are up to date.",
+    "Ran experiment(s):",
+    "Experiment results have been applied",
+    "To apply the results of an experiment",
+    "Queueing with overrides",
+    "Updating lock file",
+    "To track the changes with git",
+    "To enable auto staging",
+    "Having any troubles?",
+    "Some of the cache files do not exist",
+)
+
+
+def hush() -> None:
+    """Leave DVC's advice out of what this process prints."""
+    from dvc.ui import ui
+
+    write = ui.write
+
+    def write_rest(*objects: object, **options: object) -> None:
+        if not is_advice(" ".join(map(str, objects))):
+            write(*objects, **options)
+
+    ui.write = write_rest
+    for handler in logging.getLogger("dvc").handlers:
+        handler.addFilter(_shorten)
+
+
+def is_advice(text: str) -> bool:
+    """Whether a line is one of those that are left out."""
+    return text.strip().startswith(ADVICE)
+
+
+def main(arguments: list[str]) -> int:
+    from dvc.cli import main as dvc
+
+    hush()
+    code: int = dvc(arguments)
+    return code
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """Drop advice; of a stage that failed, name the stage, not its whole command."""
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    error = record.exc_info[1] if record.exc_info else None
+    if error and isinstance(error.__cause__, StageCmdFailedError):
+        record.msg, record.args = f"{error}: the lines above say why", ()
+        record.exc_info = None
+    return not is_advice(record.getMessage())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
