@@ -152,6 +152,29 @@ def test_no_value_of_another_type_is_converted(config) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "before", "after", "said"),
+    [
+        ("trainer/cpu.yaml", "devices: 1", "devices: [1", "conf/trainer/cpu.yaml, line "),
+        ("trainer/cpu.yaml", "devices: 1", "\tdevices: 1", "conf/trainer/cpu.yaml, line "),
+        ("config.yaml", "seed: 0", "seed: 0\nseed: 1", "found duplicate key seed"),
+        ("config.yaml", "trainer: cpu", "trainer: cpus", "no conf/trainer/cpus.yaml; did you mean"),
+        ("model/cnn.yaml", "{data.classes}", "{data.clases}", "'data.clases' not found"),
+    ],
+)
+def test_file_that_cannot_be_read_is_named(
+    file: str, before: str, after: str, said: str, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(ROOT / CONF, tmp_path / CONF))
+    content = (folder / file).read_text(encoding="utf-8")
+    assert before in content
+    (folder / file).write_text(content.replace(before, after, 1), encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        compose(folder=folder)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("[no, yes]", "false is not text; quote it"),
@@ -165,13 +188,14 @@ def test_no_value_of_another_type_is_converted(config) -> None:
 )
 def test_class_names_are_kept_as_written_or_refused(text: str, said: str, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(ROOT / CONF, tmp_path / CONF))
-    file = folder / "data" / "digits.yaml"
+    name = options("data")[0]
+    file = folder / "data" / f"{name}.yaml"
     lines = file.read_text(encoding="utf-8").splitlines()
     lines = [f"classes: {text}" if line.startswith("classes:") else line for line in lines]
     file.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(ConfigError) as refused:
-        compose(folder=folder)
-    for words in ("data.classes", said, "conf/data/digits.yaml"):
+        compose([f"data={name}"], folder)
+    for words in ("data.classes", said, f"conf/data/{name}.yaml"):
         assert words in str(refused.value)
 
 
@@ -228,7 +252,9 @@ def compose_params(folder: Path) -> DictConfig:
         ("tracking.tags", [[""], ["x" * 65]]),
         ("export.samples", [-1]),
         ("serving.threads", [0]),
+        ("serving.log_every", [-1]),
         ("serving.min_replicas", [11]),
+        ("serving.scale_down_after_s", [3601]),
     ],
 )
 def test_value_out_of_range_is_refused_before_anything_runs(key: str, values: list, config) -> None:

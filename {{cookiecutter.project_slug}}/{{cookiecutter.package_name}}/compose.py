@@ -44,7 +44,9 @@ def compose(overrides: list[str] | None = None, folder: Path = CONF) -> DictConf
             problem += f", as in {_quoted(error.key, overrides)}"
         raise ConfigError(error.key, f"{problem} ({where})") from None
     except MissingConfigException as error:
-        raise ConfigError(*_missing_option(error, folder)) from error
+        raise ConfigError(*_missing_option(error, overrides, folder)) from error
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(*_unreadable(error, folder)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(*_refused(error, overrides, folder)) from error
     return config
@@ -120,14 +122,24 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(f"config: {error}") from None
 
 
-def _missing_option(error: MissingConfigException, folder: Path) -> tuple[str, str]:
+def _missing_option(
+    error: MissingConfigException, overrides: list[str], folder: Path
+) -> tuple[str, str]:
     wanted = str(error.missing_cfg_file)
     group, _, name = wanted.rpartition("/")
     options = sorted(error.options or [])
     problem = f"no {CONF}/{wanted}.yaml; {nearest(name, options)}"
-    if group and (full := _with_group(group, folder)):
+    if group and overrides and (full := _with_group(group, folder)):
         problem += f"; the value itself: {full}={name}"
     return group or wanted, problem
+
+
+def _unreadable(error: yaml.MarkedYAMLError, folder: Path) -> tuple[str, str]:
+    mark = error.problem_mark
+    if mark is None or error.problem is None:
+        return f"{CONF}/", " ".join(str(error).split())
+    file = Path(mark.name).relative_to(folder.resolve().parent).as_posix()
+    return f"{file}, line {mark.line + 1}", error.problem
 
 
 def _parse(text: str) -> Override:
@@ -172,7 +184,7 @@ def _refused(error: Exception, overrides: list[str], folder: Path) -> tuple[str,
     if last in siblings:
         return key, f"{str(getattr(cause, 'msg', cause)).splitlines()[0]} ({where})"
     problem = f"no such key; {nearest(last, siblings) if siblings else 'see conf/'}"
-    if full := _with_group(key, folder):
+    if overrides and (full := _with_group(key, folder)):
         problem = f"no such key; did you mean {full}?"
     elif added := _added(key, overrides):
         try:
@@ -185,7 +197,10 @@ def _refused(error: Exception, overrides: list[str], folder: Path) -> tuple[str,
 
 def _with_group(key: str, folder: Path) -> str | None:
     """Return `optimizer.lr` for `lr`, which one of the groups has."""
-    config = compose([], folder)
+    try:
+        config = compose([], folder)
+    except ConfigError:
+        return None
     groups = [str(name) for name in config if isinstance(config[name], DictConfig)]
     return next((f"{name}.{key}" for name in groups if key in config[name]), None)
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from .serving.settings import MAY_BE_0
 from .serving.settings import Settings as Serving
+from .serving.settings import refusal
 from .values import ConfigError, Rule, at_least, below, between, check, inside, one_of
 
 # Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
@@ -245,7 +245,7 @@ def _validate_target(node: Any, key: str) -> None:
 
 def _validate_combinations(settings: dict[str, Any]) -> None:
     data, train, trainer = (settings[group] for group in ("data", "train", "trainer"))
-    optimizer, serving = settings["optimizer"], settings["serving"]
+    optimizer = settings["optimizer"]
     if data["validation_share"] + data["test_share"] >= 1:
         raise ConfigError("data.test_share", "leaves nothing to train on beside validation_share")
     if train["init_from"] is not None and train["resume"] not in ("latest", "never"):
@@ -260,8 +260,5 @@ def _validate_combinations(settings: dict[str, Any]) -> None:
         )
     if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise ConfigError("optimizer.nesterov", "needs a momentum (optimizer.momentum) above 0")
-    for name, value in serving.items():
-        if value < 1 and name not in MAY_BE_0:
-            raise ConfigError(f"serving.{name}", f"{value} must be at least 1")
-    if serving["min_replicas"] > serving["max_replicas"]:
-        raise ConfigError("serving.min_replicas", "must be at most serving.max_replicas")
+    if found := refusal(settings["serving"]):
+        raise ConfigError(f"serving.{found[0]}", found[1])

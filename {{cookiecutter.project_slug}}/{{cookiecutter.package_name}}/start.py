@@ -142,7 +142,7 @@ def _key(config: DictConfig) -> str | None:
 
 
 def _named(config: DictConfig, key: str) -> str:
-    return str(config.train[key.removeprefix("train.")])  # digits alone were read as a number
+    return str(config.train[key.removeprefix("train.")])
 
 
 def _flat(value: Any, name: str) -> dict[str, Any]:

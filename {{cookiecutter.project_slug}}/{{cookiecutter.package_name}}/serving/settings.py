@@ -9,6 +9,7 @@ import yaml
 FILE = Path("conf/serving/default.yaml")
 PREFIX = "SERVING_"
 MAY_BE_0 = {"log_every", "max_wait_ms"}
+AT_MOST = {"scale_down_after_s": 3600}  # that Kubernetes takes
 
 
 class SettingsError(Exception):
@@ -49,12 +50,22 @@ def load(file: Path = FILE) -> Settings:
     values = {}
     for name in known:
         value = os.environ.get(f"{PREFIX}{name.upper()}", written[name])
-        if not str(value).isdecimal() or (int(value) < 1 and name not in MAY_BE_0):
+        if not str(value).isdecimal():
             raise SettingsError(f"serving.{name}: {value!r} is no positive number")
         values[name] = int(value)
-    if values["min_replicas"] > values["max_replicas"]:
-        raise SettingsError(
-            f"serving.min_replicas: {values['min_replicas']} is more than max_replicas, "
-            f"{values['max_replicas']}"
-        )
+    if found := refusal(values):
+        raise SettingsError("serving.{}: {}".format(*found))
     return Settings(**values)
+
+
+def refusal(values: dict[str, int]) -> tuple[str, str] | None:
+    """Return the first key whose value cannot be served with, and why; None where there is none."""
+    for name, value in values.items():
+        if value < (0 if name in MAY_BE_0 else 1):
+            return name, f"{value} is no positive number"
+        if value > AT_MOST.get(name, value):
+            return name, f"{value} is more than {AT_MOST[name]}"
+    smallest, largest = values["min_replicas"], values["max_replicas"]
+    if smallest > largest:
+        return "min_replicas", f"{smallest} is more than max_replicas, {largest}"
+    return None
