@@ -224,7 +224,7 @@ def compose_params(folder: Path) -> DictConfig:
         ("data.name", ["", "a/b"]),
         ("data.image_shape", [[8], [8, 8, 3], [0, 8]]),
         ("data.max_value", [0, 2**24 + 1]),
-        ("loader.batch_size", [0, -1]),
+        ("loader.batch_size", [0, -1, 2**63]),
         ("loader.workers", [-1]),
         ("model.channels", [[16], [0, 32]]),
         ("model.dropout", [-0.1, 1.0, 1.5]),
@@ -314,6 +314,8 @@ def test_choices_and_limits_are_those_of_the_libraries() -> None:
         (["data.name=7"], ["""as in 'data.name="7"'"""]),
         (["data.classes=[1,false]"], ["""as in 'data.classes=["1","false"]'"""]),
         (["precision=64-true"], ["bf16, fp32", "trainer.precision=64-true"]),
+        (["~callbacks"], ["callbacks: is missing"]),
+        (["model._target_=7"], ["model._target_: 7 is not the import path", "command line"]),
         (["model=null"], ["must be a string or a list"]),
     ],
 )

@@ -100,3 +100,6 @@ def test_what_is_missing_is_one_line_that_says_how_to_get_it(
         np.save(narrow / PREPARED_DATA / f"{split}_images.npy", np.zeros((9, 4, 4), np.uint8))
     monkeypatch.chdir(narrow)
     refused(r"images of \[4, 4\], but the model takes \[8, 8\]: inv train")
+    for split in ("train", "test"):
+        np.save(narrow / PREPARED_DATA / f"{split}_images.npy", np.zeros((9, 8, 8), np.uint16))
+    refused("images of uint16, but the model takes UINT8: inv train")

@@ -1,6 +1,6 @@
 """The keys, types and values that a config may have: a wrong one is refused before a run."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -119,7 +119,7 @@ class Config:
     optimizer: dict[str, Any]
     trainer: Trainer
     train: Train
-    callbacks: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any]
     tracking: Tracking
     export: Export
     serving: Serving
@@ -235,7 +235,9 @@ def keys_beside(key: str) -> list[str]:
 
 def _validate_target(node: Any, key: str) -> None:
     target = node.get("_target_") if isinstance(node, dict) else None
-    if not isinstance(target, str):
+    if target is not None and not isinstance(target, str):
+        raise ConfigError(f"{key}._target_", f"{target} is not the import path of a class")
+    if target is None:
         raise ConfigError(key, "needs _target_, the import path of the class to make")
     schema = TARGETS.get(target)
     if schema is not None:

@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 UNSET = "???"  # OmegaConf's mark of a key that has no value yet
+LARGEST_INT = 2**63 - 1
 NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -144,6 +145,8 @@ def _check_scalar(key: str, value: Any, wanted: type) -> None:
     if type(value) is wanted or (wanted is float and type(value) is int):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(key, f"{value} is not a finite number")
+        if isinstance(value, int) and abs(value) > LARGEST_INT:
+            raise ConfigError(key, f"{value} does not fit into 64 bits")
         return
     if wanted is str and isinstance(value, bool):
         raise UnquotedError(

@@ -100,6 +100,11 @@ def reference(model: Model) -> Columns:
     found, taken = list(test.shape[1:]), shape(model)
     if found != taken:
         raise MonitoringError(f"{where}: images of {found}, but the model takes {taken}: inv train")
+    datatype = model.signature["inputs"][0]["datatype"]
+    if str(test.dtype).upper() != datatype:
+        raise MonitoringError(
+            f"{where}: images of {test.dtype}, but the model takes {datatype}: inv train"
+        )
     answers = model.predict(test)
     classes = model.signature["classes"]
     return {
