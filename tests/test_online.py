@@ -173,18 +173,33 @@ def test_a_killed_training_that_is_gone_on_with_is_whole_on_the_server(
     assert_complete(project)
 
 
-def test_a_training_killed_while_it_uploads_is_whole_after_a_sync(project: Project) -> None:
-    with project.start("train", *TRAIN) as training:
+@pytest.mark.parametrize("cure", ["sync", "train again"])
+def test_a_training_killed_while_it_uploads_is_whole_after_a_sync_or_the_next_one(
+    project: Project, cure: str
+) -> None:
+    folder = project.path / "outputs/online"
+    stage = {"DVC_STAGE": "train"} if cure == "train again" else {}
+    with project.start("train", *TRAIN, **stage) as training:
         for line in training.stdout or ():
             if line.startswith(f"epoch {EPOCHS}/{EPOCHS}"):
                 project.backend.stop()
-        wait_for(lambda: (project.path / "outputs/online/metrics.json").exists())
-        wait_for(lambda: not (project.path / "outputs/online/unfinished").exists())
+                break
+        wait_for(lambda: (folder / "metrics.json").exists())
+        wait_for(lambda: stage or not (folder / "unfinished").exists())
         training.kill()
     project.backend.start()
-    os.utime(project.logs[0], (0, 0))  # long ended
-    synced = project.sync()
-    assert synced.returncode == 0, synced.stdout
+    if cure == "sync":
+        os.utime(project.logs[0], (0, 0))  # long ended
+        synced = project.sync()
+        assert synced.returncode == 0, synced.stdout
+    else:
+        for path in folder.glob("*.*"):  # as DVC does before it runs a stage
+            path.unlink()
+        done = project.module("train", *TRAIN, **stage)
+        assert "nothing is trained" in done.stdout, done.stderr
+        assert "epoch" not in done.stdout
+        assert (folder / "model.ckpt").exists()
+        assert project.run.state == "finished"
     assert_complete(project)
 
 

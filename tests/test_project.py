@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -245,6 +246,48 @@ def test_ctrl_c_ends_the_training_and_the_next_goes_on(
     assert not (project.path / "runs/train/model.ckpt").exists()
     assert "going on with the interrupted run" in project.inv("train")
     assert project.json("reports/metrics.json") == trained_once.json("reports/metrics.json")
+
+
+def test_a_result_that_dvc_had_is_not_trained_again(trained_once: Project, tmp_path: Path) -> None:
+    """Neither after a kill before DVC had recorded it, nor where another branch has it."""
+    project = trained_once.copy(tmp_path)
+    results = ("dvc.lock", "runs/train/metrics.json", "reports/metrics.json")
+    before = {name: (project.path / name).read_bytes() for name in results}
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--message", "Trained")
+    project.run("git", "switch", "--create", "short")
+    settings = project.path / "conf/trainer/cpu.yaml"
+    settings.write_text(settings.read_text().replace("max_epochs: 20", "max_epochs: 1"))
+    project.run("git", "commit", "--all", "--message", "One epoch")
+
+    def kill_all(process: subprocess.Popen[str]) -> None:
+        until = time.monotonic() + 60
+        while not (project.path / "runs/train/model.ckpt").exists() and time.monotonic() < until:
+            time.sleep(0.005)
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+
+    project.interrupt("inv", "train", when="epoch 1/1", how=kill_all)
+    assert "max_epochs: 20" in (project.path / "dvc.lock").read_text()  # still of the stage `train`
+    printed = project.inv("train")
+    assert "nothing is trained" in printed
+    assert "epoch 1/1" not in printed
+    assert project.json("runs/train/metrics.json")["epochs"] == 1
+    assert not (project.path / "runs/train/unfinished").exists()
+    training, evaluation = project.runs()[2:]
+    assert training["run_id"] == evaluation["run_id"]
+    assert training["state"] == evaluation["state"] == "finished"
+    # DVC removes results before it runs a stage: no change of the code.
+    assert training["config"]["provenance"]["git"]["dirty"] is False
+
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--message", "Trained shortly")
+    project.run("git", "switch", "-")
+    printed = project.inv("train")
+    assert stages_run(printed) == []
+    assert printed.count("is cached") == 3
+    assert {name: (project.path / name).read_bytes() for name in results} == before
+    assert project.run("git", "status", "--porcelain") == ""
 
 
 def test_sweeps_make_a_run_each(trained_once: Project, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from invoke.exceptions import Exit
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "{{ cookiecutter.package_name }}"
 LOOK_SECONDS = 0.5
+# DVC sets these for a stage: left over from another, they would have a stage keep its config.
+OF_A_STAGE = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 
 def run(*command: str, ends_with_this: bool = False, shown: bool = True) -> None:
@@ -88,7 +90,8 @@ def environment() -> dict[str, str]:
     tools = str(Path(sys.executable).parent)
     path = os.pathsep.join([tools, os.environ.get("PATH", "")])
     from_file = {key: value for key, value in dotenv_values(ROOT / ".env").items() if value}
-    return {**from_file, **os.environ, "PATH": path}
+    inherited = {key: value for key, value in os.environ.items() if key not in OF_A_STAGE}
+    return {**from_file, **inherited, "PATH": path}
 
 
 def uv() -> str:

@@ -41,7 +41,7 @@ def config(small: list[str]) -> Callable[..., DictConfig]:
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config) -> Path:
     """An empty folder with prepared data, where runs of this test are kept. It is current."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "PL_"))]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

@@ -1,7 +1,9 @@
 """Training: what a run leaves behind, that it repeats, and that it survives being killed."""
 
 import csv
+import hashlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +15,9 @@ import lightning as L
 import pytest
 import torch
 
+from {{ cookiecutter.package_name }}.paths import CHECKPOINT, TRAIN_RUN
 from {{ cookiecutter.package_name }}.resume import Training
-from {{ cookiecutter.package_name }}.train import train
+from {{ cookiecutter.package_name }}.train import TrainingError, job_environment, train
 
 # Enough steps to be killed in the middle of.
 LONG = ["loader.batch_size=1", "trainer.max_epochs=6", "tracking.mode=offline"]
@@ -79,11 +82,15 @@ def test_offline_run_holds_config_provenance_and_measures(workspace: Path, confi
     assert tracked_epochs(run) == [0, 1]
 
 
+def tracked_rows(run: Path) -> list[dict[str, Any]]:
+    """The history of an offline run, in order."""
+    rows = [json.loads(line) for line in inspect(run).splitlines()]
+    return [row["history"]["item"] for row in rows if row["type"] == "history"]
+
+
 def tracked_epochs(run: Path) -> list[int]:
     """The epochs in the history of an offline run, in order."""
-    rows = [json.loads(line) for line in inspect(run).splitlines()]
-    items = [row["history"]["item"] for row in rows if row["type"] == "history"]
-    return [item["epoch"] for item in items if "epoch" in item]
+    return [row["epoch"] for row in tracked_rows(run) if "epoch" in row]
 
 
 @pytest.mark.parametrize("loader", ["memory", "workers"])
@@ -137,18 +144,164 @@ def test_run_killed_after_early_stopping_trains_no_further(
     workspace: Path, config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stops_early = config(
-        "optimizer.lr=0.05", "trainer.max_epochs=30", "callbacks.early_stopping.patience=1"
+        *("optimizer.lr=0.05", "trainer.max_epochs=30", "callbacks.early_stopping.patience=1"),
+        "tracking.mode=offline",
     )
     train(stops_early, workspace / "whole")
     assert len(history(workspace / "whole")) < 30
+    (whole,) = tracked_runs(workspace)
 
-    def killed(_: Training) -> None:
+    def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "end", killed)
         with pytest.raises(KeyboardInterrupt):
             train(stops_early, workspace / "again")
+    (workspace / "again" / "history.csv").unlink()  # as DVC does
     train(stops_early, workspace / "again")
     assert history(workspace / "again") == history(workspace / "whole")
     assert same(weights(workspace / "again"), weights(workspace / "whole"))
+    logs = [log for log in tracked_runs(workspace) if log.stem != whole.stem]
+    assert [log.stem for log in logs] == 2 * [logs[0].stem]
+    rows = [row for log in logs for row in tracked_rows(log)]
+    assert [row["_step"] for row in rows] == [row["_step"] for row in tracked_rows(whole)]
+    assert json.loads(inspect(logs[-1], "--summary"))["state"] == "finished"
+
+
+def test_a_result_that_dvc_did_not_record_is_kept_and_nothing_is_trained(
+    workspace: Path, config, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def run_stage(*overrides: str) -> str:
+        """Train as a stage of DVC, which removes the stage's files first."""
+        for path in TRAIN_RUN.glob("*.*"):
+            path.unlink()
+        train(config("tracking.mode=offline", *overrides), TRAIN_RUN)
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("DVC_STAGE", "train")
+    TRAIN_RUN.mkdir(parents=True)
+    assert "epoch 2/2" in run_stage()
+    (log,) = tracked_runs(workspace)
+    content = {path.name: path.read_bytes() for path in TRAIN_RUN.glob("*.*")}
+    assert content.keys() == {"model.ckpt", "metrics.json", "history.csv"}
+    assert "nothing is trained" in (printed := run_stage())
+    assert "epoch" not in printed
+    assert {path.name: path.read_bytes() for path in TRAIN_RUN.glob("*.*")} == content
+    assert tracked_runs(workspace) == [log]
+    assert json.loads(inspect(log, "--summary"))["state"] == "finished"
+
+    # Once DVC has it, who runs the stage again wants it trained again; nor do other inputs get it.
+    md5 = hashlib.md5(content["model.ckpt"]).hexdigest()
+    out = {"path": CHECKPOINT.as_posix(), "md5": md5}
+    stages = {"train": {"outs": [out]}}
+    Path("dvc.lock").write_text(json.dumps({"stages": stages}))
+    assert "epoch 2/2" in run_stage()
+    assert "epoch 2/2" in run_stage("seed=5")
+    assert len(tracked_runs(workspace)) == 3
+
+
+def test_the_loss_of_a_step_is_that_of_its_batches(workspace: Path, config) -> None:
+    accumulated = ["loader.batch_size=10", "trainer.accumulate_grad_batches=3"]
+    train(config("tracking.mode=offline", *accumulated), workspace / "run")
+    (run,) = tracked_runs(workspace)
+    steps, epochs = [], []
+    for row in tracked_rows(run):
+        steps += [row["train/step_loss"]] if "train/step_loss" in row else []
+        epochs += [row["train/loss"]] if "train/loss" in row else []
+    assert len(steps) == 4  # 60 samples, in two epochs
+    assert [sum(steps[:2]) / 2, sum(steps[2:]) / 2] == pytest.approx(epochs)
+
+
+class SpoilWeights(L.Callback):
+    """Makes the weights infinite in the second epoch, before its training or its validation."""
+
+    def __init__(self, before: str) -> None:
+        self.before = before
+
+    def _spoil(self, trainer: L.Trainer, pl_module: L.LightningModule, when: str) -> None:
+        if when == self.before and trainer.state.fn == "fit" and trainer.current_epoch == 1:
+            with torch.no_grad():
+                next(pl_module.parameters()).fill_(float("inf"))
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._spoil(trainer, pl_module, "training")
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._spoil(trainer, pl_module, "validation")
+
+
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [
+        ("training", "train/loss is nan in epoch 2/3, step 9"),
+        ("validation", "val/loss is nan in epoch 2/3, step 16"),
+    ],
+)
+def test_a_training_that_diverges_ends_and_keeps_its_best_epoch(
+    workspace: Path, config, capsys, before: str, found: str
+) -> None:
+    target = f"+callbacks.spoil._target_={__name__}.SpoilWeights"
+    spoil = [target, f"+callbacks.spoil.before={before}"]
+    diverging = config("tracking.mode=offline", "trainer.max_epochs=3", *spoil)
+    with pytest.raises(TrainingError, match=found) as first:
+        train(diverging, workspace / "run")
+    assert "\n" not in str(first.value)
+    (run,) = tracked_runs(workspace)
+    read = json.loads(inspect(run, "--summary"))
+    assert read["state"] == "failed"
+    assert read["summary"]["stop_reason"] == found
+    assert tracked_epochs(run) == [0]
+    assert len(history(workspace / "run")) == 1
+    assert not (workspace / "run" / "model.ckpt").exists()
+
+    # The same again is not trained again; another training can start from its best epoch.
+    capsys.readouterr()
+    with pytest.raises(TrainingError) as second:
+        train(diverging, workspace / "run")
+    assert str(second.value) == str(first.value)
+    assert capsys.readouterr().out == ""
+    assert tracked_runs(workspace) == [run]
+    run_id = run.stem.removeprefix("run-")
+    train(config(f"train.init_from={run_id}"), workspace / "run")
+    assert torch.load(workspace / "run" / "model.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_a_learning_rate_far_too_large_is_one_line(workspace: Path, config) -> None:
+    with pytest.raises(TrainingError, match=r"train/loss is \w+ in epoch 1/2, step \d"):
+        train(config("optimizer=sgd", "optimizer.lr=1e6"), workspace / "run")
+    train(config("optimizer=sgd", "optimizer.lr=0.1"), workspace / "run")
+    assert weights(workspace / "run")
+
+
+class DefaultSignals(L.Callback):
+    """Fails where Lightning answers SLURM's signal."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SLURM's signals are those of Unix")
+def test_in_a_slurm_job_a_training_starts_where_the_config_says(
+    workspace: Path, config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(config("seed=3", "trainer.max_epochs=1"), workspace / "other")
+    train(config("seed=7"), workspace / "plain")
+    for name, value in {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "1", "PROCID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    (workspace / "run").mkdir()
+    for folder in (workspace / "run", workspace):
+        (folder / "hpc_ckpt_1.ckpt").write_bytes((workspace / "other/model.ckpt").read_bytes())
+    checked = f"+callbacks.checked._target_={__name__}.DefaultSignals"
+    train(config("seed=7", checked), workspace / "run")
+    assert same(weights(workspace / "run"), weights(workspace / "plain"))
+
+
+@pytest.mark.parametrize("tasks", ["1", "2"])
+def test_slurm_gives_ranks_and_nothing_else(tasks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NTASKS", "NTASKS_PER_NODE", "NNODES"):
+        monkeypatch.setenv(f"SLURM_{name}", tasks)
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    (processes,) = job_environment()
+    assert processes.creates_processes_externally == (tasks == "2")
+    assert not getattr(processes, "auto_requeue", False)

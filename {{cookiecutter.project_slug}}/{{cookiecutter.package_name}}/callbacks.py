@@ -1,6 +1,7 @@
 """What happens around the training loop, whether the run is tracked or not."""
 
 import csv
+import math
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerFn
 
 MEASURES = ("train/loss", "val/loss", "val/accuracy")
+
+
+class DivergedError(Exception):
+    """The loss is no finite number any more; the text says which loss, in which epoch and step."""
 
 
 class EpochSeed(L.Callback):
@@ -38,12 +43,58 @@ class StayStopped(L.Callback):
             trainer.should_stop = True
 
 
+class StopDiverged(L.Callback):
+    """Ends a training whose loss is no finite number, before anything of that epoch is kept.
+
+    The losses are read every `log_every_n_steps` and at the end of an epoch: to read one is to
+    wait for the GPU.
+
+    Raises:
+        DivergedError: from the step, or the validation, that was found.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[torch.Tensor] = []
+        self._steps: list[int] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
+    ) -> None:
+        self._losses.append(outputs["loss"].detach())
+        self._steps.append(trainer.global_step)
+        every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if not trainer.is_last_batch and trainer.global_step % every:
+            return
+        losses, steps = torch.stack(self._losses).tolist(), self._steps
+        self._losses, self._steps = [], []
+        bad = [pair for pair in zip(losses, steps, strict=True) if not math.isfinite(pair[0])]
+        # Every process ends, or the others would wait for this one.
+        if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
+            loss, step = bad[0] if bad else (math.nan, steps[-1])
+            raise DivergedError(self._text(trainer, "train/loss", loss, step))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["val/loss"])
+        if trainer.state.fn == TrainerFn.FITTING and not math.isfinite(loss):
+            raise DivergedError(self._text(trainer, "val/loss", loss, trainer.global_step))
+
+    @staticmethod
+    def _text(trainer: L.Trainer, name: str, loss: float, step: int) -> str:
+        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        return f"{name} is {loss} in epoch {epoch}, step {step}"
+
+
 class History(L.Callback):
     """Writes the measures of each epoch to a CSV file that DVC plots; survives a resume."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # DVC removed the file before this stage; after the last epoch no row is to come.
+        if self.rows and trainer.is_global_zero:
+            self._write()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:

@@ -16,10 +16,11 @@ from .paths import (
     PREDICTIONS,
     PREPARED_DATA,
     REPORTS,
-    TRAIN_RUN,
+    TRAIN_METRICS,
     WORST_MISTAKES,
 )
 from .schema import plain
+from .variables import VariableError
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -35,7 +36,10 @@ def main(config: DictConfig) -> None:
     write_json(METRICS, measures)
     write_predictions(PREDICTIONS, labels, probabilities, classes)
     draw_worst_mistakes(WORST_MISTAKES, images, labels, probabilities, classes)
-    _track(config, measures, metadata["provenance"])
+    try:
+        _track(config, measures, metadata["provenance"])
+    except VariableError as error:
+        raise SystemExit(f"environment: {error}") from None
     print(f"test accuracy {measures['accuracy']:.4f} on {len(labels)} samples")
 
 
@@ -86,7 +90,7 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -
 
 
 def write_json(path: Path, measures: dict[str, Any]) -> None:
-    text = json.dumps(measures, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(measures, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -140,7 +144,7 @@ def _track(config: DictConfig, measures: dict[str, Any], made_from: dict[str, An
 
     run = return_to_run(plain(config), made_from["run"]["id"])
     # Synced later, the summary of the last process replaces that of `train`: say it again.
-    run.summary.update(json.loads((TRAIN_RUN / "metrics.json").read_text()))
+    run.summary.update(json.loads(TRAIN_METRICS.read_text(encoding="utf-8")))
     run.summary.update({"test/accuracy": measures["accuracy"], "test/loss": measures["loss"]})
     run.summary[WEIGHTS] = weights_sha256(MODEL)
     run.log({"test/worst_mistakes": wandb.Image(str(WORST_MISTAKES))})

@@ -19,10 +19,10 @@ from rich.text import Text
 
 from . import git
 from .git import GitError
-from .paths import METRICS, TRAIN_RUN
+from .paths import METRICS, TRAIN_METRICS
 
 # Where scalar measures are read from; of two with one name, that of the first file counts.
-METRICS_FILES = (METRICS, TRAIN_RUN / "metrics.json")
+METRICS_FILES = (METRICS, TRAIN_METRICS)
 BEST = "accuracy"
 NONE = "-"
 NOTHING = (

@@ -11,7 +11,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from .paths import CHECKPOINT, MODEL, PREPARED_DATA
+from .paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
 from .prepare import pixel_type
 
 
@@ -21,6 +21,9 @@ class ExportError(Exception):
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
+    from .resume import remove_recorded
+
+    remove_recorded(TRAIN_RUN)
     MODEL.parent.mkdir(parents=True, exist_ok=True)
     export(CHECKPOINT, MODEL, PREPARED_DATA, config.export.samples)
     print(f"{MODEL.as_posix()} written, {MODEL.stat().st_size / 1024:,.0f} KiB")

@@ -12,6 +12,7 @@ PREPARED_DATA = Path("data/prepared")
 TRAIN_RUN = Path("runs/train")
 CHECKPOINT = TRAIN_RUN / "model.ckpt"
 HISTORY = TRAIN_RUN / "history.csv"
+TRAIN_METRICS = TRAIN_RUN / "metrics.json"
 MODEL = Path("models/model.onnx")
 SERVED = Path("runs/served")  # what services were asked, where they keep it
 DEPLOYMENT = Path(".deploy")  # what `inv deploy.…` keeps and writes

@@ -1,25 +1,43 @@
-"""Going on with a training that was interrupted, or from a checkpoint of a past run."""
+"""Going on with a training that was interrupted, or from a checkpoint of a past run.
 
+`unfinished/` is there until the result is safe: in the run's folder, or, for a stage of the
+pipeline, in DVC's cache and dvc.lock.
+"""
+
+import hashlib
 import json
+import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
+from .paths import CHECKPOINT
 from .tracking import provenance
+
+STATE = "state.json"
 
 
 @dataclass(frozen=True)
 class Training:
-    """The folder where an unfinished training keeps its checkpoints until it ends."""
+    """The folder where a training keeps its checkpoints, and its result until that is safe.
+
+    Args:
+        fingerprint: of its inputs.
+        run_id: of the W&B run, where there is one to go on with.
+        complete: whether the result is there and the W&B run has ended.
+        diverged: which loss was no finite number, and when; None where none was.
+    """
 
     folder: Path
     fingerprint: str
-    run_id: str | None = None  # of the W&B run, where there is one to go on with
+    run_id: str | None = None
+    complete: bool = False
+    diverged: str | None = None
 
     @property
     def checkpoint(self) -> str | None:
@@ -31,11 +49,47 @@ class Training:
         """Where the newest checkpoint is written."""
         return self.folder / "last.ckpt"
 
-    def begin(self, run_id: str) -> None:
+    @property
+    def best(self) -> Path:
+        """Where the checkpoint of the best epoch is written."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def result(self) -> Path:
+        """The folder of the result."""
+        return self.folder / "result"
+
+    def begin(self, run_id: str) -> "Training":
         """Note which run and which inputs the checkpoints to come belong to."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state = {"fingerprint": self.fingerprint, "run_id": run_id}
-        (self.folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        self.result.mkdir(parents=True, exist_ok=True)
+        begun = replace(self, run_id=run_id)
+        begun._note()
+        return begun
+
+    def diverge(self, reason: str) -> None:
+        """Note that the loss of these inputs becomes no finite number."""
+        self._note(diverged=reason)
+
+    def end(self, run_dir: Path) -> None:
+        """Put the result into `run_dir`; in a stage, keep it until DVC has recorded it.
+
+        DVC removes the files of a stage before it runs it again.
+        """
+        self._note(complete=True)
+        self.place(run_dir)
+        if "DVC_STAGE" not in os.environ:
+            shutil.rmtree(self.folder)
+
+    def place(self, run_dir: Path) -> None:
+        """Copy the result into `run_dir`."""
+        for path in self.result.iterdir():
+            shutil.copyfile(path, run_dir / path.name)
+
+    def _note(self, **state: Any) -> None:
+        temporary = self.folder / "state.tmp"
+        known = {"fingerprint": self.fingerprint, "run_id": self.run_id}
+        temporary.write_text(json.dumps({**known, **state}), encoding="utf-8")
+        temporary.replace(self.folder / STATE)
 
     def put(self, checkpoint: dict[str, Any], settings: dict[str, Any]) -> None:
         """Lay down a checkpoint of a past run, to be gone on from with the config `settings`.
@@ -53,12 +107,8 @@ class Training:
                 _relocate(state, self.folder.resolve())
             elif name.startswith("EarlyStopping") and patience:
                 state["patience"] = patience[0]  # Lightning would keep that of the checkpoint
-        for path in (self.folder / "best.ckpt", self.newest):
+        for path in (self.best, self.newest):
             AtomicCheckpointIO().save_checkpoint(checkpoint, path)
-
-    def end(self) -> None:
-        """Remove the folder: a finished training has nothing to go on with."""
-        shutil.rmtree(self.folder)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -80,24 +130,42 @@ def find(
 ) -> Training:
     """Return the unfinished training of `run_dir`, or a new one.
 
-    One of another config, code, data or start is removed: going on would mix the two.
+    One of another config, code, data or start is removed: going on would mix the two. So is one
+    that DVC has recorded: whoever runs it again wants it trained again.
 
     Args:
         start: fingerprint of the checkpoint that the training begins with.
         anew: remove an unfinished one in any case.
     """
-    folder = run_dir / "unfinished"
+    remove_recorded(run_dir)
+    folder = _folder(run_dir)
     fingerprint = _fingerprint(config, start)
-    state_file = folder / "state.json"
+    state_file = folder / STATE
     if state_file.exists():
         state = json.loads(state_file.read_text(encoding="utf-8"))
         same = state["fingerprint"] == fingerprint
         if same and not anew:
-            return Training(folder, fingerprint, state["run_id"])
+            return Training(folder, **state)
         why = "is not wanted" if same else "had another config, code, data or start"
         print(f"the interrupted run {state['run_id']} {why}: starting anew")
         shutil.rmtree(folder)
     return Training(folder, fingerprint)
+
+
+def remove_recorded(run_dir: Path) -> None:
+    """Remove what a finished training has kept, if dvc.lock names its result: DVC has it."""
+    kept, lock = Training(_folder(run_dir), "").result / CHECKPOINT.name, Path("dvc.lock")
+    if not kept.exists() or not lock.exists():
+        return
+    recorded = provenance.outs_in({lock.name: lock.read_text(encoding="utf-8")})
+    with kept.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if recorded.get(CHECKPOINT.as_posix()) == md5:
+        shutil.rmtree(_folder(run_dir))
+
+
+def _folder(run_dir: Path) -> Path:
+    return run_dir / "unfinished"
 
 
 def _fingerprint(config: DictConfig, start: str | None) -> str:

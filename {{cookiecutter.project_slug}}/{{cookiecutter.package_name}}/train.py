@@ -9,32 +9,52 @@ import errno
 import json
 import logging
 import os
+import shutil
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from .git import GitError
-from .paths import PREPARED_DATA
+from .paths import CHECKPOINT, HISTORY, PREPARED_DATA, TRAIN_METRICS
 from .schema import plain, validate
 from .values import ConfigError
+from .variables import VariableError, check, drop_unused
 
+if TYPE_CHECKING:
+    from lightning.fabric.plugins import ClusterEnvironment
+
+SET_BY_USER = dict(os.environ)  # a training sets variables too, and a sweep has many in a process
 GOES_ON = "the next `inv train` goes on from the last epoch"
+
+
+class TrainingError(Exception):
+    """A training did not end as it should; the text says why, in one line."""
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float:
+    from .tracking.run import chosen_mode
+
     try:
         validate(config)
+        for line in check(plain(config), SET_BY_USER):
+            if "LOCAL_RANK" not in SET_BY_USER:  # the first process of several says it
+                print(f"environment: {line}", flush=True)
+        drop_unused()
+        chosen_mode(config.tracking.mode)
         # Read by OpenMP when torch is imported, and by the processes that this one starts.
         os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)
         return train(config, Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
-    except GitError as error:
+    except (GitError, TrainingError) as error:
         raise SystemExit(f"train: {error}") from None
+    except VariableError as error:
+        raise SystemExit(f"environment: {error}") from None
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -52,6 +72,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
 
     Raises:
         ConfigError: the checkpoint to begin with cannot be had, or does not fit.
+        TrainingError: the loss is no finite number any more.
     """
     import lightning as L
     import torch
@@ -60,14 +81,14 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from lightning.pytorch.utilities import rank_zero_only
 
     from . import resume
-    from .callbacks import EpochSeed, History, StayStopped
+    from .callbacks import DivergedError, EpochSeed, History, StayStopped, StopDiverged
     from .data import ArrayDataModule, ArrayDataset
     from .devices import require_devices
     from .model import Classifier
     from .start import load_start
-    from .tracking import patch, provenance
+    from .tracking import patch, provenance, upload
     from .tracking.log import RunLog
-    from .tracking.run import finish_run, next_step, start_run
+    from .tracking.run import keeps_code, next_step, start_run, upload_rest
 
     _quiet_lightning()
     settings = plain(config)
@@ -89,14 +110,24 @@ def train(config: DictConfig, run_dir: Path) -> float:
     main_process = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     anew = config.train.resume == "never" and main_process
     unfinished = resume.find(run_dir, config, start.fingerprint if start else None, anew)
+    if unfinished.diverged:
+        raise TrainingError(_diverged(unfinished.diverged, unfinished.run_id))
+    if unfinished.complete:
+        print(f"run {unfinished.run_id} has ended before: its result is kept, nothing is trained")
+        measures = json.loads((unfinished.result / TRAIN_METRICS.name).read_text(encoding="utf-8"))
+        if main_process and unfinished.run_id:
+            unfinished.end(run_dir)
+            upload_rest(settings["tracking"], unfinished.run_id)
+        return measures["val/loss"]
     checkpoint = unfinished.checkpoint
-    changes = patch.take()
+    # DVC has removed what this stage will write; that is no change of the code.
+    changes = patch.take(without=provenance.RESULTS) if keeps_code() else patch.Changes(b"")
     made_from = provenance.collect(settings, changes.sha256) | (start.provenance if start else {})
     run, first_step = None, 0
     if main_process:
         first_step = next_step(unfinished.run_id)
         run = start_run(settings, made_from, changes, unfinished.run_id)
-        unfinished.begin(run.id)
+        unfinished = unfinished.begin(run.id)
     if checkpoint:
         print(f"going on with the interrupted run {unfinished.run_id}")
     elif start and start.resumes:
@@ -115,13 +146,14 @@ def train(config: DictConfig, run_dir: Path) -> float:
     last = ModelCheckpoint(unfinished.folder, filename="last", enable_version_counter=False)
     trainer = L.Trainer(
         **trainer_settings,
-        default_root_dir=run_dir,
-        plugins=[resume.AtomicCheckpointIO()],
+        default_root_dir=run_dir / "profile",  # a profiler's; in SLURM, Lightning would resume here
+        plugins=[resume.AtomicCheckpointIO(), *job_environment()],
         logger=False,  # RunLog and the callbacks log to the W&B run
         callbacks=[
             EpochSeed(config.seed),
             StayStopped(),
-            History(run_dir / "history.csv"),
+            StopDiverged(),
+            History(run_dir / HISTORY.name),
             RunLog(first_step),
             *(instantiate(node) for node in settings["callbacks"].values() if node),
             best,
@@ -136,6 +168,13 @@ def train(config: DictConfig, run_dir: Path) -> float:
         trainer.fit(model, data, ckpt_path=checkpoint)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise SystemExit(f"interrupted: {GOES_ON}") from None
+    except DivergedError as error:
+        if run is not None:
+            unfinished.diverge(str(error))
+            run.summary["stop_reason"] = str(error)
+            run.finish(exit_code=1)
+            upload.finish()
+        raise TrainingError(_diverged(str(error), unfinished.run_id)) from None
     if config.trainer.profiler:
         print(trainer.profiler.summary())  # type: ignore[attr-defined]
 
@@ -144,20 +183,47 @@ def train(config: DictConfig, run_dir: Path) -> float:
     if run is not None:
         measures = {"epochs": trainer.current_epoch, **measures}
         run.summary.update(measures)
-        (run_dir / "metrics.json").write_text(json.dumps(measures, indent=2) + "\n")
+        text = json.dumps(measures, indent=2, allow_nan=False) + "\n"
+        (unfinished.result / TRAIN_METRICS.name).write_text(text, encoding="utf-8")
         kept = torch.load(best.best_model_path, weights_only=True)
         kept["provenance"] = {**made_from, "run": {"id": run.id, "path": run.path}}
-        torch.save(kept, run_dir / "model.ckpt")
-        unfinished.end()
-        finish_run(run)
+        torch.save(kept, unfinished.result / CHECKPOINT.name)
+        shutil.copyfile(run_dir / HISTORY.name, unfinished.result / HISTORY.name)
+        run.finish()
+        unfinished.end(run_dir)
+        upload.finish()
     return measures["val/loss"]
+
+
+def job_environment() -> "list[ClusterEnvironment]":
+    """Return how to find this process's place in a SLURM job; else Lightning finds it.
+
+    Without Lightning's own answer to SLURM's signals, which is a checkpoint of its own that it
+    loads in every later training. In a job of one task, this process starts others itself.
+    """
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    if os.environ["SLURM_NTASKS"] == "1":
+        return [LightningEnvironment()]
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
+def _diverged(reason: str, run_id: str | None) -> str:
+    return (
+        f"run {run_id} diverged, and does so again with the same inputs: {reason};"
+        " try a smaller optimizer.lr, or trainer.gradient_clip_val"
+    )
 
 
 def _quiet_lightning() -> None:
     """Leave out what Lightning says in every run and nobody can act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import sets INFO
-    for message in (".*LeafSpec.*", ".*Checkpoint directory .* exists.*", ".*many workers.*"):
-        warnings.filterwarnings("ignore", message)
+    for text in ("LeafSpec", "Checkpoint directory .* exists", "many workers", "srun"):
+        warnings.filterwarnings("ignore", f".*{text}.*")
 
 
 if __name__ == "__main__":

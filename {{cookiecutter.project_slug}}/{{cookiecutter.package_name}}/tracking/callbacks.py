@@ -14,7 +14,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from ..callbacks import DivergedError
 from . import provenance
+from .log import RunLog
 
 
 class Throughput(L.Callback):
@@ -89,13 +91,22 @@ class BestModelCallback(L.Callback):
                 torch.cat(part) for part in zip(*self._batches, strict=True)
             )
             classes = pl_module.hparams["config"]["data"]["classes"]
-            self.show(images, labels, probabilities, classes)
+            values = self.show(images, labels, probabilities, classes)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, RunLog):
+                    callback.add(trainer, values)
         self._batches.clear()
 
     def show(
         self, images: Tensor, labels: Tensor, probabilities: Tensor, classes: list[str]
-    ) -> None:
-        """Log images (n, rows, columns), labels (n,) and probabilities (n, classes)."""
+    ) -> dict[str, Any]:
+        """Return what to log, by its name.
+
+        Args:
+            images: (n, rows, columns).
+            labels: (n,), class indices.
+            probabilities: (n, classes).
+        """
         raise NotImplementedError
 
 
@@ -108,7 +119,7 @@ class PredictionsTable(BestModelCallback):
 
     def show(
         self, images: Tensor, labels: Tensor, probabilities: Tensor, classes: list[str]
-    ) -> None:
+    ) -> dict[str, Any]:
         confidence, predicted = probabilities.max(dim=1)
         table = wandb.Table(["image", "actual", "predicted", "confidence"])
         for index in confidence.argsort()[: self.rows].tolist():
@@ -119,7 +130,7 @@ class PredictionsTable(BestModelCallback):
                 classes[int(predicted[index])],
                 float(confidence[index]),
             )
-        _log({"predictions": table})
+        return {"predictions": table}
 
 
 class ConfusionMatrix(BestModelCallback):
@@ -127,36 +138,41 @@ class ConfusionMatrix(BestModelCallback):
 
     def show(
         self, images: Tensor, labels: Tensor, probabilities: Tensor, classes: list[str]
-    ) -> None:
+    ) -> dict[str, Any]:
         plot = wandb.plot.confusion_matrix(
             y_true=labels.tolist(),
             preds=probabilities.argmax(dim=1).tolist(),
             class_names=classes,
         )
-        _log({"confusion_matrix": plot})
+        return {"confusion_matrix": plot}
 
 
 class CheckpointArtifact(L.Callback):
     """Keeps the best checkpoint as an artifact that names the DVC hashes of its data."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._keep(trainer)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, DivergedError):  # there is nothing to resume, but to start from
+            self._keep(trainer)
+
+    def _keep(self, trainer: L.Trainer) -> None:
         checkpoint = trainer.checkpoint_callback
         if not trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint):
+            return
+        if not wandb.run or checkpoint.best_model_score is None:  # none before the first epoch ends
             return
         artifact = wandb.Artifact(
             "checkpoint",
             type="checkpoint",
             metadata={
                 "data": provenance.data_hashes(),
-                "val/loss": float(checkpoint.best_model_score or "nan"),
+                "val/loss": float(checkpoint.best_model_score),
                 "epochs": trainer.current_epoch,
             },
         )
         artifact.add_file(str(Path(checkpoint.best_model_path)), name="model.ckpt")
-        if wandb.run:
-            wandb.run.log_artifact(artifact, aliases=["best"])
-
-
-def _log(values: dict[str, Any]) -> None:
-    if wandb.run:
-        wandb.run.log(values)
+        wandb.run.log_artifact(artifact, aliases=["best"])

@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning as L
+import torch
 import wandb
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -17,18 +18,29 @@ class RunLog(L.Callback):
     def __init__(self, first_step: int = 0) -> None:
         self._first_step = first_step
         self._rows: list[dict[str, Any]] = []
+        self._losses: list[torch.Tensor] = []  # of the batches since the last optimizer step
+        self._stepped = 0
+        self._after = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Not when training starts: after the last epoch there is none to start.
         for row in self._rows:
             self._send(trainer, row)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stepped = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
     ) -> None:
-        step = trainer.global_step
-        if step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            loss = float(outputs["loss"])
+        step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
+        self._losses.append(outputs["loss"].detach())
+        if step == self._stepped:  # gradients are accumulated
+            return
+        losses, self._losses, self._stepped = self._losses, [], step
+        if every and step % every == 0:
+            # Lightning has divided each by the number of batches of a step.
+            loss = float(torch.stack(losses).mean()) * trainer.accumulate_grad_batches
             self._record(trainer, {"step": step, "train/step_loss": loss})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -36,6 +48,14 @@ class RunLog(L.Callback):
             measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
             row = {"step": trainer.global_step, "epoch": trainer.current_epoch, **measures}
             self._record(trainer, row)
+
+    def add(self, trainer: L.Trainer, values: dict[str, Any]) -> None:
+        """Log what comes after the training, such as a picture of its result, in a row of its own.
+
+        In a resumed run each has the step that it had before: nothing is logged twice.
+        """
+        self._after += 1
+        self._send(trainer, {"step": trainer.global_step + self._after, **values})
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self._rows}

@@ -6,11 +6,15 @@ import sys
 import wandb
 from wandb.errors import AuthenticationError
 
-from .server import unreachable
+from ..variables import VariableError
+from .server import settings, unreachable
 
 
 def main() -> None:
-    url = wandb.setup(wandb.Settings(silent=True)).settings.base_url
+    try:
+        url = settings().base_url
+    except VariableError as error:
+        raise SystemExit(str(error)) from None
     if problem := unreachable(url):
         raise SystemExit(f"{url} can't be reached: {problem}")
     if sys.stdin.isatty():

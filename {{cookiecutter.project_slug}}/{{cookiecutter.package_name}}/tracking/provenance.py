@@ -12,7 +12,8 @@ import yaml
 from .. import git
 from ..paths import METRICS, PARAMS, TRAIN_RUN
 
-BUILT = (PARAMS, Path("dvc.lock"), TRAIN_RUN, METRICS)
+RESULTS = (TRAIN_RUN, METRICS)  # of what Git tracks; DVC removes them before it runs a stage
+BUILT = (PARAMS, Path("dvc.lock"), *RESULTS)
 
 
 def collect(config: dict[str, Any], patch: str | None = None) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from typing import Any
 
 import wandb
 
-from . import patch, upload
-from .server import log_in
-from .transaction_log import HEADER, mend, set_data_folder, wandb_folder
+from ..variables import VariableError
+from . import patch, sync, upload
+from .server import log_in, settings
+from .transaction_log import HEADER, marker, mend, set_data_folder, wandb_folder
 
 WEIGHTS = "model/weights"  # in a run's summary: the hash of what was trained
 
@@ -34,14 +35,17 @@ def start_run(
         config: the composed config as plain types.
         made_from: its provenance; recorded beside the config.
         changes: of the code, kept among the files of the run.
+
+    Raises:
+        VariableError: a setting of W&B is wrong.
     """
+    tags = [*config["tracking"]["tags"], *(settings().run_tags or ())]
     run = _init(
         config["tracking"],
         run_id,
-        wandb.Settings(save_code=True, console="off"),
+        wandb.Settings(save_code=keeps_code(), console="off"),
         config={**config, "provenance": made_from},
-        tags=config["tracking"]["tags"],
-        name=os.environ.get("DVC_EXP_NAME"),
+        tags=list(dict.fromkeys(tags)),
     )
     if changes.patch and not run.disabled:
         file = Path(run.dir) / patch.FILE
@@ -52,12 +56,22 @@ def start_run(
     return run
 
 
+def keeps_code() -> bool:
+    """Whether uncommitted changes are kept with a run: not where W&B's settings say otherwise.
+
+    Raises:
+        VariableError: a setting of W&B is wrong.
+    """
+    found = settings()
+    return not found.disable_code and not found.disable_git and found.save_code is not False
+
+
 def return_to_run(config: dict[str, Any], run_id: str) -> wandb.Run:
     """Open the finished run `run_id` again, to add measures to it.
 
     What `train` recorded of its command, code and machine stays as it is.
     """
-    settings = wandb.Settings(
+    quiet = wandb.Settings(
         console="off",
         disable_code=True,
         disable_git=True,
@@ -67,13 +81,29 @@ def return_to_run(config: dict[str, Any], run_id: str) -> wandb.Run:
         x_disable_stats=True,
         x_save_requirements=False,
     )
-    return _init(config["tracking"], run_id, settings)
+    return _init(config["tracking"], run_id, quiet)
 
 
 def finish_run(run: wandb.Run) -> None:
     """End a run, and wait until it is uploaded, if it is."""
     run.finish()
     upload.finish()
+
+
+def upload_rest(tracking: dict[str, Any], run_id: str) -> None:
+    """Upload what the server lacks of a run that has ended, if runs are online."""
+    folders = sorted(log.parent for log in wandb_folder().glob(f"offline-run-*-{run_id}/*.wandb"))
+    uploaded = all(marker(folder).exists() for folder in folders)
+    if uploaded or chosen_mode(tracking["mode"]) != "online":
+        return
+    problem = log_in()
+    if not problem:
+        sync.set_variables()
+        outcome, problem = sync.upload(folders)
+        if outcome == "uploaded":
+            print(f"W&B: {problem}")
+            return
+    print(f"W&B: {problem}\nW&B: {upload.KEPT}")
 
 
 def next_step(run_id: str | None) -> int:
@@ -96,12 +126,12 @@ def next_step(run_id: str | None) -> int:
 
 
 def _init(
-    tracking: dict[str, Any], run_id: str | None, settings: wandb.Settings, **more: Any
+    tracking: dict[str, Any], run_id: str | None, own: wandb.Settings, **more: Any
 ) -> wandb.Run:
     set_data_folder()
-    settings.silent = True
-    settings.git_root = str(Path.cwd())
-    settings.x_transaction_log_flush_interval = 1  # seconds of history that a kill can cost
+    own.silent = True
+    own.git_root = str(Path.cwd())
+    own.x_transaction_log_flush_interval = 1  # seconds of history that a kill can cost
     mode = chosen_mode(tracking["mode"])
     problem = log_in() if mode == "online" else None
     if problem:
@@ -113,7 +143,8 @@ def _init(
         entity=tracking["entity"],
         mode="disabled" if mode == "disabled" else "offline",
         dir=wandb_folder().parent,
-        settings=settings,
+        settings=own,
+        name=os.environ.get("DVC_EXP_NAME"),
         **more,
     )
     if mode == "online" and not problem:
@@ -125,10 +156,15 @@ def chosen_mode(mode: str) -> str:
     """Return "online", "offline" or "disabled".
 
     Where the config leaves it open, WANDB_MODE or `wandb offline` decide, then an API key.
+
+    Raises:
+        VariableError: a setting of W&B is wrong.
     """
+    chosen = settings().mode
     if mode != "auto":
         return mode
-    chosen = wandb.setup().settings.mode
+    if chosen == "shared":
+        raise VariableError("WANDB_MODE: one of online, offline, disabled, and not shared")
     if "WANDB_MODE" in os.environ or chosen != "online":
         return {"dryrun": "offline", "run": "online"}.get(chosen, chosen)
     return "online" if wandb.login(prompt=False, verify=False) else "offline"

@@ -3,23 +3,46 @@
 import socket
 import urllib.error
 import urllib.request
+from typing import Any
 
 import wandb
+from pydantic import ValidationError
 from wandb.errors import AuthenticationError
+
+from ..variables import VariableError
+
+
+def settings(**values: Any) -> wandb.Settings:
+    """Return W&B's settings: those of its files, of the environment's variables, and `values`.
+
+    Raises:
+        VariableError: one of them is wrong.
+    """
+    try:
+        return wandb.setup(wandb.Settings(silent=True, **values)).settings
+    except ValidationError as error:
+        (problem, *_) = error.errors(include_input=False, include_url=False)
+        name = str(problem["loc"][0]) if problem["loc"] else "a setting"
+        raise VariableError(
+            f"WANDB_{name.upper()}, or {name} in a settings file of W&B: {problem['msg']}"
+        ) from None
 
 
 def log_in() -> str | None:
     """Return why the server can't be used, in one line, or None if it takes the API key."""
     # WANDB_MODE=offline would have it that there is no account.
-    settings = wandb.setup(wandb.Settings(silent=True, mode="online")).settings
-    if problem := unreachable(settings.base_url):
-        return f"{settings.base_url} can't be reached: {problem}"
+    try:
+        url = settings(mode="online").base_url
+    except VariableError as error:
+        return str(error)
+    if problem := unreachable(url):
+        return f"{url} can't be reached: {problem}"
     try:
         if wandb.login(prompt=False, verify=True):
             return None
     except AuthenticationError as error:
         reason = " ".join(str(error).split())
-        return f"{settings.base_url} can't be reached, or refuses the API key: {reason}"
+        return f"{url} can't be reached, or refuses the API key: {reason}"
     return "no API key: `inv wandb.login`, or put WANDB_API_KEY into .env, then `inv wandb.sync`"
 
 

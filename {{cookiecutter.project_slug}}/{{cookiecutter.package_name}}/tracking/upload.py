@@ -21,6 +21,7 @@ from .server import unreachable
 from .transaction_log import log_of, marker, mend, wandb_folder
 
 WAIT = 5.0  # seconds after which the end of a run looks whether the server is there
+KEPT = "it is kept in wandb/; `inv wandb.sync` uploads it"
 GRACE = 5.0  # seconds to send the rest, when the run has ended and nobody waits
 
 _started: list[tuple[Path, subprocess.Popen[bytes]]] = []
@@ -55,7 +56,7 @@ def finish() -> None:
         process.stdin.close()
     process.wait()
     if not marker(folder).exists():
-        print("W&B has not got all of this run: it is kept in wandb/; `inv wandb.sync` uploads it")
+        print(f"W&B has not got all of this run: {KEPT}")
 
 
 def main() -> None:

@@ -1,0 +1,113 @@
+"""What a training makes of the environment: nothing changes a result, or mixes runs, in silence."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from {{ cookiecutter.package_name }}.paths import ROOT
+from {{ cookiecutter.package_name }}.schema import plain
+from {{ cookiecutter.package_name }}.variables import RULES, VariableError, check
+
+# As someone has them who used W&B elsewhere, or in whose shell another training was started.
+LEFT_OVER = {
+    "WANDB_RUN_ID": "mine",
+    "WANDB_RESUME": "must",
+    "WANDB_PROJECT": "another",
+    "WANDB_DIR": "elsewhere",
+    "PL_GLOBAL_SEED": "9",
+    "OMP_NUM_THREADS": "3",
+}
+RECORDED = {"WANDB_TAGS": "night,first", "WANDB_NOTES": "a note", "WANDB_NAME": "one"}
+
+
+def test_the_table_of_the_readme_is_that_of_the_code() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- variables: begin -->\n")[2].partition("<!-- variables: end -->")[0]
+    lines = [", ".join(f"`{name}`" for name in rule.names) for rule in RULES]
+    rows = [f"| {line} | {r.effect} | {r.why} |" for line, r in zip(lines, RULES, strict=True)]
+    assert table.splitlines()[2:] == rows
+
+
+def test_runs_are_not_mixed_and_what_does_not_count_is_said(
+    workspace: Path, small: list[str], python: Callable[..., Any], monkeypatch
+) -> None:
+    for name, value in (LEFT_OVER | RECORDED).items():
+        monkeypatch.setenv(name, value)
+    sweep = ["-m", "{{ cookiecutter.package_name }}.train", "-m", "seed=1,2", *small]
+    own = ["tracking.mode=offline", "tracking.tags=[own]", "trainer.max_epochs=1"]
+    with python(*sweep, *own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        printed = process.communicate()[0]
+    assert process.returncode == 0, printed
+    said = set(re.findall(r"^environment: (\w+) is not used: ", printed, re.MULTILINE))
+    assert said == set(LEFT_OVER)
+    found = []
+    for log in (workspace / "wandb").glob("offline-run-*/*.wandb"):
+        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", log]
+        found.append(json.loads(subprocess.run(inspect, capture_output=True, check=True).stdout))
+    assert {run["config"]["seed"] for run in found} == {1, 2}
+    assert len({run["run_id"] for run in found} - {"mine"}) == 2
+    for run in found:
+        assert run["project"] == run["config"]["tracking"]["project"]
+        assert run["tags"] == ["own", "night", "first"]
+        assert (run["name"], run["notes"]) == ("one", "a note")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("WANDB_MODE", "bogus", "WANDB_MODE, or mode in a settings file of W&B: Input should be"),
+        ("WANDB_MODE", "shared", "WANDB_MODE: one of online, offline, disabled, and not shared"),
+        ("PL_TRAINER_FAST_DEV_RUN", "1", "PL_TRAINER_FAST_DEV_RUN: values belong into conf/"),
+        ("RANK", "1", "RANK=1 is set, as in one process of several, and trainer.devices is 1"),
+    ],
+)
+def test_what_cannot_be_is_one_line_before_anything_runs(
+    workspace: Path,
+    python: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    command = ["-m", "{{ cookiecutter.package_name }}.train", "hydra.run.dir=run"]
+    with python(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        printed = process.communicate()[0]
+    assert process.returncode == 1
+    assert printed.count("\n") == 1, printed
+    assert printed.startswith(f"environment: {said}")
+    assert not (workspace / "wandb").exists()
+
+
+def test_a_variable_that_says_what_the_config_says_is_no_news(config) -> None:
+    settings = plain(config("tracking.mode=auto"))
+    agreed = {"PL_GLOBAL_SEED": "0", "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    agreed["WANDB_PROJECT"] = settings["tracking"]["project"]
+    assert check(settings, agreed) == []
+    (line,) = check(plain(config()), {"WANDB_MODE": "online"})
+    assert line == "WANDB_MODE is not used: tracking.mode counts (disabled)"
+
+
+def test_what_would_make_a_run_a_part_of_another_is_refused(workspace: Path, config) -> None:
+    for name in ("WANDB_SWEEP_ID", "WANDB_FORK_FROM", "PL_TRAINER_MAX_TIME"):
+        with pytest.raises(VariableError, match=f"^{name}: .*; unset it$"):
+            check(plain(config()), {name: "x"})
+    Path("config-defaults.yaml").touch()
+    with pytest.raises(VariableError, match=r"^config-defaults\.yaml: .*; remove it$"):
+        check(plain(config()), {})
+
+
+def test_inv_does_not_hand_on_what_dvc_set_for_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.shell import OF_A_STAGE, environment
+
+    for name in OF_A_STAGE:
+        monkeypatch.setenv(name, "left over")
+    assert not set(environment()) & set(OF_A_STAGE)
+    assert os.environ["DVC_EXP_NAME"] == "left over"

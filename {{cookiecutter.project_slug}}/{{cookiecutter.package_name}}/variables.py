@@ -1,0 +1,169 @@
+"""What a training makes of the environment's variables; README.md has the same table.
+
+Lightning, PyTorch, DVC, Hydra and W&B each read some of their own. None may change a result, or
+mix two runs, without a word: what does not count is said in one line, and what cannot be is
+refused before anything runs.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+USED, UNUSED, REFUSED = "used", "not used, said so", "refused"
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads the first
+
+
+class VariableError(Exception):
+    """A variable or a file is there that a training cannot have; the text says which."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of some variables, or files.
+
+    Args:
+        names: of the variables; one that ends in `*` stands for all that begin so, one with a dot
+            is a file's.
+        effect: `USED`, `UNUSED` or `REFUSED`.
+        why: how a used one counts; what counts in place of another.
+        key: of the config, whose value is the one that counts.
+    """
+
+    names: tuple[str, ...]
+    effect: str
+    why: str
+    key: str | None = None
+
+    def set_in(self, variables: Mapping[str, str]) -> list[str]:
+        """Return which of its variables are set; an empty one is not. Files are those here."""
+        begin = tuple(name[:-1] for name in self.names if name.endswith("*"))
+        files = [name for name in self.names if "." in name and Path(name).exists()]
+        return files + [
+            name
+            for name, value in variables.items()
+            if value and (name in self.names or (begin and name.startswith(begin)))
+        ]
+
+
+RULES = (
+    Rule(("WANDB_API_KEY", "WANDB_BASE_URL"), USED, "the account, and its server"),
+    Rule(("WANDB_MODE",), USED, "where `tracking.mode` is `auto`"),
+    Rule(("WANDB_ENTITY",), USED, "where `tracking.entity` is `null`"),
+    Rule(("WANDB_TAGS",), USED, "added to `tracking.tags`"),
+    Rule(
+        ("WANDB_NAME", "WANDB_NOTES", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE"),
+        USED,
+        "recorded with the run; an experiment has its own name",
+    ),
+    Rule(
+        ("WANDB_DISABLE_CODE", "WANDB_DISABLE_GIT", "WANDB_SAVE_CODE"),
+        USED,
+        "uncommitted changes are not kept with the run, which cannot be restored then",
+    ),
+    Rule(("WANDB_DATA_DIR",), USED, "where artifacts wait for their upload"),
+    Rule(("WANDB_PROJECT",), UNUSED, "`tracking.project` counts", "tracking.project"),
+    Rule(
+        ("WANDB_RUN_ID", "WANDB_RESUME"),
+        UNUSED,
+        "each training is a run of its own, and an interrupted one is found by its inputs",
+    ),
+    Rule(("WANDB_DIR",), UNUSED, "runs are in the project's `wandb/`"),
+    Rule(("WANDB_CONFIG_PATHS",), UNUSED, "the config is that of `conf/`"),
+    Rule(("WANDB_DISABLED",), UNUSED, "`tracking.mode=disabled` or `WANDB_MODE=disabled` counts"),
+    Rule(
+        ("WANDB_SWEEP_ID", "WANDB_FORK_FROM", "WANDB_RESUME_FROM"),
+        REFUSED,
+        "the run would be a part of another",
+    ),
+    Rule(("config-defaults.yaml",), REFUSED, "W&B would add its values to the run's config"),
+    Rule(("wandb/settings",), USED, "W&B's own file: what no variable and no `tracking` key says"),
+    Rule(("PL_GLOBAL_SEED",), UNUSED, "`seed` counts", "seed"),
+    Rule(("OMP_NUM_THREADS",), UNUSED, "`trainer.threads` counts", "trainer.threads"),
+    Rule(("PL_TRAINER_*",), REFUSED, "values belong into `conf/trainer/`"),
+    Rule(
+        RANKS,
+        USED,
+        "which process this is, of those that SLURM, torchrun or Lightning started;"
+        " refused where the config has one device and the number is not 0",
+    ),
+    Rule(("SLURM_*",), USED, "ranks alone; checkpoints on a signal and requeueing are off"),
+    Rule(("CUDA_VISIBLE_DEVICES",), USED, "which GPUs"),
+    Rule(
+        ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"),
+        USED,
+        "as DVC sets them for a stage; `inv` leaves out those that it was started with",
+    ),
+    Rule(("DVC_STUDIO_*", "DVC_NO_ANALYTICS"), USED, "by DVC itself"),
+    Rule(("HYDRA_FULL_ERROR",), USED, "whole tracebacks"),
+)
+
+
+def check(config: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> list[str]:
+    """Return a line for each variable that is set and does not count.
+
+    Args:
+        config: as plain types.
+        variables: the environment; default: that of this process.
+
+    Raises:
+        VariableError: one is set that is refused.
+    """
+    variables = os.environ if variables is None else variables
+    _require_one_process(config, variables)
+    lines = []
+    for rule in RULES:
+        for name in rule.set_in(variables):
+            if rule.effect == REFUSED:
+                remove = "remove it" if "." in name else "unset it"
+                raise VariableError(f"{name}: {_plain(rule.why)}; {remove}")
+            if rule.effect == UNUSED and not _agrees(rule, variables[name], config):
+                lines.append(f"{name} is not used: {_plain(rule.why)}{_value(rule, config)}")
+    tracking = config["tracking"]
+    for name, value, free in [
+        ("WANDB_MODE", tracking["mode"], "auto"),
+        ("WANDB_ENTITY", tracking["entity"], None),
+    ]:
+        if value != free and variables.get(name) not in (None, "", value):
+            key = name.lower().replace("wandb_", "tracking.")
+            lines.append(f"{name} is not used: {key} counts ({value})")
+    return lines
+
+
+def drop_unused() -> None:
+    """Remove W&B's variables that do not count, so that neither W&B nor a child reads them."""
+    for rule in RULES:
+        if rule.effect == UNUSED:
+            for name in rule.set_in(os.environ):
+                if name.startswith("WANDB_"):
+                    del os.environ[name]
+
+
+def _require_one_process(config: Mapping[str, Any], variables: Mapping[str, str]) -> None:
+    """Raise VariableError if the variables say that one process of a single one is another."""
+    ranks = [name for name in RANKS if variables.get(name)]
+    if ranks and variables[ranks[0]] != "0" and config["trainer"]["devices"] in (1, "1"):
+        raise VariableError(
+            f"{ranks[0]}={variables[ranks[0]]} is set, as in one process of several,"
+            " and trainer.devices is 1; unset it"
+        )
+
+
+def _value(rule: Rule, config: Mapping[str, Any]) -> str:
+    return f" ({_select(config, rule.key)})" if rule.key else ""
+
+
+def _agrees(rule: Rule, value: str, config: Mapping[str, Any]) -> bool:
+    return rule.key is not None and value == str(_select(config, rule.key))
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
