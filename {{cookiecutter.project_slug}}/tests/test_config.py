@@ -246,7 +246,8 @@ def compose_params(folder: Path) -> DictConfig:
         ("trainer.threads", [0]),
         ("callbacks.early_stopping.patience", [-1]),
         ("callbacks.early_stopping.min_delta", [-0.1]),
-        ("callbacks.early_stopping.mode", ["least"]),
+        ("callbacks.early_stopping.mode", ["least", "max"]),
+        ("callbacks.early_stopping.monitor", ["val/acc"]),
         ("callbacks.predictions_table.rows", [0]),
         ("tracking.project", ["", "a/b", "x" * 129]),
         ("tracking.tags", [[""], ["x" * 65]]),
@@ -264,6 +265,13 @@ def test_value_out_of_range_is_refused_before_anything_runs(key: str, values: li
         OmegaConf.update(changed, key, value, force_add=True)
         with pytest.raises(ConfigError, match=f"^{key}: "):
             validate(changed)
+
+
+def test_early_stopping_on_accuracy_needs_its_mode(config) -> None:
+    accuracy = "callbacks.early_stopping.monitor=val/accuracy"
+    with pytest.raises(ConfigError, match=r"early_stopping\.mode: must be max for val/accuracy"):
+        config(accuracy)
+    config(accuracy, "callbacks.early_stopping.mode=max")
 
 
 def test_values_at_the_ends_of_their_ranges_are_accepted(config) -> None:

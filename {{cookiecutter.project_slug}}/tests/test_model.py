@@ -12,7 +12,7 @@ from torch import nn
 
 from {{ cookiecutter.package_name }}.model import Classifier, Standardize
 from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
-from {{ cookiecutter.package_name }}.schema import Trainer, plain
+from {{ cookiecutter.package_name }}.schema import MEASURES, Trainer, plain
 from {{ cookiecutter.package_name }}.tracking import provenance
 from {{ cookiecutter.package_name }}.train import train
 from {{ cookiecutter.package_name }}.values import ConfigError
@@ -132,6 +132,13 @@ def test_batchnorm_trains_where_one_sample_is_left_for_the_last_batch(
         **{key: settings.data[key] for key in ("image_shape", "classes")},
     }
     assert train(settings, workspace / "run") < 10
+
+
+def test_every_measure_of_the_schema_is_logged_each_epoch(workspace: Path, config) -> None:
+    train(config(), workspace / "run")
+    lines = (workspace / "run" / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].split(",") == ["epoch", *MEASURES]
+    assert all(np.isfinite(float(value)) for line in lines[1:] for value in line.split(","))
 
 
 def test_checkpoint_loads_without_running_code(workspace: Path, config) -> None:

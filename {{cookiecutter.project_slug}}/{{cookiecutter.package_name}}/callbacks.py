@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerFn
 
-MEASURES = ("train/loss", "val/loss", "val/accuracy")
+from .schema import MEASURES
 
 
 class DivergedError(Exception):

@@ -11,6 +11,8 @@ from .values import ConfigError, Rule, at_least, below, between, check, inside, 
 
 # Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
 # library is compared with it by a test, because importing the library would take seconds.
+# What the model logs of each epoch, and which of two values is the better one.
+MEASURES = {"train/loss": "min", "val/loss": "min", "val/accuracy": "max"}
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 LARGEST_PIXEL = 2**24  # up to here, float32 has every whole number
 
@@ -166,7 +168,7 @@ class SGD:
 
 @dataclass(kw_only=True)
 class EarlyStopping:
-    monitor: str
+    monitor: Annotated[str, one_of(*MEASURES)]
     mode: Annotated[str, one_of("min", "max")] = "min"
     patience: Annotated[int, at_least(0)] = 3
     min_delta: Annotated[float, at_least(0)] = 0.0
@@ -214,6 +216,7 @@ def validate(config: DictConfig) -> None:
     for name, node in settings["callbacks"].items():
         if node is not None:
             _validate_target(node, f"callbacks.{name}")
+            _validate_direction(node, f"callbacks.{name}")
     _validate_combinations(settings)
 
 
@@ -243,6 +246,14 @@ def _validate_target(node: Any, key: str) -> None:
     if schema is not None:
         arguments = {name: value for name, value in node.items() if name != "_target_"}
         check(schema, arguments, f"{key}.")
+
+
+def _validate_direction(node: dict[str, Any], key: str) -> None:
+    """Refuse an early stopping that would take the best epoch for the worst."""
+    if TARGETS.get(node["_target_"]) is EarlyStopping:
+        better = MEASURES[node["monitor"]]
+        if node.get("mode", EarlyStopping.mode) != better:
+            raise ConfigError(f"{key}.mode", f"must be {better} for {node['monitor']}")
 
 
 def _validate_combinations(settings: dict[str, Any]) -> None:
