@@ -198,6 +198,10 @@ def test_what_is_served_has_the_chain_of_its_file(known: Made, served: Serving) 
     lines = known.lineage(f"{served.url}/v2/models/digits")
     title = f"digits, version {version}, served at {served.url}/v2/models/digits"
     assert lines == [title, *expected[1:]]
+    address = f"{served.url}/v2/models/digits/versions"
+    assert known.lineage(f"{address}/{version}") == [f"{title}/versions/{version}", *expected[1:]]
+    printed = known.project.inv("lineage", f"{address}/1", code=1)
+    assert f"404 there is no version `1` of `digits`: version `{version}` is served" in printed
     both = known.lineage(served.url)
     assert both[: len(lines)] == lines
     other = title.replace("digits", "other")

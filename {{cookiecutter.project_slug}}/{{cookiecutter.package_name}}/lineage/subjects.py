@@ -1,5 +1,7 @@
 """What lineage is asked of: a model's file, what is served at a URL, or a run."""
 
+import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -154,8 +156,8 @@ def served(url: str) -> list[Subject]:
         raise SubjectError(f"{parts.hostname}: write the address without user and password")
     before, _, after = parts.path.partition("/v2")
     models = parts._replace(path=f"{before.rstrip('/')}/v2/models", query="", fragment="").geturl()
-    if name := after.removeprefix("/models").strip("/").partition("/")[0]:
-        return [_model(f"{models}/{name}")]
+    if one := re.match("/models/([^/]+(/versions/[^/]+)?)", after):
+        return [_model(f"{models}/{one[1]}")]
     listed = _ask(models, list[Listed])
     if not listed:
         raise SubjectError(f"{models}: it has no model")
@@ -212,12 +214,20 @@ def _ask(url: str, kind: type[T]) -> T:
             content = answer.read()
         return msgspec.json.decode(content, type=kind)
     except urllib.error.HTTPError as error:
-        raise SubjectError(f"{url}: it answered {error.code} {error.reason}") from None
+        raise SubjectError(f"{url}: it answered {error.code} {_refusal(error)}") from None
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, msgspec.MsgspecError):
             raise SubjectError(f"{url}: what answers there tells no provenance: {error}") from None
         reason = getattr(error, "reason", None) or error
         raise SubjectError(f"{url}: it cannot be reached: {reason}") from None
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    """Return why a server refused: in its own words if it is one of ours."""
+    try:
+        return str(json.loads(error.read())["error"])
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        return str(error.reason)
 
 
 def _made_from(found: dict[str, Any], source: str) -> MadeFrom:

@@ -1,12 +1,12 @@
 """Running an application behind a port, and ending it without a request that gets no answer."""
 
+import argparse
 import asyncio
 import gc
 import logging
 import signal
 import socket
 import sys
-from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp, Scope
@@ -19,33 +19,27 @@ CLOSE = (b"connection", b"close")
 
 
 class Server(uvicorn.Server):
-    """An uvicorn that drains before it shuts down at SIGTERM.
+    """An uvicorn that drains before it shuts down.
 
     uvicorn closes every connection on which nothing is asked at once, and a request that is on its
     way there gets no answer. While this drains, each answer says `Connection: close`, which asks
     the client for a new connection, and what asks nothing ends after its keep-alive time as ever.
     """
 
-    drains = False
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note the signal. Whoever types Ctrl-C is not kept waiting."""
-        self.drains = sig == signal.SIGTERM
-        super().handle_exit(sig, frame)
+    def __init__(self, config: uvicorn.Config, drain: float) -> None:
+        """Args: drain: how many seconds that may take; fewer where no connection is left."""
+        super().__init__(config)
+        self.drain = drain
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End, after draining."""
-        if self.drains:
-            await self._drain()
-        await super().shutdown(sockets)
-
-    async def _drain(self) -> None:
         self.lifespan.state[DRAINING] = True
         self.server_state.default_headers.append(CLOSE)  # of each answer from now on
         loop = asyncio.get_running_loop()
-        end = loop.time() + KEEP_ALIVE_SECONDS + 0.5
-        while self.drains and self.server_state.connections and loop.time() < end:
+        end = loop.time() + self.drain
+        while self.server_state.connections and loop.time() < end and not self.force_exit:
             await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
 
 
 def is_draining(scope: Scope) -> bool:
@@ -53,10 +47,25 @@ def is_draining(scope: Scope) -> bool:
     return DRAINING in scope["state"]
 
 
-def listen(app: ASGIApp, address: str, port: int, timeout: float) -> None:
+def arguments(about: str | None) -> argparse.Namespace:
+    """Return the options of a server's command line."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--drain",
+        type=float,
+        default=KEEP_ALIVE_SECONDS + 0.5,
+        help="seconds that it answers for after SIGTERM, while clients keep their connections",
+    )
+    return parser.parse_args()
+
+
+def listen(app: ASGIApp, options: argparse.Namespace, timeout: float) -> None:
     """Run an application until SIGTERM or Ctrl-C, which end it with exit code 0.
 
     Args:
+        options: of the command line, as `arguments` returns them.
         timeout: seconds that what it was asked may take, then.
     """
     observe.log.addHandler(logging.StreamHandler(sys.stdout))
@@ -67,8 +76,8 @@ def listen(app: ASGIApp, address: str, port: int, timeout: float) -> None:
     gc.freeze()  # what is there now stays: to look through it again and again delays answers
     config = uvicorn.Config(
         app,
-        host=address,
-        port=port,
+        host=options.address,
+        port=options.port,
         log_level="warning",
         access_log=False,
         proxy_headers=False,
@@ -76,4 +85,4 @@ def listen(app: ASGIApp, address: str, port: int, timeout: float) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(timeout) + 2,
     )
-    Server(config).run()
+    Server(config, options.drain).run()

@@ -60,7 +60,8 @@ class Service:
 
 def start(module: str, *options: str, **variables: str) -> subprocess.Popen[bytes]:
     """Start a module of this package, which ends when this process has gone."""
-    command = [sys.executable, "-m", f"{__package__}.{module}", *options]
+    # A browser keeps its connection, and Ctrl-C is not to wait for that.
+    command = [sys.executable, "-m", f"{__package__}.{module}", "--drain=0", *options]
     # In a session of its own: Ctrl-C reaches this process alone, which ends the others in order.
     return subprocess.Popen(
         command,

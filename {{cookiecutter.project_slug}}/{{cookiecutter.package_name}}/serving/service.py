@@ -5,7 +5,6 @@
 It speaks the Open Inference Protocol for its one model; GET /metrics is for Prometheus.
 """
 
-import argparse
 from typing import Any
 
 import prometheus_client
@@ -17,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import model, observe, protocol, settings
 from .inference import Inference, require
-from .listen import is_draining, listen
+from .listen import arguments, is_draining, listen
 from .metrics import ServiceMetrics
 from .model import Model
 from .settings import Settings
@@ -101,16 +100,13 @@ async def no_such_page(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    arguments = parser.parse_args()
+    options = arguments(__doc__)
     try:
         chosen = settings.load()
         app = create_app(model.from_environment(chosen.threads), chosen)
     except (model.ModelError, settings.SettingsError) as error:
         raise SystemExit(f"serve: {error}") from None
-    listen(app, arguments.address, arguments.port, chosen.timeout_ms / 1000)
+    listen(app, options, chosen.timeout_ms / 1000)
 
 
 if __name__ == "__main__":

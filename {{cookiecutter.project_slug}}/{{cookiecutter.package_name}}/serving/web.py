@@ -7,7 +7,6 @@ Requests and answers of the Open Inference Protocol are passed on as they are. A
 an error is always JSON: its `error` says why.
 """
 
-import argparse
 import os
 import re
 from collections.abc import AsyncIterator
@@ -25,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 from . import observe, openapi, protocol, routes, settings
 from .connections import Connections
-from .listen import listen
+from .listen import arguments, listen
 from .upstream import Upstream, UpstreamError
 
 PAGE = Path(__file__).parent / "page"
@@ -127,15 +126,12 @@ def addresses(text: str) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    arguments = parser.parse_args()
+    options = arguments(__doc__)
     try:
         app = create_app(addresses(os.environ.get("MODELS", "")))
     except (AddressError, settings.SettingsError) as error:
         raise SystemExit(f"serve: {error}") from None
-    listen(app, arguments.address, arguments.port, timeout=10)
+    listen(app, options, timeout=10)
 
 
 if __name__ == "__main__":
