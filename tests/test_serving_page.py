@@ -344,6 +344,28 @@ def test_samples_say_that_theirs_is_the_true_label(page: Page, site: Site) -> No
     assert button.get_attribute("aria-label") == f"Sample, true label {label}"
 
 
+# The colour of a text, and that of what lies behind it, as lists of red, green and blue.
+COLOURS = """element => {
+    const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
+    const colour = rgb(getComputedStyle(element).color);
+    const isClear = (one) => rgb(getComputedStyle(one).backgroundColor)[3] === 0;
+    while (isClear(element)) element = element.parentElement;
+    return [colour, rgb(getComputedStyle(element).backgroundColor)];
+}"""
+
+
+def contrast(*colours: list[float]) -> float:
+    """The ratio of the luminances of two colours, as WCAG 2 computes it."""
+
+    def luminance(colour: list[float]) -> float:
+        parts = [value / 255 for value in colour]
+        linear = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    darker, lighter = sorted(map(luminance, colours))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
 SCHEMES = [{"color_scheme": scheme} for scheme in ("light", "dark")]
 PHONE = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
 
@@ -357,6 +379,10 @@ def test_it_is_light_or_dark(page: Page, request: pytest.FixtureRequest, tmp_pat
     assert isinstance(corner, tuple)
     light = request.node.callspec.params["page"]["color_scheme"] == "light"
     assert sum(corner) > 600 if light else sum(corner) < 200
+    page.locator("summary").first.click()
+    texts = ("h1", "header a", ".muted", ".verdict", ".share", ".facts", "dt", "dd", "button")
+    for text in texts:  # as WCAG 2 asks of text
+        assert contrast(*page.locator(text).first.evaluate(COLOURS)) >= 4.5, text
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)

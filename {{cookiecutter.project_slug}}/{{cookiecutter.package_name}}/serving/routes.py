@@ -84,11 +84,11 @@ async def metadata(model: Model) -> dict[str, Any]:
 @router.get(
     "/models/{name}/versions/{version}",
     tags=[openapi.MODELS],
-    summary="The same of a certain version",
+    summary="Inputs, outputs and provenance of a version",
     responses=openapi.errors(404, 502, 503, 504),
 )
 async def version_metadata(model: Model, version: Version) -> dict[str, Any]:
-    """As above, or an error where this version is not served."""
+    """An error names the version that is served, where it is another one."""
     return await model.metadata(version)
 
 
@@ -107,11 +107,11 @@ async def model_ready(model: Model) -> dict[str, Any]:
 @router.get(
     "/models/{name}/versions/{version}/ready",
     tags=[openapi.HEALTH],
-    summary="Whether a certain version can be asked",
+    summary="Whether a version can be asked",
     responses=openapi.errors(404, 502, 503, 504),
 )
 async def version_ready(model: Model, version: Version) -> dict[str, Any]:
-    """As above, or an error where this version is not served."""
+    """An error names the version that is served, where it is another one."""
     await model.metadata(version)
     return {"name": model.name, "ready": True}
 
@@ -135,13 +135,13 @@ async def infer(model: Model, request: Request) -> Response:
 @router.post(
     "/models/{name}/versions/{version}/infer",
     tags=[openapi.INFERENCE],
-    summary="Ask a certain version",
+    summary="Ask a version of a model",
     openapi_extra=openapi.REQUEST,
     responses=openapi.ANSWERS,
     response_class=Response,
 )
 async def version_infer(model: Model, version: Version, request: Request) -> Response:
-    """As above, or an error where this version is not served."""
+    """An error names the version that is served, where it is another one."""
     return await answer(model, version, request)
 
 
