@@ -301,6 +301,17 @@ def test_another_model_and_new_code_lose_no_request(deployed: Deployed) -> None:
     assert images.isdisjoint(inspect(name)["Image"] for name in deployed.replicas())
 
 
+def test_a_commit_that_changes_nothing_replaces_no_container(deployed: Deployed) -> None:
+    before = {name: inspect(name)["Id"] for name in deployed.containers()}
+    folder = deployed.project.path
+    (folder / "README.md").open("a").write("More.\n")
+    for file in ("deploy/compose.yaml", "deploy/haproxy.cfg.jinja"):
+        (folder / file).open("a").write("# more\n")
+    deployed.project.run("git", "commit", "--all", "--quiet", "--message=Nothing that runs")
+    deployed.up()
+    assert {name: inspect(name)["Id"] for name in deployed.containers()} == before
+
+
 def test_a_lost_replica_comes_back_and_is_not_noticed(deployed: Deployed) -> None:
     lost = deployed.replicas()[0]
     with load(deployed) as seen:

@@ -227,6 +227,16 @@ def test_the_oldest_kubectl_writes_the_same(cluster: Cluster, tmp_path: Path) ->
     assert last_line(printed).startswith("deploy: kubectl v1.23 is too old: install 1.27 or newer")
 
 
+def test_a_commit_that_changes_no_image_rolls_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    before = cluster.render("production").read_bytes()
+    copy = cluster.copy(tmp_path)
+    (copy.project.path / "README.md").open("a").write("More.\n")
+    copy.project.run("git", "commit", "--all", "--quiet", "--message=Nothing of the images")
+    for image in ("serve", "web"):
+        copy.project.inv("docker.build", f"--image={image}")
+    assert copy.render("production").read_bytes() == before
+
+
 def test_no_model_of_an_earlier_render_is_left(cluster: Cluster) -> None:
     one = f"other=s3://bucket/other.onnx#sha256={SHA256}"
     assert set(Objects(cluster.render("staging", one)).of("Service")) == {"model-other", "web"}

@@ -38,8 +38,15 @@ variable "TAG" {
   default = "latest"
 }
 
-# Found out by `inv docker.build`.
-variable "CREATED" {
+# Found out by `inv docker.build`, and the same for the same content: no commit and no date, which
+# would make another image of it. `inv docker.push` tags with the commit.
+variable "AUTHORS" {
+  default = ""
+}
+variable "DESCRIPTION" {
+  default = ""
+}
+variable "LICENSES" {
   default = ""
 }
 variable "LOCK" {
@@ -47,9 +54,6 @@ variable "LOCK" {
 }
 variable "REMOTE" { # for the devcontainer, the one that was asked for at first
   default = "{{ {'local': '', 'gcs': 'gs'}.get(cookiecutter.dvc_remote, cookiecutter.dvc_remote) }}"
-}
-variable "REVISION" {
-  default = ""
 }
 variable "SOURCE" {
   default = ""
@@ -74,13 +78,14 @@ target "_common" {
     HTTPS_PROXY = HTTPS_PROXY
     NO_PROXY    = NO_PROXY
   }
-  labels = {
-    "org.opencontainers.image.title"    = "{{ cookiecutter.project_slug }}"
-    "org.opencontainers.image.created"  = CREATED
-    "org.opencontainers.image.revision" = REVISION
-    "org.opencontainers.image.source"   = SOURCE
-    "org.opencontainers.image.version"  = VERSION
-    "uv.lock.sha256"                    = LOCK
+  labels = { # one that nothing is known for is left out
+    "org.opencontainers.image.title"       = "{{ cookiecutter.project_slug }}"
+    "org.opencontainers.image.authors"     = AUTHORS == "" ? null : AUTHORS
+    "org.opencontainers.image.description" = DESCRIPTION == "" ? null : DESCRIPTION
+    "org.opencontainers.image.licenses"    = LICENSES == "" ? null : LICENSES
+    "org.opencontainers.image.source"      = SOURCE == "" ? null : SOURCE
+    "org.opencontainers.image.version"     = VERSION == "" ? null : VERSION
+    "uv.lock.sha256"                       = LOCK == "" ? null : LOCK
   }
   secret = concat(
     contains(["cpu", "locked", ""], TORCH_INDEX) ? [] : ["id=torch_index,env=TORCH_INDEX"],

@@ -110,40 +110,47 @@ def ensure(client: docker.DockerClient, target: str) -> Image:
     return client.images.get(name)
 
 
-def reference(image: Image) -> str:
-    """Return name@digest of an image: the registry's digest, or, if never pushed, its own id."""
-    if image.attrs["RepoDigests"]:
-        return image.attrs["RepoDigests"][0]
-    return f"{_repository(image.tags[0])}@{image.id}"
+def reference(image: Image, name: str) -> str:
+    """Return name@digest of an image: the registry's digest, or, if never pushed, its own id.
+
+    Args:
+        name: what the image is called, as one content can be in several registries.
+    """
+    return pushed_reference(image, name) or f"{_repository(name)}@{image.id}"
+
+
+def pushed_reference(image: Image, name: str) -> str | None:
+    """Return name@digest as the registry of `name` has an image; None if never pushed there."""
+    repository = _repository(name)
+    digests = (str(digest) for digest in image.attrs["RepoDigests"])
+    return next((digest for digest in digests if digest.startswith(f"{repository}@")), None)
 
 
 def push(client: docker.DockerClient, target: str) -> None:
-    """Push an image as it is called, and by its commit.
+    """Build an image from the commit that is checked out, push it, and tag it with the commit.
+
+    An image does not say from which commit it is: commits that change nothing in it have the same
+    one, and each of them is a tag of it. What was built of the commit before is not built again.
 
     Raises:
-        EngineError: no registry is named, the image is missing, or no commit describes it.
+        EngineError: no registry is named, no commit has what is built, or it was not pushed.
     """
     name = name_of(target)
     if not os.environ.get("REGISTRY"):
         raise EngineError("no registry is named: set REGISTRY in .env, as .env.example shows")
-    try:
-        image = client.images.get(name)
-    except ImageNotFound:
-        raise EngineError(f"there is no {name}: inv docker.build --image {target}") from None
-    revision = image.labels[f"{LABEL}revision"]
-    if not revision or revision.endswith("-dirty"):
-        raise EngineError(
-            f"{name} was built from changes that no commit has: commit them, then "
-            f"inv docker.build --image {target}"
-        )
-    repository = _repository(name)
-    image.tag(repository, revision[:12])
-    for tag in (name, f"{repository}:{revision[:12]}"):
-        print(f"$ docker push {tag}", flush=True)
-        if subprocess.run(["docker", "push", tag], check=False).returncode:
-            raise EngineError(f"{tag} was not pushed: docker login {tag.partition('/')[0]}?")
+    if found := uncommitted():
+        raise EngineError(f"{name} would have {found} that no commit has: git add, git commit")
+    build(target)
+    image = client.images.get(name)
+    commit = provenance.git_state()["commit"]
+    tag = f"{_repository(name)}:{commit[:12]}"
+    image.tag(tag)
+    for pushed in (name, tag):
+        print(f"$ docker push {pushed}", flush=True)
+        if subprocess.run(["docker", "push", pushed], check=False).returncode:
+            raise EngineError(f"{pushed} was not pushed: docker login {pushed.partition('/')[0]}?")
     image.reload()
-    print(reference(image))
+    print(reference(image, name))
 
 
 def show(client: docker.DockerClient) -> None:
@@ -152,10 +159,9 @@ def show(client: docker.DockerClient) -> None:
     images = [image for image in client.images.list(filters={"label": label}) if image.tags]
     containers = client.containers.list(filters={"label": label})
     for image in images:
-        revision, created = (image.labels[f"{LABEL}{name}"] for name in ("revision", "created"))
         print(*image.tags)
-        print(f"    {reference(image)}")
-        print(f"    {image.attrs['Size'] / 1e6:,.0f} MB, from {revision or 'no commit'} {created}")
+        print(f"    {reference(image, image.tags[0])}")
+        print(f"    {image.attrs['Size'] / 1e6:,.0f} MB, built {image.attrs['Created'][:19]}")
         for container in containers:
             if container.attrs["Image"] == image.id:
                 print(f"    running: {container.name}, {_state(container.attrs)}")
@@ -164,19 +170,56 @@ def show(client: docker.DockerClient) -> None:
 
 
 def facts() -> dict[str, str]:
-    """Return the variables of the bake file that tell where an image comes from."""
-    state = provenance.git_state()
-    when = git.text(ROOT, "show", "-s", "--format=%cI %ct", "HEAD") or ""
-    created, _, epoch = when.partition(" ")
+    """Return the variables of the bake file that tell what an image is made of, and by whom.
+
+    They are the same for the same content: neither commit nor time is among them.
+    """
+    table = project()
     return {
-        "CREATED": created,
+        "AUTHORS": authors(table),
+        "DESCRIPTION": table["description"],
+        "LICENSES": table.get("license", ""),
         "LOCK": lock_hash(),
         "REMOTE": remotes.extra(),
-        "REVISION": f"{state['commit'] or ''}{'-dirty' if state['dirty'] else ''}",
-        "SOURCE": _without_credentials(git.text(ROOT, "remote", "get-url", "origin") or ""),
-        "SOURCE_DATE_EPOCH": epoch,
-        "VERSION": project()["version"],
+        "SOURCE": source(git.text(ROOT, "remote", "get-url", "origin") or ""),
+        "VERSION": table["version"],
     }
+
+
+def authors(table: dict[str, Any]) -> str:
+    """Return the authors of pyproject.toml as "NAME <ADDRESS>", commas between."""
+    people = table.get("authors", [])
+    return ", ".join(
+        " ".join(filter(None, [one.get("name"), f"<{one['email']}>" if "email" in one else ""]))
+        for one in people
+    )
+
+
+def source(remote: str) -> str:
+    """Return where a browser finds the Git remote of this address; "" for a folder.
+
+    Clones by SSH and by HTTPS, with a password or not, have one source, and so the same image.
+    """
+    if "://" not in remote:  # git@host:team/name.git, or a folder; C:/name is one, too
+        host, _, path = remote.partition(":")
+        remote = f"ssh://{host}/{path.lstrip('/')}" if path and len(host) > 1 else ""
+    parts = urlsplit(remote)
+    if parts.scheme not in ("git", "http", "https", "ssh"):
+        return ""
+    path = parts.path.rstrip("/").removesuffix(".git")
+    if parts.scheme.startswith("http"):
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+    return f"https://{parts.hostname}{path}"  # the port is that of SSH
+
+
+def uncommitted() -> str | None:
+    """Return what an image would have of changes that no commit has; None if there are none."""
+    state = provenance.git_state()
+    if not state["commit"] or state["dirty"]:
+        return "changes" if state["commit"] else "code"
+    folders = ("conf", "docker", "tasks", Path(__file__).parents[1].name)
+    untracked = git.text(ROOT, "ls-files", "--others", "--exclude-standard", "--", *folders)
+    return untracked.splitlines()[0] if untracked else None
 
 
 def lock_hash() -> str:
@@ -199,10 +242,3 @@ def _state(attributes: dict[str, Any]) -> str:
     """Return the health of a container, or, where its image has no check, its state."""
     state = attributes["State"]
     return state["Health"]["Status"] if "Health" in state else state["Status"]
-
-
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    if not parts.scheme:
-        return url
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

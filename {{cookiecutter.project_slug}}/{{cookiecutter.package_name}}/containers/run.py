@@ -68,7 +68,7 @@ def run(
         "CALLER": engine.caller(client),
         "FOLDER": folder,
         "IMAGE": images.name_of(service),
-        "WANDB_DOCKER": images.reference(image),
+        "WANDB_DOCKER": images.reference(image, images.name_of(service)),
     }
     options = [f"--name={container}", f"--volume={ROOT}:{folder}"]
     options += [f"--volume={path}:{path.as_posix()}" for path in folders]

@@ -113,9 +113,7 @@ def pushed(client: docker.DockerClient, target: str) -> str:
     except ImageNotFound:
         build = f"inv docker.build --image {target}"
         raise DeployError(f"there is no {name}: {build}, then {mend}") from None
-    repository = name.rpartition(":")[0]
-    known = [str(known) for known in image.attrs["RepoDigests"]]
-    reference = next((known for known in known if known.startswith(f"{repository}@")), None)
+    reference = images.pushed_reference(image, name)
     try:
         if reference is None:
             raise NotFound("no digest")

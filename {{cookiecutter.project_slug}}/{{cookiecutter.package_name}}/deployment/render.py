@@ -115,7 +115,8 @@ def replicas(deployment: Deployment, name: str, release: Release) -> list[str]:
 
 def named(name: str, service: dict[str, Any]) -> str:
     """Return the name of a service: `name`, and what it is made of."""
-    text = json.dumps(service, sort_keys=True) + COMPOSE_BASE.read_text("utf-8")
+    base = yaml.safe_load(COMPOSE_BASE.read_text("utf-8"))  # a comment starts no new container
+    text = json.dumps([service, base], sort_keys=True)
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
