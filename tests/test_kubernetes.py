@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cluster_api
 import pytest
 import yaml
 from driving import Project, environment, interpreter
@@ -170,6 +171,7 @@ def test_numbers_are_those_of_conf(cluster: Cluster, tmp_path: Path) -> None:
     before = yaml.safe_load(file.read_text(encoding="utf-8"))
     changed = {"max_replicas": 7, "cpu_percent": 55, "timeout_ms": 90500}
     changed |= {"min_replicas": 3, "scale_down_after_s": 77, "threads": 2}
+    changed |= {"cpu_request_percent": 40, "memory_mb": 2000, "web_memory_mb": 300}
     for conf in (before, before | changed):
         file.write_text(yaml.safe_dump(conf), encoding="utf-8")
         objects = Objects(copy.render("production"))
@@ -180,11 +182,17 @@ def test_numbers_are_those_of_conf(cluster: Cluster, tmp_path: Path) -> None:
                 conf["max_replicas"],
             )
             (metric,) = spec["metrics"]
-            assert metric["resource"]["target"]["averageUtilization"] == conf["cpu_percent"]
+            threads = 1 if scaler["metadata"]["name"] == "web" else conf["threads"]
+            target = {"type": "AverageValue", "averageValue": f"{conf['cpu_percent'] * threads}0m"}
+            assert metric["resource"]["target"] == target
             window = spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"]
             assert window == conf["scale_down_after_s"]
-        requests = objects.container("model-cnn")["resources"]["requests"]
-        assert int(requests["cpu"]) == conf["threads"]
+        for name, threads, key in (("model-cnn", "threads", ""), ("web", "", "web_")):
+            asked = objects.container(name)["resources"]
+            percent = conf["cpu_request_percent"] * conf.get(threads, 1)
+            memory = conf[f"{key}memory_mb"]
+            assert asked["requests"] == {"cpu": f"{percent}0m", "memory": f"{memory // 2}Mi"}
+            assert asked["limits"] == {"memory": f"{memory}Mi"}
         assert objects.variables("model-cnn")["SERVING_TIMEOUT_MS"] == str(conf["timeout_ms"])
         for deployment in objects.of("Deployment").values():
             grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
@@ -197,6 +205,20 @@ def test_numbers_are_those_of_conf(cluster: Cluster, tmp_path: Path) -> None:
     assert pods[0] == pods[1]  # other bounds start no new pods
 
 
+def test_two_replicas_of_each_and_a_rollout_fit_two_processors(cluster: Cluster) -> None:
+    objects = Objects(cluster.render("production", f"cnn=s3://bucket/cnn.onnx#sha256={SHA256}"))
+    before = after = 0
+    for name, deployment in objects.of("Deployment").items():
+        cpu = objects.container(name)["resources"]["requests"]["cpu"]
+        replicas = objects.of("HorizontalPodAutoscaler")[name]["spec"]["minReplicas"]
+        surge = deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+        assert replicas == 2
+        before += int(cpu.removesuffix("m")) * replicas
+        after += int(cpu.removesuffix("m")) * (replicas + surge)
+    assert before <= 1000
+    assert after <= 2000
+
+
 def test_staging_is_smaller_and_elsewhere(cluster: Cluster) -> None:
     hosts, namespaces, most = set(), set(), {}
     for name in ENVIRONMENTS:
@@ -204,6 +226,7 @@ def test_staging_is_smaller_and_elsewhere(cluster: Cluster) -> None:
         (ingress,) = objects.of("Ingress").values()
         (rule,) = ingress["spec"]["rules"]
         assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
+        assert ingress["spec"]["ingressClassName"] == "nginx"
         hosts.add(rule["host"])
         (namespace,) = {found["metadata"]["namespace"] for found in objects}
         namespaces.add(namespace)
@@ -601,6 +624,106 @@ def test_no_cluster_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
         rf"server 127\.0\.0\.1:{port} was refused",
         refusal(KUBECONFIG=str(tmp_path / "config")),
     )
+
+
+# A cluster's answers
+
+
+CRASHED = {
+    "name": "model",
+    "ready": False,
+    "restartCount": 2,
+    "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s restarting"}},
+    "lastState": {
+        "terminated": {
+            "reason": "Error",
+            "exitCode": 1,
+            "message": "INFO start\nserve: s3://bucket/cnn.onnx: the storage does not answer\n",
+        }
+    },
+}
+
+
+@pytest.fixture
+def api(cluster: Cluster) -> Iterator[cluster_api.Cluster]:
+    """A cluster with the namespace and the class of Ingress that it needs."""
+    with cluster_api.running() as running:
+        running.add("/api/v1/namespaces", "Namespace", f"{SLUG}-production")
+        running.add("/apis/networking.k8s.io/v1/ingressclasses", "IngressClass", "nginx")
+        yield running
+
+
+def test_apply_ends_when_the_pods_answer_and_again_does_nothing(
+    api: cluster_api.Cluster, cluster: Cluster, tmp_path: Path
+) -> None:
+    config = str(api.kubeconfig(tmp_path / "config"))
+    options = ("production", f"--models={MODELS}")
+    printed = cluster.deploy("apply", *options, KUBECONFIG=config)
+    assert f"deploy: to the cluster of context ours, namespace {SLUG}-production" in printed
+    for name in ("model-cnn", "model-mlp", "web"):
+        assert f'deployment "{name}" successfully rolled out' in printed
+    before = json.dumps(api.objects)
+    again = cluster.deploy("apply", *options, KUBECONFIG=config)
+    assert len(re.findall(r"^deployment.apps/\S+ unchanged$", again, re.MULTILINE)) == 3
+    assert json.dumps(api.objects) == before
+
+
+def test_a_model_that_cannot_start_shows_its_own_line_at_once(
+    api: cluster_api.Cluster, cluster: Cluster, tmp_path: Path
+) -> None:
+    config = str(api.kubeconfig(tmp_path / "config"))
+    options = ("production", f"--models={MODELS}")
+    objects = Objects(cluster.render("production"))
+    deployment = objects.of("Deployment")["model-cnn"]["spec"]
+    container = objects.container("model-cnn")
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    probe = container["startupProbe"]
+    assert (
+        probe["periodSeconds"] * probe["failureThreshold"] < deployment["progressDeadlineSeconds"]
+    )
+    api.fate["model-cnn"] = CRASHED
+    printed = cluster.deploy("apply", *options, code=1, KUBECONFIG=config)
+    own = "serve: s3://bucket/cnn.onnx: the storage does not answer"
+    line = f"model-cnn-1-abcde does not start (Error): {own}"
+    said = [said for said in printed.splitlines() if said.startswith("deploy: ")]
+    assert said == [
+        f"deploy: to the cluster of context ours, namespace {SLUG}-production",
+        f"deploy: {line}",
+        f"deploy: model-cnn: its new pods do not answer, any old ones go on. {line}. To take them "
+        f"back: kubectl rollout undo deployment/model-cnn --namespace={SLUG}-production",
+    ]
+    # What failed before is not held against the next.
+    api.fate.clear()
+    (name,) = [name for name in api.objects if name.endswith("deployments/model-cnn")]
+    api.keep(name, api.objects[name])
+    assert "does not start" not in cluster.deploy("apply", *options, KUBECONFIG=config)
+
+
+def test_a_cluster_without_the_class_of_ingress_is_one_line_before_anything_is_told(
+    api: cluster_api.Cluster, cluster: Cluster, tmp_path: Path
+) -> None:
+    api.objects = {name: entry for name, entry in api.objects.items() if "ingress" not in name}
+    before = set(api.objects)
+    config = str(api.kubeconfig(tmp_path / "config"))
+    printed = cluster.deploy("apply", "production", f"--models={MODELS}", code=1, KUBECONFIG=config)
+    assert printed.splitlines()[-1] == (
+        "deploy: deploy/kubernetes/environments/production/kustomization.yaml: the cluster has no "
+        "ingress class nginx: kubectl get ingressclass shows those that it has"
+    )
+    assert set(api.objects) == before
+
+
+def test_the_readmes_clean_up_removes_what_a_model_had_and_nothing_else(
+    cluster: Cluster, objects: Objects
+) -> None:
+    readme = (cluster.project.path / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"`kubectl delete (\S+) --selector (\S+)=NAME --namespace (\S+)`", readme)
+    short = {"hpa": "HorizontalPodAutoscaler", "pdb": "PodDisruptionBudget"}
+    kinds = {short.get(name, name).lower() for name in found[0].split(",")}
+    own = [item for item in objects if item["metadata"]["labels"].get(found[1]) == "mlp"]
+    assert {item["kind"].lower() for item in own} == kinds
+    assert "model-mlp" in {item["metadata"]["name"] for item in own}
+    assert found[2].replace("ENVIRONMENT", "production") == f"{SLUG}-production"
 
 
 def test_what_kustomize_does_not_take_is_one_line(cluster: Cluster, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from {{ cookiecutter.package_name }}.deployment import kubernetes, kustomize
+from {{ cookiecutter.package_name }}.deployment import kubernetes, kustomize, pods
 from {{ cookiecutter.package_name }}.deployment.errors import DeployError
 from {{ cookiecutter.package_name }}.deployment.sources import Located
 from {{ cookiecutter.package_name }}.paths import ROOT
@@ -52,7 +52,7 @@ def test_the_base_has_models_images_and_numbers(tree: Path) -> None:
     found = literals(base)
     assert found["models"]["MODELS"] == "cnn=http://model-cnn:8000,mlp=http://model-mlp:8000"
     assert "SERVING_THREADS" in found["serving"]
-    assert "SERVING_MAX_REPLICAS" not in found["serving"]
+    assert not {"SERVING_MAX_REPLICAS", "SERVING_MEMORY_MB"} & set(found["serving"])
     mlp = literals(read(tree / "base/models/mlp/kustomization.yaml"))["model"]
     assert mlp["MODEL_NAME"] == "mlp"
     assert mlp["MODEL_FILE"] == "s3://bucket/mlp.onnx"
@@ -79,3 +79,105 @@ def test_each_number_has_its_place(tree: Path, chosen: settings.Settings) -> Non
 def test_an_unknown_environment_is_told_with_those_there_are() -> None:
     with pytest.raises(DeployError, match="no environment `prod`: choose one of production, stag"):
         kubernetes.render("prod", ["model=models/model.onnx"])
+
+
+# What a cluster says of pods, as `kubectl get --output=json` has it
+
+
+def rollout(new: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    """A Deployment whose old pod crashed, as its new one does, or not."""
+    revision = pods.REVISION
+    deployment = {
+        "kind": "Deployment",
+        "metadata": {"name": "model-cnn", "generation": 2, "annotations": {revision: "2"}},
+        "status": {"observedGeneration": 2, **more},
+    }
+    found = [deployment]
+    for number, status in (
+        ("1", {"containerStatuses": [container(ended("of before"))]}),
+        ("2", new),
+    ):
+        labels = {pods.HASH: f"hash{number}"}
+        replicas = {
+            "name": f"model-cnn-{number}",
+            "labels": labels,
+            "annotations": {revision: number},
+        }
+        found.append({"kind": "ReplicaSet", "metadata": replicas, "status": {}})
+        pod = {"name": f"model-cnn-{number}-abcde", "labels": labels}
+        found.append({"kind": "Pod", "metadata": pod, "status": status})
+    return found
+
+
+def container(last: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """A container that waits for its next start after it has ended, or another state."""
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
+    return {"ready": False, "restartCount": 2, "state": waiting, "lastState": last or {}, **more}
+
+
+def ended(message: str, reason: str = "Error") -> dict[str, Any]:
+    return {"terminated": {"exitCode": 1, "reason": reason, "message": message}}
+
+
+def waits(reason: str, message: str = "") -> dict[str, Any]:
+    return {"restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}}}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            container(ended("INFO\nserve: no such model\n\n")),
+            ("Error", "serve: no such model", True),
+        ),
+        (container(ended("serve: no", "Error"), restartCount=0), ("Error", "serve: no", False)),
+        (
+            container(restartCount=0, state=ended("serve: no"), lastState={}),
+            ("Error", "serve: no", False),
+        ),
+        (container(ended("", "OOMKilled")), ("OOMKilled", pods.ADVICE["OOMKilled"], True)),
+        (container(ended("")), ("Error", "exit code 1, and it printed nothing", True)),
+        (
+            container(**waits("ImagePullBackOff", "Back-off pulling image")),
+            ("ImagePullBackOff", "Back-off pulling image", False),
+        ),
+        (container(**waits("ContainerCreating")), None),
+        (container(restartCount=0, state={"running": {}}), None),
+        (container(ended("serve: once"), ready=True, state={"running": {}}), None),
+    ],
+    ids=[
+        "crashes",
+        "first",
+        "ended",
+        "memory",
+        "silent",
+        "image",
+        "created",
+        "starts",
+        "recovered",
+    ],
+)
+def test_a_pod_says_why_it_does_not_start(
+    found: dict[str, Any], expected: tuple[str, str, bool] | None
+) -> None:
+    seen = pods.troubles(rollout({"containerStatuses": [found]}))
+    assert [(one.reason, one.message, one.is_final) for one in seen] == (
+        [expected] if expected else []
+    )
+    assert {one.pod for one in seen} <= {"model-cnn-2-abcde"}
+
+
+def test_a_pod_that_no_node_or_namespace_takes_says_why() -> None:
+    full = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    full["message"] = "0/1 nodes are available: 1 Insufficient cpu."
+    (trouble,) = pods.troubles(rollout({"conditions": [full]}))
+    assert str(trouble).endswith("(Unschedulable): 0/1 nodes are available: 1 Insufficient cpu.")
+    objects = rollout({})
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
+    objects[3]["status"] = {"conditions": [{**failure, "message": "exceeded quota: ours"}]}
+    assert [trouble.message for trouble in pods.troubles(objects)] == ["exceeded quota: ours"]
+
+
+def test_a_cluster_that_has_not_looked_yet_says_nothing_of_the_new_pods() -> None:
+    crashed = {"containerStatuses": [container(ended("of before"))]}
+    assert pods.troubles(rollout(crashed, observedGeneration=1)) == []

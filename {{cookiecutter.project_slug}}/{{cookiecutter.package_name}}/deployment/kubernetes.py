@@ -1,11 +1,8 @@
 """A deployment on Kubernetes: one file, for `kubectl apply` or for a GitOps repository."""
 
-import json
-import re
-import shlex
 import shutil
-import subprocess
 from pathlib import Path
+from typing import Any
 
 import docker
 import yaml
@@ -15,15 +12,13 @@ from ..containers import engine, images
 from ..paths import DEPLOYMENT, ROOT
 from ..serving import settings
 from ..serving.store import shown
-from . import kustomize, sources, state
+from . import kubectl, kustomize, rollout, sources, state
 from .errors import DeployError
 from .sources import Located
 
 TREE = Path("deploy/kubernetes")
 RENDERED = DEPLOYMENT / "kubernetes"
 IMAGES = ("serve", "web")
-OLDEST = (1, 27)  # the first kubectl with Kustomize 5
-INSTALL = "https://kubernetes.io/docs/tasks/tools"
 
 
 def render(environment: str, models: list[str]) -> Path:
@@ -39,7 +34,7 @@ def render(environment: str, models: list[str]) -> Path:
     known = sorted(path.name for path in (ROOT / TREE / "environments").iterdir() if path.is_dir())
     if environment not in known:
         raise DeployError(f"no environment `{environment}`: choose one of {', '.join(known)}")
-    require_kubectl()
+    kubectl.require()
     try:
         chosen = settings.load()
     except settings.SettingsError as error:
@@ -49,7 +44,7 @@ def render(environment: str, models: list[str]) -> Path:
     references = {target: pushed(client, target) for target in IMAGES}
     tree = RENDERED / environment
     kustomize.fill(ROOT / TREE, ROOT / tree, located, references, chosen)
-    text = kubectl("kustomize", (tree / "environments" / environment).as_posix())
+    text = kubectl.run("kustomize", (tree / "environments" / environment).as_posix())
     file = RENDERED / f"{environment}.yaml"
     state.write(ROOT / file, f"# Written by: inv deploy.render {environment}\n{text}")
     return file
@@ -64,23 +59,17 @@ def apply(environment: str, models: list[str]) -> None:
     file = render(environment, models)
     objects = list(yaml.safe_load_all((ROOT / file).read_text(encoding="utf-8")))
     namespaces = {found["metadata"].get("namespace", "") for found in objects}
+    where = (TREE / "environments" / environment / "kustomization.yaml").as_posix()
     if len(namespaces) > 1 or "" in namespaces:
-        where = (TREE / "environments" / environment / "kustomization.yaml").as_posix()
         raise DeployError(f"{where}: set `namespace`")
     (namespace,) = namespaces
     require_namespace(namespace)
+    require_ingress_class(objects, where)
     if shutil.which("diff"):  # which kubectl runs
-        show("diff", f"--filename={file.as_posix()}", fine=(0, 1))
-    show("apply", f"--filename={file.as_posix()}")
-    here = f"--namespace={namespace}"
-    for name in [found["metadata"]["name"] for found in objects if found["kind"] == "Deployment"]:
-        try:
-            show("rollout", "status", f"deployment/{name}", here)
-        except DeployError:
-            raise DeployError(
-                f"{name}: its new pods do not answer, any old ones go on: kubectl describe pods "
-                f"{here} says why, kubectl rollout undo deployment/{name} {here} takes them back"
-            ) from None
+        kubectl.show("diff", f"--filename={file.as_posix()}", fine=(0, 1))
+    kubectl.show("apply", f"--filename={file.as_posix()}")
+    for deployment in (found for found in objects if found["kind"] == "Deployment"):
+        rollout.wait(deployment, namespace)
 
 
 def locate(written: str) -> Located:
@@ -126,25 +115,14 @@ def pushed(client: docker.DockerClient, target: str) -> str:
     return reference
 
 
-def require_kubectl() -> None:
-    """Raise DeployError where there is no kubectl, or one whose Kustomize is too old."""
-    if not shutil.which("kubectl"):
-        raise DeployError(f"the command `kubectl` is missing: {INSTALL}")
-    version = json.loads(kubectl("version", "--client", "--output=json"))["clientVersion"]
-    found = re.match(r"v(\d+)\.(\d+)", version["gitVersion"])
-    if found and (int(found[1]), int(found[2])) < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise DeployError(f"kubectl {found[0]} is too old: install {oldest} or newer: {INSTALL}")
-
-
 def require_namespace(namespace: str) -> None:
     """Say which cluster this is for; DeployError if none answers, or it has no such namespace."""
     try:
-        cluster = f"the cluster of context {kubectl('config', 'current-context').strip()}"
+        cluster = f"the cluster of context {kubectl.run('config', 'current-context').strip()}"
     except DeployError:
         cluster = "a cluster, as kubectl has no context (kubectl config use-context NAME)"
     try:
-        kubectl("get", "namespace", namespace, "--output=name", "--request-timeout=20s")
+        kubectl.run("get", "namespace", namespace, "--output=name", "--request-timeout=20s")
     except DeployError as problem:
         if "(NotFound)" in str(problem):
             mend = f"kubectl create namespace {namespace}"
@@ -154,33 +132,18 @@ def require_namespace(namespace: str) -> None:
     print(f"deploy: to {cluster}, namespace {namespace}", flush=True)
 
 
-def kubectl(*arguments: str) -> str:
-    """Run kubectl in the project's folder and return what it printed.
-
-    Raises:
-        DeployError: with the last line of what it complained of.
-    """
-    done = subprocess.run(
-        ["kubectl", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        encoding="utf-8",
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise DeployError(f"kubectl {arguments[0]}: {lines[-1].removeprefix('error: ')}")
-    return done.stdout
-
-
-def show(*arguments: str, fine: tuple[int, ...] = (0,)) -> None:
-    """Show a command of kubectl and run it; what it prints goes to the terminal.
-
-    Raises:
-        DeployError: its exit code is none of `fine`.
-    """
-    command = ["kubectl", *arguments]
-    print(f"$ {shlex.join(command)}", flush=True)
-    if subprocess.run(command, cwd=ROOT, check=False).returncode not in fine:
-        raise DeployError("the cluster did not take it: the lines above say why")
+def require_ingress_class(objects: list[dict[str, Any]], where: str) -> None:
+    """Raise DeployError where the cluster has no such class: nothing would pass requests on."""
+    classes = {
+        found["spec"].get("ingressClassName") for found in objects if found["kind"] == "Ingress"
+    }
+    for name in sorted(classes - {None}):
+        try:
+            kubectl.run("get", "ingressclass", name, "--output=name", "--request-timeout=20s")
+        except DeployError as problem:
+            if "(NotFound)" not in str(problem):  # who may deploy may not always look at it
+                continue
+            raise DeployError(
+                f"{where}: the cluster has no ingress class {name}: kubectl get ingressclass "
+                "shows those that it has"
+            ) from None

@@ -18,8 +18,9 @@ from .sources import Located
 
 MODEL_PORT = 8000  # of a model's Service
 LEAVE_SECONDS = 30  # what a pod takes to end, beside its last requests: preStop is ten of them
-# What the cluster is told, and no service has to know: a change starts no new pods.
+# What the cluster is told, and no service has to know: a change of the first starts no new pods.
 SCALING = ("cpu_percent", "max_replicas", "min_replicas", "queue_per_replica", "scale_down_after_s")
+RESOURCES = ("cpu_request_percent", "memory_mb", "web_memory_mb")
 
 
 def fill(
@@ -70,17 +71,30 @@ def variables(chosen: Settings) -> dict[str, Any]:
     return {
         f"{settings.PREFIX}{name.upper()}": value
         for name, value in asdict(chosen).items()
-        if name not in SCALING
+        if name not in (*SCALING, *RESOURCES)
     }
 
 
-def numbers(chosen: Settings) -> dict[str, int]:
-    """Return what base/replacements.yaml puts in its places."""
-    return {
-        **{name: getattr(chosen, name) for name in SCALING},
-        "cpu": chosen.threads,
+def numbers(chosen: Settings) -> dict[str, int | str]:
+    """Return what base/replacements.yaml puts in its places.
+
+    Processors are in thousandths, `250m`, memory in MiB, `512Mi`. The autoscaler aims at a share
+    of a replica's threads, not of its request, which is less.
+    """
+    found: dict[str, int | str] = {
+        "max_replicas": chosen.max_replicas,
+        "min_replicas": chosen.min_replicas,
+        "queue_per_replica": chosen.queue_per_replica,
+        "scale_down_after_s": chosen.scale_down_after_s,
         "termination_grace_s": LEAVE_SECONDS + math.ceil(chosen.timeout_ms / 1000),
     }
+    services = (("", chosen.threads, chosen.memory_mb), ("web_", 1, chosen.web_memory_mb))
+    for service, threads, memory_mb in services:
+        found[f"{service}cpu_request"] = f"{10 * threads * chosen.cpu_request_percent}m"
+        found[f"{service}cpu_target"] = f"{10 * threads * chosen.cpu_percent}m"
+        found[f"{service}memory_limit"] = f"{memory_mb}Mi"
+        found[f"{service}memory_request"] = f"{math.ceil(memory_mb / 2)}Mi"
+    return found
 
 
 def literals(values: dict[str, Any]) -> list[str]:

@@ -28,9 +28,12 @@ class Settings:
     max_body_bytes: int
     log_every: int
     log_max_bytes: int
+    memory_mb: int
+    web_memory_mb: int
     min_replicas: int
     max_replicas: int
     cpu_percent: int
+    cpu_request_percent: int
     queue_per_replica: int
     scale_down_after_s: int
 
