@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from browsing import draw, expect
 from driving import Project
 from engine import answer, docker, free_port, inspect, set_up_for_images, until
@@ -225,6 +226,28 @@ def test_a_digit_drawn_in_the_browser_gets_its_class(
     page.close()
 
 
+def test_containers_may_use_so_much_and_no_more(made: Deployed) -> None:
+    conf = yaml.safe_load((made.project.path / "conf/serving/default.yaml").read_text("utf-8"))
+    machine = int(docker("info", "--format={{.NCPU}}"))
+    limits = {
+        "web": (conf["web_memory_mb"], 1),
+        "proxy": (1024, 1),
+        "cnn": (conf["memory_mb"], min(conf["threads"] + 1, machine)),
+        "mlp": (conf["memory_mb"], min(conf["threads"] + 1, machine)),
+    }
+    seen = set()
+    for name in made.containers():
+        found = inspect(name)["HostConfig"]
+        (kind,) = {kind for kind in limits if f"-{kind}-" in name}
+        memory_mb, processors = limits[kind]
+        assert found["Memory"] == memory_mb * 2**20, name
+        assert found["NanoCpus"] == processors * 10**9, name
+        assert found["PidsLimit"] == 512, name
+        assert found["Tmpfs"] == {"/tmp": "size=64m,mode=1777"}, name
+        seen.add(kind)
+    assert seen == set(limits)
+
+
 def test_containers_can_write_nothing_and_are_nobody(made: Deployed) -> None:
     for name in made.containers():
         found = inspect(name)
@@ -281,6 +304,39 @@ def test_promotion_canary_and_rollback_lose_no_request(deployed: Deployed) -> No
         assert {deployed.infer().version for _ in range(4)} == {first}
     assert seen.failures == []
     assert set(seen.answers) == {(200, first), (200, other)}
+
+
+def test_requests_are_counted_over_changes_and_a_canary_is_told_by_its_run(
+    deployed: Deployed,
+) -> None:
+    def shown() -> dict[str, tuple[int, str]]:
+        """The requests and the source of each version of the model cnn."""
+        printed = deployed.project.inv("deploy.status").splitlines()
+        rows = [[cell.strip() for cell in line.split("│")] for line in printed if "│ cnn" in line]
+        return {row[2]: (int(row[5]), row[7]) for row in rows}
+
+    file = deployed.project.path / "same.onnx"
+    first, other = (deployed.version(name) for name in ("cnn.onnx", "mlp.onnx"))
+    shutil.copy(deployed.project.path / "cnn.onnx", file)
+    deployed.up("--models=cnn=same.onnx,mlp")
+    before = shown()[first][0]
+    for _ in range(10):
+        deployed.infer()
+    shutil.copy(deployed.project.path / "mlp.onnx", file)
+    deployed.project.inv("deploy.promote", "cnn", "--share=25")
+    assert {version: count for version, (count, _) in shown().items()} == {
+        first: before + 10,
+        other: 0,
+    }
+    for _ in range(8):
+        deployed.infer()
+    deployed.project.inv("deploy.down")
+    deployed.up("--scale=1")
+    after = shown()
+    assert (after[first][0], after[other][0]) == (before + 16, 2)
+    runs = [re.fullmatch(r"same\.onnx \(run (\w+)\)", source) for _, source in after.values()]
+    assert len({found[1] for found in runs if found}) == 2
+    deployed.project.inv("deploy.rollback", "cnn")
 
 
 def test_another_model_and_new_code_lose_no_request(deployed: Deployed) -> None:
@@ -445,6 +501,18 @@ def test_a_container_that_does_not_answer_changes_nothing(deployed: Deployed) ->
     assert deployed.containers() == before
     assert seen.failures == []
     assert {status for status, _ in seen.answers} == {200}
+
+
+def test_a_model_with_too_little_memory_says_so_and_changes_nothing(deployed: Deployed) -> None:
+    before = deployed.containers()
+    printed = deployed.up(code=1, SERVING_MEMORY_MB="24")
+    assert re.search(
+        r"deploy: nothing has changed: (cnn|mlp)-\S+ does not answer \(out of memory: raise "
+        r"memory_mb or web_memory_mb in conf/serving/\)$",
+        printed,
+    )
+    assert deployed.containers() == before
+    assert deployed.infer().status == 200
 
 
 def test_what_was_deployed_comes_up_again(deployed: Deployed) -> None:

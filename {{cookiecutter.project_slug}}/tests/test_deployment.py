@@ -7,7 +7,14 @@ import msgspec
 import pytest
 import yaml
 
-from {{ cookiecutter.package_name }}.deployment import releases, render, state
+from {{ cookiecutter.package_name }}.deployment import (
+    counts,
+    releases,
+    render,
+    state,
+    status,
+)
+from {{ cookiecutter.package_name }}.deployment.counts import Count
 from {{ cookiecutter.package_name }}.deployment.errors import DeployError
 from {{ cookiecutter.package_name }}.deployment.state import Deployment, Model, Release
 from {{ cookiecutter.package_name }}.paths import ROOT
@@ -61,6 +68,50 @@ def test_what_changes_gets_containers_of_its_own(deployment: Deployment) -> None
     after = set(render.services(msgspec.structs.replace(deployment, models=models)))
     assert before.isdisjoint(after)  # the web application has another list of models too
     assert render.proxy_config(deployment)[1] == render.proxy_config(deployment)[1]
+
+
+def test_a_model_may_use_what_its_settings_say_and_the_machine_has(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVING_THREADS", "4")
+    monkeypatch.setenv("SERVING_MEMORY_MB", "300")
+    for processors, expected in ((8, 5), (2, 2)):
+        on = msgspec.structs.replace(deployment, processors=processors)
+        service = render.model_service(on, "digits", FIRST)
+        assert (service["cpus"], service["mem_limit"]) == (expected, "300m")
+
+
+def test_a_comment_replaces_no_container_and_a_limit_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "compose.yaml"
+    text = render.COMPOSE_BASE.read_text("utf-8")
+    monkeypatch.setattr(render, "COMPOSE_BASE", file)
+    names = []
+    for content in (text, f"# so\n{text}", text.replace("pids_limit: 512", "pids_limit: 64")):
+        file.write_text(content, encoding="utf-8")
+        names.append(render.named("web", {}))
+    assert names[0] == names[1] != names[2]
+
+
+def test_requests_of_replicas_and_configs_are_added_up() -> None:
+    rows = [
+        {"pxname": "model-cnn", "svname": f"{'a' * 12}_cnn-1", "stot": "3", "hrsp_5xx": "1"},
+        {"pxname": "model-cnn", "svname": f"{'a' * 12}_cnn-2", "stot": "4", "hrsp_5xx": "0"},
+        {"pxname": "model-mlp", "svname": f"{'b' * 12}_mlp-1", "stot": "5", "hrsp_5xx": "0"},
+    ]
+    cnn, mlp = (counts.key(name, release) for name, release in (("cnn", FIRST), ("mlp", OTHER)))
+    counted = counts.summed(rows)
+    assert counted == {cnn: Count(7, 1), mlp: Count(5)}
+    assert counts.added(counted, {cnn: Count(1, 1)}) == {cnn: Count(8, 2), mlp: Count(5)}
+
+
+def test_a_release_is_told_by_its_run_where_another_has_the_same_source() -> None:
+    assert status.origin(FIRST) == "models/model.onnx"
+    made = msgspec.structs.replace(FIRST, run="ab12cd34")
+    assert status.origin(made) == "models/model.onnx (run ab12cd34)"
+    made = msgspec.structs.replace(OTHER, run="ab12cd34")
+    assert status.origin(made) == "models/model.onnx@v2 (commit ccccccc, run ab12cd34)"
 
 
 def test_what_is_deployed_is_kept(

@@ -33,7 +33,7 @@ def on_this_machine(client: docker.DockerClient, action: str, **options: Any) ->
     if action == "logs":
         stack.logs(options["follow"])
     elif action == "down":
-        stack.down()
+        stack.down(client)
     elif action == "up":
         deployment = stack.up(client, **options)
         print(f"deploy: {status.url(deployment)} (inv deploy.status, inv deploy.down)")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import time
 import urllib.request
 
@@ -70,16 +71,34 @@ def live_revision(proxy: Container) -> str | None:
 
 
 def servers(proxy: Container, name: str, release: Release) -> list[dict[str, str]]:
-    """Return the proxy's numbers of each replica of a model's release.
+    """Return the proxy's numbers of each replica of a model's release."""
+    server = f"{release.version}_"
+    return [
+        row
+        for row in rows(proxy)
+        if row["pxname"] == f"model-{name}" and row["svname"].startswith(server)
+    ]
+
+
+def rows(proxy: Container) -> list[dict[str, str]]:
+    """Return the proxy's numbers of each replica of each model.
 
     The keys are those of HAProxy's statistics, such as `status`, `stot`, `hrsp_5xx`.
     """
     text = _get(proxy, "stats;csv").decode().removeprefix("# ")
-    rows = csv.DictReader(io.StringIO(text))
-    server = f"{release.version}_"
     return [
-        row for row in rows if row["pxname"] == f"model-{name}" and row["svname"].startswith(server)
+        row
+        for row in csv.DictReader(io.StringIO(text))
+        if row["pxname"].startswith("model-") and "_" in row["svname"]
     ]
+
+
+def worker(proxy: Container) -> str:
+    """Return what tells the proxy's worker, which counts, from those before it: when it began."""
+    text = _get(proxy, "metrics?scope=global").decode()
+    begun = re.search(r"^haproxy_process_start_time_seconds (\S+)$", text, re.MULTILINE)
+    assert begun, "HAProxy's exporter tells it"
+    return begun[1]
 
 
 def find(client: docker.DockerClient, project: str) -> Container | None:

@@ -36,7 +36,7 @@ def wanted(models: str, deployment: Deployment) -> dict[str, Release]:
 def make(written: str, image: str = "") -> Release:
     """Bring the model of "NAME=SOURCE" to where containers read it, and return its release."""
     stored = sources.store(written, render.MODELS_FOLDER)
-    return Release(stored.source, stored.commit, stored.sha256, image)
+    return Release(stored.source, stored.commit, stored.sha256, image, stored.run)
 
 
 def promoted(model: Model | None, wanted: Release) -> Model:

@@ -38,6 +38,7 @@ def services(deployment: Deployment) -> dict[str, Any]:
 
 def model_service(deployment: Deployment, name: str, release: Release) -> dict[str, Any]:
     """Return the service of a model's replica."""
+    chosen = settings.load()
     return {
         **_extends("model"),
         "image": release.image,
@@ -48,6 +49,10 @@ def model_service(deployment: Deployment, name: str, release: Release) -> dict[s
             "MODEL_SHA256": release.sha256,
             "SERVING_LOG_FOLDER": "/served",
         },
+        # One computes with each thread and one reads and answers; the engine refuses more than
+        # there are.
+        "cpus": min(chosen.threads + 1, deployment.processors),
+        "mem_limit": f"{chosen.memory_mb}m",
         "volumes": [_mount(MODELS_FOLDER, "/models"), _mount(SERVED, "/served", writable=True)],
     }
 
@@ -55,7 +60,12 @@ def model_service(deployment: Deployment, name: str, release: Release) -> dict[s
 def web_service(deployment: Deployment) -> dict[str, Any]:
     """Return the service of the web application, which asks the models through the proxy."""
     addresses = ",".join(f"{name}=http://proxy:8001" for name in deployment.models)
-    return {**_extends("web"), "image": deployment.web, "environment": {"MODELS": addresses}}
+    return {
+        **_extends("web"),
+        "image": deployment.web,
+        "environment": {"MODELS": addresses},
+        "mem_limit": f"{settings.load().web_memory_mb}m",
+    }
 
 
 def proxy_service(deployment: Deployment) -> dict[str, Any]:

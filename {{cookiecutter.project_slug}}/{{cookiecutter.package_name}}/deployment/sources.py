@@ -50,6 +50,7 @@ class Stored:
     commit: str | None  # of Git, which a revision meant
     sha256: str
     file: Path
+    run: str | None  # that made it, where it says so
 
     @property
     def version(self) -> str:
@@ -105,11 +106,11 @@ def store(written: str, folder: Path) -> Stored:
     except StoreError as error:
         raise SourceError(str(error)) from None
     try:
-        load(name, file, sha256=file.stem, source=stores.shown(source))
+        model = load(name, file, sha256=file.stem, source=stores.shown(source))
     except ModelError as error:
         file.unlink()
         raise SourceError(str(error)) from None
-    return Stored(name, source, commit, file.stem, file)
+    return Stored(name, source, commit, file.stem, file, model.run)
 
 
 def locate(written: str) -> Located:

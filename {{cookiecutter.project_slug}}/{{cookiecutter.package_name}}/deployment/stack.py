@@ -10,14 +10,16 @@ import hashlib
 import os
 import shlex
 import subprocess
+from datetime import datetime
 
 import docker
 import msgspec
 from docker.errors import ImageNotFound
+from docker.models.containers import Container
 
 from ..containers import engine, images, run
 from ..paths import MODEL, ROOT, SERVED
-from . import proxy, releases, render, state
+from . import counts, proxy, releases, render, state
 from .errors import DeployError
 from .state import Deployment, Model
 
@@ -67,7 +69,10 @@ def up(
         if model.canary and deployed.get(name, model) != model:
             mend = f"inv deploy.promote {name}, or inv deploy.rollback {name}"
             raise DeployError(f"{name} has a canary, which would be lost: {mend}")
-    new = msgspec.structs.replace(new, user=user(client), web=web, models=deployed)
+    processors = int(client.info()["NCPU"])
+    new = msgspec.structs.replace(
+        new, processors=processors, user=user(client), web=web, models=deployed
+    )
     converge(client, new)
     return new
 
@@ -127,10 +132,12 @@ def rollback(client: docker.DockerClient, name: str) -> Model:
     return new
 
 
-def down() -> None:
+def down(client: docker.DockerClient) -> None:
     """End all containers; what was deployed is kept, for the next `up`."""
     if not render.COMPOSE_FILE.exists():
         raise DeployError("nothing was deployed from this folder")
+    if running := proxy.find(client, project()):
+        counts.record(running)
     compose("down", "--remove-orphans")
 
 
@@ -158,6 +165,7 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
     try:
         start(*after)  # the old ones go on: the proxy, which is not among these, asks them
         if running:
+            counts.record(running)  # with a new config, the proxy counts from zero
             proxy.reload(running, new)
         else:
             revision = proxy.write(new)
@@ -194,11 +202,28 @@ def why(client: docker.DockerClient, services: set[str]) -> str | None:
         found = container.attrs["State"]
         answers = found.get("Health", found)["Status"] in ("healthy", "running")
         if service in services and not answers:
-            lines = container.logs(tail=20).decode(errors="replace").splitlines()
-            # HAProxy says first what is wrong; Python says it last.
-            line = next((line for line in lines if "[ALERT]" in line), lines[-1] if lines else "")
-            return f"{service} does not answer ({line.strip() or 'it printed nothing'})"
+            return f"{service} does not answer ({last_words(client, container)})"
     return None
+
+
+def last_words(client: docker.DockerClient, container: Container) -> str:
+    """Return what a container that has failed printed about it, or that it had no memory."""
+    if ran_out_of_memory(client, container):
+        return "out of memory: raise memory_mb or web_memory_mb in conf/serving/"
+    lines = container.logs(tail=20).decode(errors="replace").splitlines()
+    # HAProxy says first what is wrong; Python says it last.
+    line = next((line for line in lines if "[ALERT]" in line), lines[-1] if lines else "")
+    return line.strip() or "it printed nothing"
+
+
+def ran_out_of_memory(client: docker.DockerClient, container: Container) -> bool:
+    """Return whether a container did; its state forgets it at the next start."""
+    since, until = (
+        int(datetime.fromisoformat(text).timestamp())
+        for text in (container.attrs["Created"], client.info()["SystemTime"])
+    )
+    only = {"container": container.id, "event": "oom"}
+    return any(True for _ in client.events(since=since, until=until + 1, filters=only))
 
 
 def compose(*arguments: str) -> None:

@@ -17,6 +17,7 @@ class Release(msgspec.Struct, frozen=True):
     commit: str | None  # of Git, which the source meant
     sha256: str  # of the model's file
     image: str  # the id of the image
+    run: str | None = None  # that made the model, where it says so
 
     @property
     def version(self) -> str:
@@ -45,6 +46,7 @@ class Deployment(msgspec.Struct, frozen=True):
     address: str = "127.0.0.1"
     port: int = 8000
     scale: int = 1  # replicas of each release
+    processors: int = 1  # of the machine
     user: str = ""  # as whom the models' services write their log
     web: str = ""  # the id of the web application's image
     models: dict[str, Model] = {}

@@ -4,10 +4,9 @@ import docker
 from rich.console import Console
 from rich.table import Table
 
-from . import proxy, stack
-from .state import Deployment, load
-
-COUNTS = ("stot", "hrsp_5xx")  # of the proxy, since it took its config
+from . import counts, proxy, stack
+from .counts import Count
+from .state import Deployment, Release, load
 
 
 def show(client: docker.DockerClient) -> bool:
@@ -21,6 +20,7 @@ def show(client: docker.DockerClient) -> bool:
         print("nothing runs; inv deploy.up starts again:")
     else:
         print(f"{url(deployment)} answers for:")
+    counted = counts.record(running) if running else counts.total()
     table = Table("model", "version", "share", "replicas", "requests", "failed", "source")
     every_up = True
     for name, model in deployment.models.items():
@@ -28,14 +28,23 @@ def show(client: docker.DockerClient) -> bool:
             rows = proxy.servers(running, name, release) if running else []
             up = sum(row["status"].startswith("UP") for row in rows)
             every_up = every_up and up == deployment.scale
-            requests, failed = (str(sum(int(row[key]) for row in rows)) for key in COUNTS)
-            source = release.source + (f" ({release.commit[:7]})" if release.commit else "")
-            replicas = f"{up} of {deployment.scale} up"
-            table.add_row(name, release.version, f"{share} %", replicas, requests, failed, source)
+            count = counted.get(counts.key(name, release), Count())
+            table.add_row(
+                *(name, release.version, f"{share} %", f"{up} of {deployment.scale} up"),
+                *(str(count.requests), str(count.failed), origin(release)),
+            )
     console = Console()
-    console.width = max(console.width, 110)  # narrower, rich would shorten names
+    console.width = max(console.width, 130)  # narrower, rich would shorten names
     console.print(table)
     return every_up
+
+
+def origin(release: Release) -> str:
+    """Return a release's source, and what tells it from another one of the same source."""
+    commit = release.commit and f"commit {release.commit[:7]}"
+    run = release.run and f"run {release.run}"
+    details = ", ".join(filter(None, (commit, run)))
+    return f"{release.source} ({details})" if details else release.source
 
 
 def url(deployment: Deployment) -> str:
