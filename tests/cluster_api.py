@@ -65,7 +65,8 @@ class Cluster:
     def keep(self, path: str, found: dict[str, Any]) -> dict[str, Any]:
         """Keep an object, and do what a controller of Deployments would."""
         before = self.objects.get(path, {"metadata": {}})
-        generation = before["metadata"].get("generation", 0) + 1
+        changed = before.get("spec") != found.get("spec")
+        generation = before["metadata"].get("generation", 0) + changed
         found["metadata"] |= {"generation": generation, "uid": path, "resourceVersion": "1"}
         self.objects[path] = found
         if found["kind"] == "Deployment":
@@ -249,6 +250,8 @@ def merged(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """An object with a patch: maps are merged, all else is replaced."""
     after = copy.deepcopy(before)
     for key, value in patch.items():
+        if key.startswith("$"):  # how lists and maps are to be merged
+            continue
         old = after.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
             value = merged(old, value)

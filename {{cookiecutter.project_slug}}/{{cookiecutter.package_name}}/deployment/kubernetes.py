@@ -100,8 +100,7 @@ def pushed(client: docker.DockerClient, target: str) -> str:
     try:
         image = client.images.get(name)
     except ImageNotFound:
-        build = f"inv docker.build --image {target}"
-        raise DeployError(f"there is no {name}: {build}, then {mend}") from None
+        raise DeployError(f"there is no {name}: {mend}") from None
     reference = images.pushed_reference(image, name)
     try:
         if reference is None:
