@@ -5,6 +5,7 @@ The proxy counts from zero with each config that it takes. So what it has counte
 config takes over from another are not counted.
 """
 
+import contextlib
 from collections.abc import Iterable
 
 import msgspec
@@ -48,6 +49,12 @@ def record(running: Container) -> Counts:
     kept = Kept(worker, counted, earlier)
     state.write(FILE, msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
     return added(earlier, counted)
+
+
+def keep(running: Container) -> None:
+    """Keep what the proxy has counted; where it does not answer, that is lost."""
+    with contextlib.suppress(OSError):
+        record(running)
 
 
 def total() -> Counts:

@@ -137,7 +137,7 @@ def down(client: docker.DockerClient) -> None:
     if not render.COMPOSE_FILE.exists():
         raise DeployError("nothing was deployed from this folder")
     if running := proxy.find(client, project()):
-        counts.record(running)
+        counts.keep(running)
     compose("down", "--remove-orphans")
 
 
@@ -165,7 +165,7 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
     try:
         start(*after)  # the old ones go on: the proxy, which is not among these, asks them
         if running:
-            counts.record(running)  # with a new config, the proxy counts from zero
+            counts.keep(running)  # with a new config, the proxy counts from zero
             proxy.reload(running, new)
         else:
             revision = proxy.write(new)
