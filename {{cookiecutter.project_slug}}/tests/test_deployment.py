@@ -129,6 +129,8 @@ def test_a_promotion_remembers_what_was_before() -> None:
     model = releases.promoted(Model(FIRST), OTHER)
     assert (model.stable, model.earlier) == (OTHER, (FIRST,))
     assert releases.promoted(model, OTHER) == model
+    elsewhere = msgspec.structs.replace(OTHER, source="models/other.onnx")
+    assert releases.promoted(model, elsewhere) == Model(elsewhere, earlier=(FIRST,))
 
 
 def test_a_name_alone_means_a_model_that_is_deployed(deployment: Deployment) -> None:

@@ -44,7 +44,7 @@ def promoted(model: Model | None, wanted: Release) -> Model:
     if model is None:
         return Model(wanted)
     if same(wanted, model.stable):
-        return model
+        return msgspec.structs.replace(model, stable=wanted)  # which may have another source
     return Model(wanted, earlier=(*model.earlier, model.stable))
 
 

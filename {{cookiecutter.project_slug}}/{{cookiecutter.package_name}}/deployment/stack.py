@@ -66,7 +66,7 @@ def up(
         for name, release in wanted.items()
     }
     for name, model in old.models.items():
-        if model.canary and deployed.get(name, model) != model:
+        if model.canary and deployed.get(name, model).canary != model.canary:
             mend = f"inv deploy.promote {name}, or inv deploy.rollback {name}"
             raise DeployError(f"{name} has a canary, which would be lost: {mend}")
     processors = int(client.info()["NCPU"])
