@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def test_offline_run_holds_config_provenance_and_measures(workspace: Path, confi
     (workspace / "data" / "images.dvc").write_text("outs: [{md5: 1f00, path: images}]")
     (workspace / "data" / "scans").mkdir()
     (workspace / "data" / "scans" / "old.dvc").write_text("outs: [{md5: 2e00, path: old}]")
-    train(config("tracking.mode=offline", "seed=7"), workspace / "run")
+    train(config("tracking.mode=offline", "seed=7", "tracking.entity=team"), workspace / "run")
     (run,) = tracked_runs(workspace)
     read = json.loads(inspect(run, "--summary"))
     assert read["state"] == "finished"
@@ -80,6 +81,11 @@ def test_offline_run_holds_config_provenance_and_measures(workspace: Path, confi
     metrics = json.loads((workspace / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert read["summary"]["val/loss"] == pytest.approx(metrics["val/loss"])
     assert tracked_epochs(run) == [0, 1]
+    kept = torch.load(workspace / "run" / "model.ckpt", weights_only=True)["provenance"]["run"]
+    assert kept["id"] == read["run_id"]
+    assert kept["path"] == f"team/{config().tracking.project}/{kept['id']}"
+    page = kept["path"].replace(f"/{kept['id']}", f"/runs/{kept['id']}")
+    assert re.fullmatch(rf"https://[^/]+.*/{page}", kept["url"])  # it opens there when uploaded
 
 
 def tracked_rows(run: Path) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from .start import load_start
     from .tracking import patch, provenance, upload
     from .tracking.log import RunLog
-    from .tracking.run import keeps_code, next_step, start_run, upload_rest
+    from .tracking.run import identity, keeps_code, next_step, start_run, upload_rest
 
     _quiet_lightning()
     settings = plain(config)
@@ -186,7 +186,7 @@ def train(config: DictConfig, run_dir: Path) -> float:
         text = json.dumps(measures, indent=2, allow_nan=False) + "\n"
         (unfinished.result / TRAIN_METRICS.name).write_text(text, encoding="utf-8")
         kept = torch.load(best.best_model_path, weights_only=True)
-        kept["provenance"] = {**made_from, "run": {"id": run.id, "path": run.path}}
+        kept["provenance"] = {**made_from, "run": identity(run)}
         torch.save(kept, unfinished.result / CHECKPOINT.name)
         shutil.copyfile(run_dir / HISTORY.name, unfinished.result / HISTORY.name)
         run.finish()

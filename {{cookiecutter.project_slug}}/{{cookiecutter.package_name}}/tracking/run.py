@@ -106,6 +106,14 @@ def upload_rest(tracking: dict[str, Any], run_id: str) -> None:
     print(f"W&B: {problem}\nW&B: {upload.KEPT}")
 
 
+def identity(run: wandb.Run) -> dict[str, str | None]:
+    """Return what a model's provenance names its run by.
+
+    `url` is its page in W&B, which is known where the config or W&B's variables name an entity.
+    """
+    return {"id": run.id, "path": run.path, "url": run.settings.run_url or None}
+
+
 def next_step(run_id: str | None) -> int:
     """Return the step after the last one that an interrupted run has logged.
 
