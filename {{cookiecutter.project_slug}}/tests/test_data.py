@@ -13,7 +13,13 @@ from {{ cookiecutter.package_name }}.data import (
     BatchSampler,
 )
 from {{ cookiecutter.package_name }}.paths import PREPARED_DATA
-from {{ cookiecutter.package_name }}.prepare import DataError, check, pixel_type, split, write
+from {{ cookiecutter.package_name }}.prepare import (
+    DataError,
+    check,
+    pixel_type,
+    split,
+    write,
+)
 
 LABELS = np.repeat(np.arange(4), [20, 40, 60, 80])
 
