@@ -520,6 +520,17 @@ def test_what_was_deployed_comes_up_again(deployed: Deployed) -> None:
     deployed.project.inv("deploy.promote", "cnn", "--source=second.onnx")
     before = deployed.containers()
     (deployed.project.path / "second.onnx").unlink()  # containers read a copy
+    third = second(deployed, "third.onnx")
+    deployed.project.interrupt(
+        *("inv", "deploy.promote", "cnn", "--source=third.onnx"),
+        when="--remove-orphans",  # the proxy asks the new containers by then
+        how=lambda process: os.killpg(process.pid, signal.SIGKILL),
+    )
+    assert deployed.infer().version == third
+    assert "interrupted" in deployed.project.inv("deploy.status", code=1)
+    deployed.project.inv("deploy.rollback", "cnn")
+    assert deployed.infer().version == other
+    assert deployed.containers() == before
     with socket.create_connection(("127.0.0.1", deployed.port)) as asking:
         asking.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
         while asking.recv(65536):  # the other side closes first, so its port is in TIME_WAIT then

@@ -403,6 +403,12 @@ def test_a_notebook_opens_on_the_loopback_only(project: Project) -> None:
         assert "last_run.ipynb" in [item["name"] for item in json.load(response)["content"]]
     bindings = inspect(str(running("shell")))["NetworkSettings"]["Ports"][f"{port}/tcp"]
     assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}
+    name = inspect(str(running("shell")))["Name"].removeprefix("/")
+    printed = project.inv("docker.notebook", f"--port={port}", code=1)
+    stop = f"docker stop {name}"
+    assert last_line(printed) == (
+        f"docker: port {port} is taken: {stop}, or choose another with --port"
+    )
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert running("shell") is None

@@ -116,6 +116,12 @@ def test_an_applied_experiment_lasts_when_conf_changes(
     assert refused.startswith("exp.apply: conf/model/mlp.yaml: not committed, and would be lost")
     assert model.read_text("utf-8") == text + "# unfinished\n"
     model.write_text(text)
+    note = project.path / "data/raw/note.txt"
+    note.write_text("nowhere else")
+    *_, refused = project.inv("exp.apply", name, code=1).splitlines()
+    assert refused.startswith("exp.apply: data/raw/: changed since DVC recorded it")
+    assert note.read_text() == "nowhere else"
+    note.unlink()
 
     assert f"conf/experiment/{name}.yaml" in project.inv("exp.apply", name).splitlines()[-1]
     assert stages_run(project.inv("train")) == []
@@ -148,6 +154,9 @@ def test_a_wrong_override_is_one_line_before_anything_runs(
         assert line.startswith("config: "), line
         assert expected in line
     assert (project.path / "params.yaml").read_bytes() == params
+    _, line = project.inv("exp.queue", "--", "optimizer.lr=0.1,many", code=1).splitlines()
+    assert line.startswith("config: optimizer.lr: ")
+    assert "No experiment tasks in the queue" in project.run("dvc", "queue", "status")
 
 
 def test_a_wrong_key_in_a_file_is_named_with_the_file(

@@ -7,14 +7,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
-from driving import Project, set_up
+from driving import UV, Project, environment, set_up
+from engine import until
 from wandb_backend import Backend
 
 pytestmark = pytest.mark.slow
@@ -85,6 +88,38 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
     for folder in ("data/raw", "data/prepared", "models", ".dvc/cache"):
         shutil.rmtree(project.path / folder)
     return Past(project, *run_ids(project))
+
+
+def test_a_killed_restore_is_not_taken_for_a_finished_one(past: Past, tmp_path: Path) -> None:
+    before = state(past.project)
+    folder = tmp_path / "killed"
+    restoring = subprocess.Popen(
+        [UV, "run", "--no-sync", "inv", "restore", past.first, f"--into={folder}"],
+        cwd=past.project.path,
+        env=environment(past.project.python),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until(lambda: (folder / "dvc.yaml").exists() and list(notes(past)))
+    os.killpg(restoring.pid, signal.SIGKILL)
+    restoring.wait()
+
+    printed = past.project.inv("restore", past.first, f"--into={folder}", code=1)
+    assert f"{folder} is not finished: " in printed
+    command = printed.splitlines()[-1].rpartition(": ")[2]
+    past.project.run(*command.split())
+    printed = past.project.inv("restore", past.first, f"--into={folder}")
+    assert printed.splitlines()[-1] == f"restored: {folder}"
+    assert (folder / "data/prepared/test_images.npy").exists()
+    printed = past.project.inv("restore", past.first, f"--into={folder}", code=1)
+    assert "exists: remove it" in printed, "one that is finished stays"
+    past.project.run("git", "worktree", "remove", "--force", str(folder))
+    assert state(past.project) == before
+
+
+def notes(past: Past) -> Iterator[Path]:
+    """What restoring notes of each worktree."""
+    yield from (past.project.path / ".git/worktrees").glob("*/restored.json")
 
 
 @pytest.mark.parametrize("name", ["first", "changed_code", "changed_data"])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from engine import until
 from tracked import FROM_PARAMS, NOWHERE, Project, Server, copy
 
 pytestmark = pytest.mark.slow
@@ -208,6 +209,23 @@ def test_an_artifact_that_the_server_refused_is_an_error_and_is_sent_again(
     # The server had the rows already; what it gets again are the same ones, at the same steps.
     assert [row for row in project.run.history if row not in rows] == []
     assert project.sync().stdout == "nothing to upload\n"
+
+
+def test_a_sync_killed_when_a_part_was_refused_sends_it_later(project: Project) -> None:
+    project.backend.refused = "objects/"
+    syncing = subprocess.Popen(
+        project.command("tracking.sync"), cwd=project.path, env=project.environment()
+    )
+    # W&B marks what it has sent, also where a part of it was refused.
+    until(lambda: list((project.path / "wandb").glob("offline-run-*/*.synced")))
+    syncing.kill()
+    syncing.wait()
+
+    project.backend.refused = ""
+    assert project.sync().returncode == 0
+    model = project.backend.artifact(project.path.name, "model:latest").files["model.onnx"]
+    assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
+    assert len(project.marked) == 2
 
 
 def test_without_a_key_nothing_happens(project: Project) -> None:

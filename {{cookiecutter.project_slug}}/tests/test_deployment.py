@@ -119,7 +119,8 @@ def test_what_is_deployed_is_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert state.load() is None
-    state.save(deployment)
+    state.begin(deployment)
+    state.end()
     assert state.load() == deployment
     assert [path.name for path in (tmp_path / ".deploy").iterdir()] == ["state.json"]
 

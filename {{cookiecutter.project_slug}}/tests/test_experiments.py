@@ -91,7 +91,7 @@ def test_commit_and_experiments_are_rows(rows: dict[str, Row]) -> None:
 def test_failed_experiment_has_an_error_and_no_metrics(rows: dict[str, Row]) -> None:
     broken = rows["broken"]
     assert broken.state == "failed"
-    assert broken.error
+    assert broken.error == "AssertionError: no step", "and not that it failed"
     # DVC itself shows it with the measures of the experiment that lay there when it was queued.
     assert broken.metrics == {}
 

@@ -1,6 +1,7 @@
 """The exported file answers as the trained model does, and says what it is."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,11 @@ MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
 def test_exported_model_answers_as_the_trained_one(name: str, workspace: Path, config) -> None:
     settings = config(f"model={name}", "tracking.mode=offline")
     train(settings, workspace / "run")
+    old = workspace / "cache.onnx"
+    old.write_bytes(b"the previous model")
+    os.link(old, workspace / "model.onnx")  # as DVC may put it there from its cache
     export(workspace / "run" / "model.ckpt", workspace / "model.onnx", PREPARED_DATA, samples=15)
+    assert old.read_bytes() == b"the previous model"
 
     checkpoint = torch.load(workspace / "run" / "model.ckpt", weights_only=True)
     classifier = Classifier(checkpoint["hyper_parameters"]["config"])

@@ -95,6 +95,18 @@ def test_the_same_model_is_stored_once(project: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "models").iterdir()) == [first.file]
 
 
+def test_a_file_that_may_be_deployed_is_never_removed(project: Path, tmp_path: Path) -> None:
+    (project / FILE).write_bytes(b"a model of another onnxruntime")
+    deployed = tmp_path / "models" / f"{digest((project / FILE).read_bytes())}.onnx"
+    with pytest.raises(SourceError):
+        sources.store(f"digits={FILE}", tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == [], "what cannot be served is not kept"
+    deployed.write_bytes((project / FILE).read_bytes())
+    with pytest.raises(SourceError):
+        sources.store(f"digits={FILE}", tmp_path / "models")
+    assert deployed.exists()
+
+
 @pytest.mark.parametrize("revision", [TAG, "HEAD~1", "commit"])
 def test_a_revision_is_the_model_that_dvc_has_there(
     revision: str, project: Path, exported: Path, tmp_path: Path

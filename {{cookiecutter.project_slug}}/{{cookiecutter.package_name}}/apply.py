@@ -61,6 +61,11 @@ def apply(name: str) -> None:
             f"{', '.join(paths[:3])}{' …' if paths[3:] else ''}: not committed, and would be lost:"
             " git commit, or git stash"
         )
+    if paths := data_at_risk():
+        raise ApplyError(
+            f"{', '.join(paths[:3])}{' …' if paths[3:] else ''}: changed since DVC recorded it, and"
+            " would be lost: dvc commit keeps it, dvc checkout discards it"
+        )
     earlier = written_here()
     with TemporaryDirectory() as folder:
         conf, params = extract(experiment.commit, Path(folder))
@@ -115,6 +120,15 @@ def at_risk(commit: str) -> list[str]:
         if own not in held and not only_the_mention(top / path, path, f"{prefix}{CONF}/{CONFIG}"):
             lost.append(path.removeprefix(prefix))
     return lost
+
+
+def data_at_risk() -> list[str]:
+    """Return the data that has changed since DVC recorded it: bringing other data replaces it."""
+    command = [sys.executable, "-m", "dvc", "data", "status", "--json"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    changed = json.loads(done.stdout or "{}").get("uncommitted", {})
+    paths = [*changed.get("modified", []), *changed.get("added", [])]
+    return sorted(path for path in paths if path.startswith("data/"))
 
 
 def only_the_mention(file: Path, path: str, config: str) -> bool:

@@ -1,6 +1,7 @@
 """Stage `evaluate`: measure the exported file, the thing that ships, on the test split."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
+from . import files
 from .paths import (
     CLASS_METRICS,
     METRICS,
@@ -91,18 +93,19 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -
 
 def write_json(path: Path, measures: dict[str, Any]) -> None:
     text = json.dumps(measures, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    path.write_text(text, encoding="utf-8", newline="\n")
+    files.replace(path, text)
 
 
 def write_predictions(
     path: Path, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]
 ) -> None:
     """Write one row a test sample: its actual and predicted class, and the confidence."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["actual", "predicted", "confidence"])
-        for label, row in zip(labels, probabilities, strict=True):
-            writer.writerow([classes[label], classes[row.argmax()], f"{row.max():.4f}"])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["actual", "predicted", "confidence"])
+    for label, row in zip(labels, probabilities, strict=True):
+        writer.writerow([classes[label], classes[row.argmax()], f"{row.max():.4f}"])
+    files.replace(path, text.getvalue())
 
 
 def draw_worst_mistakes(
@@ -133,7 +136,9 @@ def draw_worst_mistakes(
         axis.set_title(f"is {classes[labels[index]]}\nsaid {answer}", fontsize=9)
     if not len(worst):
         figure.text(0.5, 0.5, "No mistake on the test split", ha="center", va="center")
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=100, metadata={"Software": None})
+    files.replace(path, image.getvalue())
 
 
 def _track(config: DictConfig, measures: dict[str, Any], made_from: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
+from . import files
 from .paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
 from .prepare import pixel_type
 
@@ -80,7 +81,7 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     onnx.checker.check_model(proto)
     content = proto.SerializeToString()
     _compare(content, images, model(torch.from_numpy(images)).detach().numpy())
-    model_path.write_bytes(content)
+    files.replace(model_path, content)  # which may be served right now
 
 
 def signature(data: dict[str, Any]) -> dict[str, Any]:

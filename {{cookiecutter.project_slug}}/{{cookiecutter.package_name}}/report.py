@@ -21,7 +21,7 @@ from typing import Any, Self
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import experiments
+from . import experiments, files
 from .git import GitError
 from .paths import (
     CLASS_METRICS,
@@ -102,9 +102,7 @@ def write(root: Path = Path()) -> Path:
     except experiments.ExperimentsError:
         rows = []  # not in Git or DVC: there is still a result to show
     page = render(collect(root, rows))
-    unfinished = root / REPORT.with_suffix(".tmp")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(root / REPORT)
+    files.replace(root / REPORT, page)
     return root / REPORT
 
 

@@ -52,7 +52,7 @@ def run(
             container of this name runs already.
     """
     if port:
-        require_free(port)
+        require_free(client, port)
     container = container_name(name)
     require_none(client, container)
     folders = outside_folders()
@@ -181,7 +181,16 @@ def wandb_key() -> dict[str, str]:
     return {"WANDB_API_KEY": found[2]} if found and found[2] else {}
 
 
-def require_free(port: int) -> None:
-    """Raise EngineError where somebody listens on a port of this machine."""
-    if is_taken(port):
-        raise EngineError(f"port {port} is taken: choose another with --port")
+def require_free(client: docker.DockerClient, port: int) -> None:
+    """Raise EngineError where somebody listens on a port of this machine.
+
+    A container does so on, where the command that started it was killed: it is named.
+    """
+    if not is_taken(port):
+        return
+    for container in client.containers.list():
+        published = [binding for found in container.ports.values() for binding in found or ()]
+        if any(binding["HostPort"] == str(port) for binding in published):
+            stop = f"docker stop {container.name}"
+            raise EngineError(f"port {port} is taken: {stop}, or choose another with --port")
+    raise EngineError(f"port {port} is taken: choose another with --port")

@@ -90,6 +90,7 @@ def store(written: str, folder: Path) -> Stored:
     """
     name, source = split(written)
     commit = None
+    there = set(folder.glob("*.onnx"))
     try:
         if stores.is_url(source):
             url, sha256 = split_url(source)
@@ -108,7 +109,8 @@ def store(written: str, folder: Path) -> Stored:
     try:
         model = load(name, file, sha256=file.stem, source=stores.shown(source))
     except ModelError as error:
-        file.unlink()
+        if file not in there:  # what was there may be deployed
+            file.unlink()
         raise SourceError(str(error)) from None
     return Stored(name, source, commit, file.stem, file, model.run)
 

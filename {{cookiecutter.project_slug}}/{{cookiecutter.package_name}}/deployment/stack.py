@@ -45,6 +45,7 @@ def up(
     Raises:
         DeployError, EngineError or SourceError: nothing has changed.
     """
+    put_back(client)
     old = state.load() or Deployment()
     new = msgspec.structs.replace(
         old,
@@ -57,7 +58,7 @@ def up(
     wanted = releases.wanted(models or ",".join(old.models) or f"model={MODEL.as_posix()}", old)
     running = proxy.find(client, project())
     if running is None or new.port != old.port:
-        run.require_free(new.port)
+        run.require_free(client, new.port)
     for target in ("serve", "web"):
         images.build(target)
     serve, web = (str(client.images.get(images.name_of(name)).id) for name in ("serve", "web"))
@@ -90,6 +91,7 @@ def promote(
     Raises:
         DeployError, EngineError or SourceError: nothing has changed.
     """
+    put_back(client)
     old, model = releases.deployed(name)
     if source is None and model.canary is not None:
         wanted = model.canary
@@ -113,7 +115,10 @@ def rollback(client: docker.DockerClient, name: str) -> Model:
     Raises:
         DeployError or EngineError: nothing has changed.
     """
+    interrupted = put_back(client)
     old, model = releases.deployed(name)
+    if interrupted:
+        return model  # the last promotion was the one that did not come to its end
     if model.canary is not None:
         new = msgspec.structs.replace(model, canary=None, share=0)
     elif model.earlier:
@@ -161,6 +166,8 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
     SERVED.mkdir(parents=True, exist_ok=True)
     if new.user == IMAGE_USER and hasattr(os, "chown"):
         os.chown(SERVED, *map(int, IMAGE_USER.split(":")))
+    interrupted = state.is_interrupted()
+    state.begin(new)
     state.write(render.COMPOSE_FILE, render.compose_file(new))
     try:
         start(*after)  # the old ones go on: the proxy, which is not among these, asks them
@@ -178,10 +185,33 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
             compose("up", "--detach", "--no-recreate", "--remove-orphans")
         else:
             compose("down", "--remove-orphans")
+        if not interrupted:
+            state.BEGUN.unlink()
         raise DeployError(f"nothing has changed: {reason}") from None
     if running:
         start("--remove-orphans")
-    state.save(new)
+    state.end()
+
+
+def put_back(client: docker.DockerClient) -> bool:
+    """Put back what was deployed before a change that was interrupted, whatever it had done.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        DeployError: it does not answer.
+    """
+    if not state.is_interrupted():
+        return False
+    print("deploy: the last change was interrupted: what was deployed before comes back first")
+    if old := state.load():
+        converge(client, old)
+    else:
+        if render.COMPOSE_FILE.exists():
+            compose("down", "--remove-orphans")
+        state.BEGUN.unlink()
+    return True
 
 
 def start(*what: str) -> None:

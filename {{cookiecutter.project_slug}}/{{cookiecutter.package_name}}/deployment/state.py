@@ -8,6 +8,7 @@ from ..paths import DEPLOYMENT
 from ..serving.model import version_of
 
 FILE = DEPLOYMENT / "state.json"
+BEGUN = DEPLOYMENT / "begun.json"  # while a change is made: what is going to be deployed
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -60,9 +61,19 @@ def load() -> Deployment | None:
         return None
 
 
-def save(deployment: Deployment) -> None:
-    """Write down what is deployed."""
-    write(FILE, msgspec.json.format(msgspec.json.encode(deployment)).decode() + "\n")
+def begin(deployment: Deployment) -> None:
+    """Write down what is going to be deployed, before anything changes."""
+    write(BEGUN, msgspec.json.format(msgspec.json.encode(deployment)).decode() + "\n")
+
+
+def end() -> None:
+    """Write down that it is deployed."""
+    BEGUN.replace(FILE)
+
+
+def is_interrupted() -> bool:
+    """Whether a change has begun, and neither ended nor been taken back."""
+    return BEGUN.exists()
 
 
 def write(file: Path, text: str) -> None:

@@ -6,11 +6,13 @@ from rich.table import Table
 
 from . import counts, proxy, stack
 from .counts import Count
-from .state import Deployment, Release, load
+from .state import Deployment, Release, is_interrupted, load
 
 
 def show(client: docker.DockerClient) -> bool:
     """Print what is deployed, and return whether all of it answers."""
+    if is_interrupted():
+        print("the last change was interrupted: inv deploy.up puts back what is listed here")
     deployment = load()
     if deployment is None or not deployment.models:
         print("nothing is deployed: inv deploy.up")
@@ -36,7 +38,7 @@ def show(client: docker.DockerClient) -> bool:
     console = Console()
     console.width = max(console.width, 130)  # narrower, rich would shorten names
     console.print(table)
-    return every_up
+    return every_up and not is_interrupted()
 
 
 def origin(release: Release) -> str:

@@ -53,8 +53,12 @@ def main() -> None:
     page = arguments.folder / "drift.html"
     summary = {**features, "images": size, "drifted": drifted, "columns": columns}
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    snapshot.save_html(str(page))
-    page.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    # Whole or not at all; this has an environment of its own, without the project.
+    unfinished = arguments.folder / "drift.unfinished"
+    snapshot.save_html(str(unfinished))
+    unfinished.replace(page)
+    unfinished.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(page.with_suffix(".json"))
 
     print(f"{'column':<16} {'method':<6} {'score':>10}  {'drifted if':<10}  drifted")
     for column in columns:

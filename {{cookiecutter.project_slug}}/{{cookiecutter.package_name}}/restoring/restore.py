@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
 
-from .. import git
+from .. import files, git
 from ..containers.engine import EngineError
 from ..git import GitError
 from ..paths import MODEL, PARAMS, ROOT
@@ -87,6 +88,7 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
     require_free(folder)
     found = {part.name for part in parts if part.found}
     with _worktree(run.commit, folder):
+        _write_note(folder, {"unfinished": run.name})
         project = folder / _prefix()
         if run.changes:
             patch.apply(run.changes, folder)
@@ -103,7 +105,7 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
         if "image" in found and run.made_from.get("image"):
             image.fetch(run.made_from["image"])
         note = {"run": run.name, "commit": run.commit, "code": _code(project)}
-        _note(folder).write_text(json.dumps(note), encoding="utf-8")
+        _write_note(folder, note)
     return project
 
 
@@ -114,9 +116,9 @@ def reuse(run: RecordedRun, folder: Path) -> Path | None:
         RestoreError: what lies there is another run, or its code was changed since.
     """
     folder = folder.resolve()
-    if not (folder / ".git").is_file() or not _note(folder).exists():
+    note = _read_note(folder)
+    if note is None or "unfinished" in note:
         return None
-    note = json.loads(_note(folder).read_text(encoding="utf-8"))
     project = folder / _prefix()
     if note != {"run": run.name, "commit": run.commit, "code": _code(project)}:
         raise RestoreError(
@@ -134,6 +136,11 @@ def require_free(folder: Path) -> None:
     """Raise RestoreError unless `folder` is new or empty, and outside of the project."""
     if folder.is_relative_to(_top()):
         raise RestoreError(f"{folder} is in the project: choose a folder outside of it")
+    if "unfinished" in (_read_note(folder) or {}):
+        raise RestoreError(
+            f"{folder} is not finished: if no restore is at work there, one was killed:"
+            f" git worktree remove --force {folder}"
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RestoreError(f"{folder} exists: remove it, or choose another one with --into")
 
@@ -214,7 +221,7 @@ def _write_config(run: RecordedRun, project: Path) -> None:
         there = yaml.safe_load(file.read_text(encoding="utf-8"))
         if provenance.config_sha256(there) == run.made_from["config"]:
             return
-    file.write_text(OmegaConf.to_yaml(OmegaConf.create(run.config)), encoding="utf-8")
+    files.replace(file, OmegaConf.to_yaml(OmegaConf.create(run.config)))
 
 
 def _copy_secrets(project: Path) -> None:
@@ -230,6 +237,17 @@ def _code(project: Path) -> str | None:
 
 def _note(folder: Path) -> Path:
     return Path(_git("rev-parse", "--absolute-git-dir", folder=folder).decode().strip()) / NOTE
+
+
+def _read_note(folder: Path) -> dict[str, Any] | None:
+    """Return what was restored into a folder; None where nothing was."""
+    if not (folder / ".git").is_file() or not _note(folder).exists():
+        return None
+    return cast("dict[str, Any]", json.loads(_note(folder).read_text(encoding="utf-8")))
+
+
+def _write_note(folder: Path, note: dict[str, Any]) -> None:
+    files.replace(_note(folder), json.dumps(note))
 
 
 def _top() -> Path:

@@ -15,7 +15,9 @@ from .transaction_log import HEADER, framed, records, synced
 
 
 def write_rest(log: Path) -> Path:
-    """Write what has not arrived of a log beside it; return its path, or `log` if that is all.
+    """Write what has not arrived of a log beside it, and return its path.
+
+    W&B marks the copy as uploaded: `log` itself is marked when nothing of it was refused.
 
     Raises:
         wandb.Error, WandbApiFailedError: the server did not say what it has.
@@ -25,10 +27,8 @@ def write_rest(log: Path) -> Path:
     run = next((record.run for record in read if record.HasField("run")), None)
     arrived = rows_at(run) if run else set()
     positions = {at for at, record in enumerate(read) if time_of(record) in arrived}
-    if not positions:
-        return log
     # W&B sends in the order of the log: measures of the machine before that row have arrived too.
-    last = max(positions)
+    last = max(positions, default=0)
     kept = [
         record.SerializeToString()
         for at, record in enumerate(read)
@@ -36,7 +36,7 @@ def write_rest(log: Path) -> Path:
     ]
     rest = log.with_name(log.name.replace("run-", "rest-", 1))
     remove(rest)  # of an upload that was interrupted
-    rest.write_bytes(framed(content[:HEADER], kept))
+    rest.write_bytes(framed(content[:HEADER], kept) if positions else content)
     if state_of(log).exists():
         shutil.copy(state_of(log), state_of(rest))
     return rest

@@ -20,7 +20,7 @@ from typing import Any
 import wandb
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
-from .arrived import remove, write_rest
+from .arrived import remove, state_of, write_rest
 from .server import log_in
 from .transaction_log import (
     HEADER,
@@ -114,14 +114,17 @@ def send(folders: list[Path]) -> tuple[str, str]:
         errors="replace",
         check=False,
     )
-    for folder, log in zip(folders, logs, strict=True):
-        if log != log_of(folder):
-            if synced(log).exists():
-                synced(log).replace(marker(folder))
-            remove(log)
     lines = re.sub(r"\x1b\[[\d;]*m", "", process.stdout).splitlines()
     said = [line.partition("ERROR")[2].strip() for line in lines if "ERROR" in line]
-    errors = refused(folders, since=start) + said
+    logged = list(logged_errors(start))
+    errors = [message for _, message in logged] + said
+    for folder, log in zip(folders, logs, strict=True):
+        if state_of(log).exists():
+            state_of(log).replace(state_of(log_of(folder)))
+        # W&B marks what it could not send, too.
+        if synced(log).exists() and all(name != folder.name for name, _ in logged):
+            synced(log).replace(marker(folder))
+        remove(log)
     if not errors and all(marker(folder).exists() for folder in folders):
         urls = re.findall(r"View run .* at (\S+)", process.stdout)
         return "uploaded", urls[-1] if urls else "done"
