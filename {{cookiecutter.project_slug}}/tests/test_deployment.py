@@ -95,15 +95,17 @@ def test_a_comment_replaces_no_container_and_a_limit_does(
 
 
 def test_requests_of_replicas_and_configs_are_added_up() -> None:
-    rows = [
+    nine = {"stot": "9", "hrsp_5xx": "0"}
+    rows = [  # the third: of a release that was asked by its version
         {"pxname": "model-cnn", "svname": f"{'a' * 12}_cnn-1", "stot": "3", "hrsp_5xx": "1"},
         {"pxname": "model-cnn", "svname": f"{'a' * 12}_cnn-2", "stot": "4", "hrsp_5xx": "0"},
+        {"pxname": f"model-cnn:{FIRST.version}", "svname": f"{FIRST.version}_cnn-2"} | nine,
         {"pxname": "model-mlp", "svname": f"{'b' * 12}_mlp-1", "stot": "5", "hrsp_5xx": "0"},
     ]
     cnn, mlp = (counts.key(name, release) for name, release in (("cnn", FIRST), ("mlp", OTHER)))
     counted = counts.summed(rows)
-    assert counted == {cnn: Count(7, 1), mlp: Count(5)}
-    assert counts.added(counted, {cnn: Count(1, 1)}) == {cnn: Count(8, 2), mlp: Count(5)}
+    assert counted == {cnn: Count(16, 1), mlp: Count(5)}
+    assert counts.added(counted, {cnn: Count(1, 1)}) == {cnn: Count(17, 2), mlp: Count(5)}
 
 
 def test_a_release_is_told_by_its_run_where_another_has_the_same_source() -> None:

@@ -80,7 +80,9 @@ def summed(rows: Iterable[dict[str, str]]) -> Counts:
     """Return the requests of each release, from the proxy's statistics of its servers."""
     counted: Counts = {}
     for row in rows:
-        name, version = row["pxname"].removeprefix("model-"), row["svname"].partition("_")[0]
+        # A release that is asked by its version has a backend of its own, model-NAME:VERSION.
+        name = row["pxname"].removeprefix("model-").partition(":")[0]
+        version = row["svname"].partition("_")[0]
         here = {f"{name} {version}": Count(int(row["stot"]), int(row["hrsp_5xx"]))}
         counted = added(counted, here)
     return counted
