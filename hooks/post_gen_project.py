@@ -10,29 +10,18 @@ import json
 import shutil
 from pathlib import Path
 
-# What is kept for one answer only: (question, answer) -> paths, removed for every other answer.
-REMOVE: dict[tuple[str, str], list[str]] = {
-    ("ci", "github"): [".github"],
-    ("ci", "gitlab"): [".gitlab-ci.yml"],
-}
+# The name that a file or folder gets where the answers leave it out; the name in the template says
+# so. Nobody else uses it: in a folder that was there before, other names may be the user's own.
+LEFT_OUT = ".left-out"
 
 
-def left_out(answers: dict[str, str]) -> list[str]:
-    """The paths that these answers leave out."""
-    return [
-        path
-        for (question, answer), paths in REMOVE.items()
-        if answers[question] != answer
-        for path in paths
-    ]
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder; one that is not there is no error."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def remove_left_out(project: Path) -> None:
+    """Remove what the template wrote under that name, whatever its suffix."""
+    for path in project.glob(f"{LEFT_OUT}*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def next_commands(slug: str, has_uv: bool) -> str:
@@ -57,8 +46,7 @@ def main() -> None:
     """Run in the generated project's folder, as cookiecutter does."""
     # As hex, no answer can end the string that it is passed in.
     answers = json.loads(bytes.fromhex("{{ (cookiecutter | jsonify).encode().hex() }}"))
-    for path in left_out(answers):
-        remove(Path(path))
+    remove_left_out(Path())
     print(next_commands(answers["project_slug"], has_uv=shutil.which("uv") is not None))
 
 

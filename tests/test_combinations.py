@@ -92,6 +92,7 @@ def test_exact_files(answers):
     for path in (template() / FOLDER).rglob("*"):
         name = path.relative_to(template() / FOLDER).as_posix()
         name = name.replace("{{cookiecutter.package_name}}", package)
+        name = re.sub(r"\{\{'([^']+)' if [^}]+\}\}", r"\1", name)
         needed = ONLY_FOR.get(PurePosixPath(name).parts[0])
         if path.is_file() and (needed is None or chosen[needed[0]] == needed[1]):
             expected.add(name)

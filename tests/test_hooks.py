@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 
 import pytest
-from baking import FOLDER, ROOT, bake, template
+from baking import FOLDER, ROOT, BakedProject, bake, run_cli, template
 
 HOOKS = sorted((ROOT / "hooks").glob("*.py"))
 
@@ -49,35 +49,43 @@ def test_jinja_in_a_hook_yields_only_hex(hook):
     assert found == ["{{ (cookiecutter | jsonify).encode().hex() }}"]
 
 
-def test_each_path_in_the_table_is_in_the_template_and_each_answer_is_offered():
+def test_each_name_with_a_condition_asks_for_an_answer_that_is_offered():
     offered = json.loads((ROOT / "cookiecutter.json").read_text())
-    for (question, answer), paths in post_gen.REMOVE.items():
-        assert answer in offered[question]
-        for path in paths:
-            assert (template() / FOLDER / path).exists(), path
+    names = {path.name for path in (template() / FOLDER).rglob("*") if " if " in path.name}
+    assert names
+    for name in names:
+        found = re.fullmatch(
+            r"\{\{'[\w.-]+' if cookiecutter\.(\w+) == '([\w.-]+)' else '(.+?)'\}\}(\.\w+)?", name
+        )
+        assert found, name
+        assert found[2] in offered[found[1]]
+        assert found[3] == post_gen.LEFT_OUT
 
 
-@pytest.mark.parametrize(
-    ("ci", "gone"),
-    [
-        ("github", [".gitlab-ci.yml"]),
-        ("gitlab", [".github"]),
-        ("none", [".github", ".gitlab-ci.yml"]),
-    ],
-)
-def test_left_out(ci, gone):
-    assert post_gen.left_out({"ci": ci}) == gone
-
-
-def test_remove_takes_files_folders_and_links_but_not_what_a_link_points_to(tmp_path):
-    (tmp_path / "folder" / "inner").mkdir(parents=True)
-    (tmp_path / "folder" / "inner" / "file").touch()
-    (tmp_path / "file").touch()
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "kept")
-    for name in ("folder", "file", "link", "not there"):
-        post_gen.remove(tmp_path / name)
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+@pytest.mark.parametrize("option", ["--overwrite-if-exists", "--skip-if-file-exists"])
+@pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
+def test_generation_into_a_folder_keeps_the_ci_that_the_user_has_there(tmp_path, ci, option):
+    project = tmp_path / "my-ml-project"
+    own = {
+        ".github/workflows/mine.yml": "name: Mine\n",
+        ".github/workflows/ci.yml": "name: My CI\n",
+        ".github/CODEOWNERS": "* @me\n",
+        ".gitlab-ci.yml": "mine: {script: make}\n",
+        "notes.md": "Mine\n",
+    }
+    for name, text in own.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    options = ["--no-input", "--overwrite-if-exists", option, str(template()), f"ci={ci}"]
+    done = run_cli("cookiecutter", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # With -f alone, files of the very names that this answer needs are the template's.
+    written = {"github": {".github/workflows/ci.yml"}, "gitlab": {".gitlab-ci.yml"}, "none": set()}
+    replaced = written[ci] if option == "--overwrite-if-exists" else set()
+    for name, text in own.items():
+        assert ((project / name).read_text() == text) == (name not in replaced), name
+    generated = bake(ci=ci).files()
+    assert BakedProject(project).files() == generated | set(own)
 
 
 def test_closing_text_names_the_next_commands_and_uv_only_where_it_is_missing():
