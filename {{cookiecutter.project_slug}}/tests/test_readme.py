@@ -18,7 +18,8 @@ from {{ cookiecutter.package_name }}.paths import CONF, ROOT
 # Below the project's description, which may hold any text.
 README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Start\n")[2]
 PACKAGE = Path(paths.__file__).parent
-BUILT = {"dvc.lock", "params.yaml", "runs/"}  # not there before the first `inv train`
+# Not there before the first `inv train`; and what only cruft writes.
+BUILT = {"dvc.lock", "params.yaml", "runs/", ".cruft.json"}
 TAKES_OVERRIDES = {"train", "exp.queue"}
 
 
