@@ -1,6 +1,7 @@
 """Git: what it does not answer is no "no", and what it leaves out is named."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -164,6 +165,12 @@ def test_hooks_of_a_company_stay_and_the_line_that_is_printed_installs_ours(
     command = line.partition(": ")[2].removesuffix(", then inv setup")
     subprocess.run(command, cwd=folder, shell=True, check=True)
     assert repository.install_hooks(folder) == ""
+    hook = folder / ".git/hooks/pre-commit"
+    assert not repository.lacks_python(hook)
+    text = hook.read_text()
+    hook.write_text(re.sub("INSTALL_PYTHON=.*", "INSTALL_PYTHON='/old place/bin/python'", text))
+    assert repository.lacks_python(hook)  # after the folder was moved, `inv doctor` says so
+    hook.write_text(text)
     (folder / ".pre-commit-config.yaml").write_text("broken")
     with pytest.raises(GitError):  # of the hook, which ran
         repository.commit(folder)

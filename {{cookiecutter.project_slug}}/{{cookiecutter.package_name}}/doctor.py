@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import conflicts, storage
+from . import conflicts, repository, storage
 from . import git as vcs
 from .git import GitError
 from .paths import ROOT, TRAIN_RUN
@@ -90,10 +90,17 @@ def git() -> Finding:
 
 
 def hooks() -> Finding:
-    path = _run("git", "rev-parse", "--git-path", "hooks/pre-commit").stdout.strip()
-    if path and Path(path).exists():
-        return Finding(True, "installed")
-    return Finding(False, "the pre-commit hooks are not installed", "inv setup")
+    try:
+        own, used = repository.hook_folders(ROOT)
+    except GitError as error:
+        return Finding(False, error.reason, error.fix)
+    if own != used:
+        return Finding(True, f"not the project's: Git looks in {used} (core.hooksPath)")
+    if not (own / "pre-commit").exists():
+        return Finding(False, "the pre-commit hooks are not installed", "inv setup")
+    if "UV_NO_SYNC" not in os.environ and repository.lacks_python(own / "pre-commit"):
+        return Finding(False, "the hooks' environment was moved or removed", "inv setup")
+    return Finding(True, "installed")
 
 
 def secrets() -> Finding:

@@ -10,6 +10,7 @@ left out is one line with what to type.
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import tomllib
@@ -92,9 +93,8 @@ def set_author(folder: Path) -> None:
 
 def install_hooks(folder: Path) -> str:
     """Install the hooks where Git looks for them; return what to type where it looks elsewhere."""
-    own = _path(folder, "--git-common-dir") / "hooks"
-    used = _path(folder, "--git-path", "hooks")
-    if used.resolve() != own.resolve():
+    own, used = hook_folders(folder)
+    if used != own:
         return (
             f"the project's hooks were not installed, because Git looks for hooks in {used}"
             " (core.hooksPath); to use the project's own in place of those:"
@@ -107,6 +107,18 @@ def install_hooks(folder: Path) -> str:
         variables = {f"GIT_CONFIG_{name}": value for name, value in setting.items()}
         do(folder, "pre-commit", "install", variables=variables)
     return ""
+
+
+def hook_folders(folder: Path) -> tuple[Path, Path]:
+    """Return where the repository keeps hooks of its own, and where Git looks for hooks."""
+    own = _path(folder, "--git-common-dir") / "hooks"
+    return own.resolve(), _path(folder, "--git-path", "hooks").resolve()
+
+
+def lacks_python(hook: Path) -> bool:
+    """Whether the Python that a hook of pre-commit's names is gone."""
+    named = re.search(r"^INSTALL_PYTHON=(.+)$", hook.read_text("utf-8"), re.MULTILINE)
+    return named is not None and not Path(shlex.split(named[1])[0]).exists()
 
 
 def commit(folder: Path) -> list[str]:
