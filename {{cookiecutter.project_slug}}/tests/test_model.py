@@ -10,6 +10,7 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from {{ cookiecutter.package_name }}.export import export
 from {{ cookiecutter.package_name }}.model import Classifier, Standardize
 from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
 from {{ cookiecutter.package_name }}.schema import MEASURES, Trainer, plain
@@ -88,6 +89,10 @@ def test_every_precision_trains_on_a_cpu_and_the_one_used_is_recorded(
     checkpoint = torch.load(workspace / "run" / "model.ckpt", weights_only=True)
     assert checkpoint["provenance"]["precision"] == NotePrecision.used
     assert checkpoint["provenance"]["accelerator"] == "cpu"
+    if precision in ("64-true", "bf16-true"):  # weights of another type than float32
+        model = workspace / "model.onnx"
+        export(workspace / "run" / "model.ckpt", model, PREPARED_DATA, samples=0)
+        assert model.exists()
 
 
 def test_the_device_that_auto_means_is_recorded(config) -> None:
