@@ -195,7 +195,7 @@ def test_a_repository_from_outside_keeps_its_hooks(devcontainer: Devcontainer) -
     assert hook.read_text() == text
     (devcontainer.project.path / "secret.py").write_text('KEY = "AKIAIOSFODNN7EXAMPLE"\n')
     devcontainer.run("git", "add", "secret.py")
-    assert "Secret Type" in devcontainer.run("git", "commit", "-m", "a key", code=1)
+    assert "secret.py:1: AWS Access Key" in devcontainer.run("git", "commit", "-m", "a key", code=1)
     assert devcontainer.run("git", "log", "--format=%s").splitlines() == ["Start from the template"]
 
 

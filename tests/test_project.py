@@ -33,7 +33,7 @@ def test_setup_makes_a_clean_repository_with_hooks(trained_once: Project, tmp_pa
     assert project.run("git", "log", "--format=%s").splitlines() == ["Start from the template"]
     (project.path / "secret.py").write_text('KEY = "AKIAIOSFODNN7EXAMPLE"\n')
     project.run("git", "add", "secret.py")
-    assert "Secret Type" in project.run("git", "commit", "-m", "a key", code=1)
+    assert "secret.py:1: AWS Access Key" in project.run("git", "commit", "-m", "a key", code=1)
     notebook = project.path / "notebooks/last_run.ipynb"
     notebook.write_text(notebook.read_text("utf-8").replace("## Learning", "## All learning"))
     assert "nbdiff" in project.run("git", "diff", "notebooks")

@@ -394,6 +394,26 @@ def test_no_secret_is_read_into_the_config() -> None:
         assert "oc.env" not in path.read_text(encoding="utf-8"), path
 
 
+def test_a_secret_in_the_config_is_refused_and_not_repeated(config) -> None:
+    aws_id = "AKIA" + "IOSFODNN7EXAMPLE"
+    for key, override in (
+        ("tracking.project", f"tracking.project={aws_id}"),
+        ("tracking.tags", f"tracking.tags=[a,{aws_id}]"),
+        ("loader.batch_size", f"loader.batch_size={aws_id}"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^{key}: is a secret \(AWS Access K") as caught:
+            config(override)
+        assert aws_id not in str(caught.value)
+
+
+def test_a_value_of_the_environment_is_refused_in_the_config(
+    config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPANY_TOKEN", "only-the-company-knows")
+    with pytest.raises(ConfigError, match=r"^tracking\.entity: is a secret \(value of COMPANY_TO"):
+        config("tracking.entity=${oc.env:COMPANY_TOKEN}")
+
+
 def test_fused_optimizer_cannot_clip_gradients_in_bf16(config) -> None:
     clip = ["precision=bf16", "trainer.gradient_clip_val=1.0"]
     with pytest.raises(ConfigError, match=r"optimizer\.fused: must be false"):

@@ -72,7 +72,7 @@ def test_a_worktree_with_the_patch_is_the_same_byte_for_byte(changed: Path, tmp_
     patch.apply(changes.patch, worktree)
     assert files(worktree) == files(changed)
     assert not (worktree / "package/old.py").exists()
-    assert changes.left_out == ()
+    assert changes.left_out == {}
     assert patch.take(worktree).sha256 == changes.sha256
 
 
@@ -91,10 +91,45 @@ def test_secrets_and_what_is_too_large_stay_out(changed: Path) -> None:
     git(changed / "nested", "init", "--quiet")
     (changed / "nested/file.py").write_bytes(b"nested = 1\n")
     changes = patch.take(changed, limit=8000)
-    assert changes.left_out == ("huge.bin", "nested/")
+    assert changes.left_out == {"huge.bin": "too large", "nested/": "a repository of its own"}
     assert b"KEY=secret" not in changes.patch
     assert b"huge.bin" not in changes.patch
     assert "new.bin" in patch.files(changes.patch)
+
+
+def test_a_file_with_a_secret_stays_out_and_is_named(changed: Path) -> None:
+    key = b"AKIA" + b"IOSFODNN7EXAMPLE"
+    (changed / "new.py").write_bytes(b"a = 1\nkey = '" + key + b"'\n")
+    (changed / "staged.py").write_bytes(b"staged = '" + key + b"'\n")
+    (changed / "windows.txt").write_bytes(key.decode().encode("utf-16"))
+    (changed / "package/model.py").write_bytes(b"layers = 4  # " + key + b"\n")
+    changes = patch.take(changed)
+    kind = "AWS Access Key in line"
+    assert changes.left_out == {
+        "new.py": f"{kind} 2",
+        "package/model.py": f"{kind} 1",
+        "staged.py": f"{kind} 1",
+        "windows.txt": f"{kind} 1",
+    }
+    assert {"[a] *.py", "picture.png"} <= set(patch.files(changes.patch))
+    assert set(changes.left_out) & set(patch.files(changes.patch)) == set()
+    assert key not in changes.patch
+
+
+def test_a_secret_of_the_commit_stays_out_only_where_the_patch_would_show_it(
+    repository: Path,
+) -> None:
+    key = b"AKIA" + b"IOSFODNN7EXAMPLE"
+    old = [b"key = '" + key + b"'\n", *(b"a = %d\n" % number for number in range(20))]
+    (repository / "old.py").write_bytes(b"".join(old))
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "A key")
+    (repository / "old.py").write_bytes(b"".join([*old, b"b = 1\n"]))
+    far = patch.take(repository)
+    assert b"+b = 1" in far.patch
+    assert far.left_out == {}
+    (repository / "old.py").write_bytes(b"".join([b"key = None\n", *old[1:]]))
+    assert patch.take(repository) == patch.Changes(b"", {"old.py": "AWS Access Key in line 1"})
 
 
 def test_it_is_the_same_from_a_folder_of_the_repository(changed: Path) -> None:

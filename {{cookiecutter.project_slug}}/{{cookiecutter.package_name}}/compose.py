@@ -16,7 +16,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from . import files
+from . import credentials, files
 from .paths import CONF, PARAMS
 from .schema import keys_beside, validate
 from .start import load_start, pin_start
@@ -38,7 +38,7 @@ def compose(overrides: list[str] | None = None, folder: Path = CONF) -> DictConf
         validate(config)
     except ConfigError as error:
         wrong = OmegaConf.select(config, error.key)
-        where = _where(error.key, overrides, folder, wrong)
+        where = credentials.masked(_where(error.key, overrides, folder, wrong))
         problem = error.problem
         if isinstance(error, UnquotedError) and where.startswith("on"):
             problem += f", as in {_quoted(error.key, overrides)}"

@@ -1,10 +1,12 @@
 """The keys, types and values that a config may have: a wrong one is refused before a run."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from . import credentials
 from .serving.settings import Settings as Serving
 from .serving.settings import refusal
 from .values import ConfigError, Rule, at_least, below, between, check, inside, one_of
@@ -210,6 +212,7 @@ def validate(config: DictConfig) -> None:
     """
     OmegaConf.resolve(config)
     settings = plain(config)
+    _refuse_secrets(settings)  # before any other message repeats a value
     check(Config, settings)
     for group in ("model", "optimizer"):
         _validate_target(settings[group], group)
@@ -234,6 +237,27 @@ def keys_beside(key: str) -> list[str]:
         if not isinstance(node, type) or not hasattr(node, "__dataclass_fields__"):
             return []
     return [f.name for f in fields(node)]
+
+
+def _refuse_secrets(settings: dict[str, Any]) -> None:
+    """A config goes into params.yaml, which Git keeps, and into every run and model."""
+    texts = list(_texts(settings))
+    lines = [f"{key}: {' '.join(value.split())}" for key, value in texts]
+    for secret in credentials.by_shape("\n".join(lines)):
+        problem = f"is a secret ({secret.kind}), which Git and W&B would keep: put it in .env"
+        raise ConfigError(texts[secret.line - 1][0], problem)
+
+
+def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts in a config, each with the dotted key that it is under."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value, key)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            yield from _texts(value, f"{key}.{name}" if key else str(name))
 
 
 def _validate_target(node: Any, key: str) -> None:

@@ -122,7 +122,8 @@ def train(config: DictConfig, run_dir: Path) -> float:
     checkpoint = unfinished.checkpoint
     # DVC has removed what this stage will write; that is no change of the code.
     changes = patch.take(without=provenance.RESULTS) if keeps_code() else patch.Changes(b"")
-    made_from = provenance.collect(settings, changes.sha256) | (start.provenance if start else {})
+    made_from = provenance.collect(settings, changes.sha256, changes.left_out)
+    made_from |= start.provenance if start else {}
     run, first_step = None, 0
     if main_process:
         first_step = next_step(unfinished.run_id)

@@ -26,13 +26,16 @@ def commit(name: str | None) -> str:
 
 def changes(git: Git, recorded: RecordedRun | None) -> str | None:
     """Return what was not committed; None where nothing was."""
-    if not (git.patch or git.dirty):
+    if not (git.patch or git.dirty or git.left_out):
         return None
     if recorded and recorded.changes:
         files = patch.files(recorded.changes)
-        return f"{some(files)}, not committed; {patch.FILE} of the run has it"
+        lacks = f", but not {some(git.left_out)}" if git.left_out else ""
+        return f"{some(files)}, not committed; {patch.FILE} of the run has it{lacks}"
     if git.patch and not recorded:
         return f"not known: they are in {patch.FILE} of the run, which cannot be read here"
+    if git.left_out and not git.patch:
+        return f"not known: not committed, and not kept with the run: {some(git.left_out)}"
     return "not known: they were not committed, and not kept with the run"
 
 

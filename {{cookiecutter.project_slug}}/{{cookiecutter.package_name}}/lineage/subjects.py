@@ -34,6 +34,7 @@ class Git(msgspec.Struct):
     commit: str | None = None
     dirty: bool | None = None
     patch: str | None = None
+    left_out: list[str] = []
 
 
 class Run(msgspec.Struct):

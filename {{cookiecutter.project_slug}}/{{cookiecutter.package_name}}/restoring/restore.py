@@ -66,6 +66,8 @@ def plan(run: RecordedRun) -> list[Part]:
         parts.append(Part("changes", f"{len(files)} files: {some(files)}"))
     elif run.lost_changes:
         parts.append(Part("changes", "they were not kept with the run", found=False))
+    if run.left_out:
+        parts.append(Part("changes", f"not kept with the run: {some(run.left_out)}", found=False))
     parts.append(Part("config", "the run's own" if run.config else "params.yaml of the commit"))
     try:
         store = Store()

@@ -1,17 +1,17 @@
 """The changes of a work tree that no commit has, as one patch: untracked files included.
 
 W&B's own diff.patch lacks untracked files and what is in binary ones, and of a notebook it holds
-what nbdime prints for people, which nothing can apply.
+what nbdime prints for people, which nothing can apply. Files with secrets in them are left out.
 """
 
 import os
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .. import git
+from .. import credentials, git
 from ..git import GitError
 from . import provenance
 
@@ -36,11 +36,12 @@ class Changes:
 
     Args:
         patch: for `git apply` at the top of the repository; empty where nothing was changed.
-        left_out: untracked files and nested repositories that are not in it.
+        left_out: path to why it is not in it: untracked files that are too large, nested
+            repositories, files with secrets in them.
     """
 
     patch: bytes
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str | None:
@@ -81,11 +82,11 @@ def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()
         }
         git.run(top, "add", "--update", variables=variables)
         if kept:
-            names = b"\0".join(map(os.fsencode, kept))
-            arguments = ("add", "--pathspec-from-file=-", "--pathspec-file-nul")
-            git.run(top, "--literal-pathspecs", *arguments, content=names, variables=variables)
+            _of_files(top, ["add"], kept, variables)
+        if secrets := dict(_secrets(top, excluded, variables)):
+            _of_files(top, ["reset", "--quiet"], secrets, variables)
         patch = git.run(top, *DIFF, "HEAD", "--", ".", *excluded, variables=variables)
-    return Changes(patch, left_out)
+    return Changes(patch, dict(sorted({**left_out, **secrets}.items())))
 
 
 def apply(patch: bytes, top: Path) -> None:
@@ -112,16 +113,72 @@ def files(patch: bytes) -> list[str]:
     return found
 
 
-def _untracked(top: Path, limit: int) -> tuple[list[str], tuple[str, ...]]:
-    """Return the untracked files within the limit, and the others."""
+def _of_files(
+    top: Path, command: list[str], names: Iterable[str], variables: dict[str, str]
+) -> None:
+    """Run a command of Git on files, however many there are and whatever they are called."""
+    paths = ("--pathspec-from-file=-", "--pathspec-file-nul")
+    content = b"\0".join(map(os.fsencode, names))
+    git.run(top, "--literal-pathspecs", *command, *paths, content=content, variables=variables)
+
+
+def _untracked(top: Path, limit: int) -> tuple[list[str], dict[str, str]]:
+    """Return the untracked files within the limit, and why the others are not among them."""
     listed = git.run(top, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
     names = [os.fsdecode(name) for name in listed if name]
-    left_out = [name for name in names if name.endswith("/")]  # a repository of its own
+    left_out = {name: "a repository of its own" for name in names if name.endswith("/")}
     kept: list[str] = []
     for name in sorted(set(names) - set(left_out), key=lambda name: (top / name).lstat().st_size):
         limit -= (top / name).lstat().st_size
-        (kept if limit >= 0 else left_out).append(name)
-    return sorted(kept), tuple(sorted(left_out))
+        if limit >= 0:
+            kept.append(name)
+        else:
+            left_out[name] = "too large"
+    return sorted(kept), left_out
+
+
+def _secrets(
+    top: Path, excluded: list[str], variables: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the changed files that would bring a secret into the patch, and what is in them."""
+    names = ("diff", "--cached", "--raw", "--no-abbrev", "-z", "--no-renames")
+    fields = git.run(top, *names, "HEAD", "--", ".", *excluded, variables=variables).split(b"\0")
+    changed = [
+        (os.fsdecode(name), entry.decode().split())
+        for entry, name in zip(fields[::2], fields[1::2], strict=False)
+    ]
+    blobs = _blobs(top, {sha for _, entry in changed for sha in entry[2:4]}, variables)
+    for name, (_, _, before, after, _) in changed:
+        found = [
+            secret
+            for sha in (after, before)
+            if sha in blobs
+            for secret in credentials.find(name, blobs[sha])
+        ]
+        if not found:
+            continue
+        added = git.run(top, *DIFF, "HEAD", "--", f":(top,literal){name}", variables=variables)
+        for secret in found:
+            if b"\nGIT binary patch\n" in added or secret.value.encode() in added:
+                yield name, str(secret)
+                break
+
+
+def _blobs(top: Path, names: set[str], variables: dict[str, str]) -> dict[str, bytes]:
+    """Return the contents of those objects that are files."""
+    asked = "".join(f"{name}\n" for name in sorted(names)).encode()
+    printed = git.run(top, "cat-file", "--batch", content=asked, variables=variables)
+    contents, start = {}, 0
+    while start < len(printed):
+        end = printed.index(b"\n", start)
+        name, *about = printed[start:end].decode().split()
+        start = end + 1
+        if about[0] != "missing":
+            size = int(about[1])
+            if about[0] == "blob":
+                contents[name] = printed[start : start + size]
+            start += size + 1
+    return contents
 
 
 def _git_path(folder: Path, name: str) -> Path:

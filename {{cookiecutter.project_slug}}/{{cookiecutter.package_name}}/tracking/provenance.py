@@ -4,31 +4,38 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from .. import git
 from ..paths import METRICS, PARAMS, TRAIN_RUN
 
+NAMED = 100  # files that a run's provenance names one by one
 RESULTS = (TRAIN_RUN, METRICS)  # of what Git tracks; DVC removes them before it runs a stage
 BUILT = (PARAMS, Path("dvc.lock"), *RESULTS)
 
 
-def collect(config: dict[str, Any], patch: str | None = None) -> dict[str, Any]:
+def collect(
+    config: dict[str, Any], patch: str | None = None, left_out: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the provenance of a run of this config, as plain types.
 
     Args:
         patch: SHA-256 of the code.patch that is kept with the run, if one is.
+        left_out: changed files that are not in it, and why.
 
-    Keys: git (commit, dirty, patch), data (path to DVC hash), config (SHA-256), lock (SHA-256 of
-    uv.lock), image, seed, python, platform, accelerator, precision, threads.
+    Keys: git (commit, dirty, patch, left_out), data (path to DVC hash), config (SHA-256), lock
+    (SHA-256 of uv.lock), image, seed, python, platform, accelerator, precision, threads.
     """
     trainer = config["trainer"]
     device = accelerator(trainer["accelerator"])
+    code = {**git_state(), "patch": patch, "left_out": some(left_out or {}, NAMED)}
     return {
-        "git": {**git_state(), "patch": patch},
+        "git": code,
         "data": data_hashes(),
         "config": config_sha256(config),
         "lock": file_sha256(Path("uv.lock")),
@@ -54,6 +61,14 @@ def git_state() -> dict[str, Any]:
     built = (f":!{path.as_posix()}" for path in BUILT)
     changes = git.text(Path(), "status", "--porcelain", "--untracked-files=no", "--", ".", *built)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def origin() -> str | None:
+    """Return the address of Git's remote `origin`, without the credentials that may be in it."""
+    url = git.text(Path(), "remote", "get-url", "origin")
+    if not url or not (parts := urlsplit(url)).scheme:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def data_hashes() -> dict[str, str]:
@@ -102,6 +117,13 @@ def accelerator(kind: str) -> str:
 def precision(asked: str, device: str) -> str:
     """Return the precision that Lightning computes in: it has no 16-mixed for a CPU."""
     return "bf16-mixed" if (asked, device) == ("16-mixed", "cpu") else asked
+
+
+def some(left_out: Mapping[str, str], limit: int) -> list[str]:
+    """Return files and why they were left out, and how many more there are than the limit."""
+    shown = [f"{name} ({why})" for name, why in left_out.items()]
+    more = len(shown) - limit
+    return shown if more <= 0 else [*shown[:limit], f"{more} more"]
 
 
 def sha256(content: bytes) -> str:

@@ -15,11 +15,13 @@ from typing import Any
 
 import wandb
 
+from .. import credentials
 from ..variables import VariableError
-from . import patch, sync, upload
+from . import patch, provenance, sync, upload
 from .server import log_in, settings
 from .transaction_log import HEADER, marker, mend, set_data_folder, wandb_folder
 
+SHOWN = 5  # files that were left out, by name
 WEIGHTS = "model/weights"  # in a run's summary: the hash of what was trained
 
 
@@ -40,10 +42,16 @@ def start_run(
         VariableError: a setting of W&B is wrong.
     """
     tags = [*config["tracking"]["tags"], *(settings().run_tags or ())]
+    own_settings = wandb.Settings(
+        console="off",
+        save_code=False,  # W&B's own copies of the code would have what `changes` leaves out,
+        git_remote_url=provenance.origin(),  # and its address of the remote a token in it
+        git_commit=made_from["git"]["commit"],
+    )
     run = _init(
         config["tracking"],
         run_id,
-        wandb.Settings(save_code=keeps_code(), console="off"),
+        own_settings,
         config={**config, "provenance": made_from},
         tags=list(dict.fromkeys(tags)),
     )
@@ -51,8 +59,10 @@ def start_run(
         file = Path(run.dir) / patch.FILE
         file.write_bytes(changes.patch)
         run.save(file, base_path=run.dir, policy="now")
-    if changes.left_out:
-        print(f"too large to be kept with the run: {', '.join(changes.left_out)}")
+    for left_out in provenance.some(changes.left_out, SHOWN):
+        print(f"not kept with the run: {left_out}")
+    if any(" in line " in why for why in changes.left_out.values()):
+        print(f"a secret: {credentials.ADVICE}")
     return run
 
 

@@ -67,9 +67,15 @@ class RecordedRun:
 
     @property
     def lost_changes(self) -> bool:
-        """Whether it had uncommitted changes that were not kept."""
+        """Whether it had uncommitted changes that were not kept, and nothing says which."""
         git = self.made_from.get("git", {})
-        return self.kind == WANDB and not self.changes and bool(git["patch"] or git["dirty"])
+        dirty = git["dirty"] and not self.left_out
+        return self.kind == WANDB and not self.changes and bool(git["patch"] or dirty)
+
+    @property
+    def left_out(self) -> list[str]:
+        """The changed files that its patch lacks, and why."""
+        return self.made_from.get("git", {}).get("left_out", [])
 
 
 def find(run: str) -> RecordedRun:
