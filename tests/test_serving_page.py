@@ -32,6 +32,7 @@ model = onnx.load(sys.argv[1])
 (entry,) = [entry for entry in model.metadata_props if entry.key == "provenance"]
 provenance = json.loads(entry.value)
 provenance["run"]["url"] = sys.argv[3]
+provenance["more"] = {"nothing": None, "number": 7, "nested": {"a": ["b"]}}
 entry.value = json.dumps(provenance)
 onnx.save(model, sys.argv[2])
 """
@@ -313,6 +314,9 @@ def test_a_run_is_a_link_where_its_address_is_known(page: Page) -> None:
     for summary in page.locator("summary").all():
         summary.click()
     assert page.locator("dl").first.locator("a").count() == 0
+    lineage = page.locator("dl").last.inner_text()
+    for told in ("nothing none", "number 7", 'nested {"a":["b"]}'):  # whatever a project adds
+        assert told in lineage
     links = page.locator("dl").last.locator("a")
     assert links.evaluate_all("all => all.map(each => each.href)") == [RUN_URL]
 

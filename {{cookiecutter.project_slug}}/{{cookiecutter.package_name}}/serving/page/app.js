@@ -412,17 +412,17 @@ function lineage(provenance) {
 }
 
 function descriptions(key, value) {
-    if (value === null) return [description("none")];
-    if (key === "run") return [description(value.path, "W&B run", value.url)];
-    if (key === "git") {
+    if (key === "run" && value) return [description(value.path, "W&B run", value.url)];
+    if (key === "git" && value) {
         if (!value.commit) return [description("not in Git")];
         const state = value.dirty ? "with uncommitted changes" : "nothing uncommitted";
         return [description(value.commit, "commit", value.url), description(state)];
     }
-    const parts = typeof value === "object" ? Object.entries(value) : [["", String(value)]];
+    const isObject = value && typeof value === "object";
+    const parts = isObject ? Object.entries(value) : [["", value]];
     return parts.map(([name, item]) => {
-        const isHash = HASH.test(item);
-        const found = description(item, isHash ? name || LABELS[key] || key : "");
+        const text = item && typeof item === "object" ? JSON.stringify(item) : String(item ?? "none");
+        const found = description(text, HASH.test(text) ? name || LABELS[key] || key : "");
         if (name) found.prepend(`${name} `);
         return found;
     });
