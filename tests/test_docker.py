@@ -262,7 +262,7 @@ def test_files_belong_to_the_caller(built: tuple[Project, str]) -> None:
             text=True,
             check=False,
         )
-        assert "Ran experiment(s)" in done.stdout, done.stdout
+        assert "test: accuracy" in done.stdout, done.stdout
         assert {item.lstat().st_uid for item in project.path.rglob("*")} == {user}
         assert (project.path / "models/model.onnx").exists()
 

@@ -88,7 +88,7 @@ def registry(made_once: Registry, tmp_path: Path) -> Registry:
 
 def rows(project: Project) -> list[tuple[str, str, bool, str]]:
     """The cells of `inv model.history`, without times."""
-    lines = project.inv("model.history").splitlines()[2:]
+    lines = project.inv("model.history").splitlines()[2:-1]
     cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
     return [(stage, version, until == "now", by) for stage, version, _, until, by, _ in cells]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from invoke import Context, Exit, task
 
-from .shell import ROOT, follows, run, run_module
+from .shell import ROOT, follows, require_git, run, run_module
 
 
 @task(help={"path": "a file or folder; one from elsewhere is copied into data/"})
@@ -26,16 +26,19 @@ def add(context: Context, path: str) -> None:
 @task
 def pull(context: Context) -> None:
     """Fetch data and models of this revision from the remote."""
+    require_git()
     run_module("storage", "pull")
 
 
 @task
 def push(context: Context) -> None:
     """Send data and models to the remote, with every version."""
+    require_git()
     run_module("storage", "push")
 
 
 @task
 def status(context: Context) -> None:
     """Say what changed here, and what the remote lacks."""
+    require_git()
     run_module("storage", "status")

@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import overrides, run_module
+from .shell import follows, overrides, run_module
 
 IMAGE = {"image": "a target of docker/docker-bake.hcl: cpu, gpu, serve, web; to build, also all"}
 GPU = {"gpu": "in the GPU image, with all GPUs of the machine"}
@@ -12,6 +12,8 @@ GPU = {"gpu": "in the GPU image, with all GPUs of the machine"}
 def build(context: Context, image: str = "cpu") -> None:
     """Build an image. Buildx's own options after `--`."""
     run_module("containers", "build", image, "--", *overrides())
+    served = image in ("serve", "web")
+    follows(f"inv docker.push --image {image}", "inv deploy.up" if served else "inv docker.train")
 
 
 @task(help=GPU)
@@ -41,12 +43,14 @@ def notebook(context: Context, gpu: bool = False, port: int = 8888) -> None:
 def push(context: Context, image: str = "cpu") -> None:
     """Push an image to the registry that .env names."""
     run_module("containers", "push", image)
+    follows("inv deploy.render ENVIRONMENT" if image in ("serve", "web") else "inv docker.train")
 
 
 @task(name="list")
 def show(context: Context) -> None:
     """List the images, and what runs from them."""
     run_module("containers", "list")
+    follows("inv docker.build", "inv docker.train")
 
 
 def in_container(*command: str, gpu: bool) -> None:

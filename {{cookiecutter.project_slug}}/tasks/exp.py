@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import overrides, require_git, run, run_module
+from .shell import follows, overrides, require_git, run, run_module
 
 
 @task
@@ -13,6 +13,7 @@ def queue(context: Context) -> None:
     """
     run_module("compose", "--check-grid", *overrides())
     run("dvc", "exp", "run", "--queue", *(f"--set-param={override}" for override in overrides()))
+    follows("inv exp.run")
 
 
 @task(name="run", help={"jobs": "how many at a time"})

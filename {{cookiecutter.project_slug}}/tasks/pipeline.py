@@ -4,7 +4,7 @@ import time
 
 from invoke import Context, task
 
-from .shell import overrides, run, run_module
+from .shell import follows, overrides, run, run_module
 
 
 @task
@@ -31,9 +31,11 @@ def evaluate(context: Context) -> None:
 def compare(context: Context, commits: int = 0) -> None:
     """Show experiments as a table: what differed, what came out."""
     run_module("experiments", *(["--all-commits", str(commits)] if commits else []))
+    follows("inv exp.apply NAME", "inv report")
 
 
 @task(help={"show": "open the page in the browser"})
 def report(context: Context, show: bool = False) -> None:
     """Write reports/report.html: what came out, as one page."""
     run_module("report", *(["--show"] if show else []))
+    follows(*([] if show else ["inv report --show"]), "inv serve")

@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import overrides, run, uv
+from .shell import follows, overrides, run, uv
 
 
 @task
@@ -18,6 +18,7 @@ def check(context: Context, fix: bool = False) -> None:
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
     run("deptry", ".")
+    follows("inv test", "git commit")
 
 
 @task

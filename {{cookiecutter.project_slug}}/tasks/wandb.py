@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import run_module
+from .shell import follows, run_module
 
 
 @task
@@ -15,3 +15,4 @@ def login(context: Context) -> None:
 def sync(context: Context) -> None:
     """Upload the runs that were made offline, artifacts included."""
     run_module("tracking.sync")
+    follows("inv compare")

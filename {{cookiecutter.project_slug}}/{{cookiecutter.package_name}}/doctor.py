@@ -231,7 +231,9 @@ def main() -> None:
             table.add_row(verdict, name, Text(finding.detail), Text(mend))
     Console().print(table)
     if wrong:
+        print(f"{wrong} to mend: type what stands behind the arrows, then inv doctor again")
         raise SystemExit(1)
+    print("all is well: inv train")
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -150,6 +150,12 @@ def collect(root: Path, rows: Sequence[experiments.Row]) -> dict[str, Any]:
 
 
 def project_name(root: Path) -> str:
+    """Return the name as people read it, the heading of the README; else the distribution's."""
+    readme = root / "README.md"
+    if readme.exists():
+        heading = readme.read_text(encoding="utf-8").partition("\n")[0]
+        if heading.startswith("# "):
+            return heading.removeprefix("# ").strip()
     pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     return pyproject["project"]["name"]
 

@@ -121,13 +121,15 @@ def push() -> None:
     if found := problem(repo):
         raise StorageError(f"{found.detail}: {found.fix}")
     try:
-        sent = repo.push() + promotion.push()
+        sent, registered = repo.push(), promotion.push()
     except versions.RegistryError as error:
         raise StorageError(str(error)) from None
     except Exception as error:  # each kind of remote raises errors of its own client
         raise StorageError(line(error)) from None
     remote = repo.config["core"]["remote"]
     print(f"to the remote {remote}: {f'{sent} sent' if sent else 'nothing to send, it has all'}")
+    if registered:
+        print(f"{registered} files of registered versions sent")
     print("next: git push, so that others find them: inv data.pull")
 
 

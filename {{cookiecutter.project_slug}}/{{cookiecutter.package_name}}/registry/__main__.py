@@ -1,4 +1,4 @@
-"""The commands behind `inv model.…` and `inv data.push`: python -m <package>.registry --help."""
+"""The commands behind `inv model.…`: python -m <package>.registry --help."""
 
 import argparse
 from datetime import datetime
@@ -14,8 +14,6 @@ from . import aliases, promotion, versions
 from .aliases import NotToldError
 from .versions import Period, RegistryError, Version
 
-SHARE = "to share it: git push --tags"
-
 
 def main() -> int:
     arguments = vars(parser().parse_args())
@@ -25,8 +23,6 @@ def main() -> int:
             promote(**arguments)
         elif action == "demote":
             demote(**arguments)
-        elif action == "push":
-            send()
         else:
             show()
     except (GitError, RegistryError, RunError) as problem:
@@ -42,8 +38,6 @@ def promote(run: str, stage: str) -> None:
     print(f"{version} is in {stage}{'' if done.new else ' already'}: commit {version.commit[:12]}")
     if not done.shared:
         print("its file is in this cache only: inv data.push")
-    if done.new:
-        print(SHARE)
     try:
         print(f"W&B: {aliases.add(done.run, stage, version.name)} is {stage}")
     except NotToldError as problem:
@@ -53,7 +47,6 @@ def promote(run: str, stage: str) -> None:
 def demote(stage: str) -> None:
     out, now = promotion.demote(stage)
     print(f"{out} is no longer in {stage}; {now or 'no version'} is")
-    print(SHARE)
     try:
         print(f"W&B: {aliases.remove(recorded(out), stage)} is no longer {stage}")
         if now:
@@ -61,11 +54,6 @@ def demote(stage: str) -> None:
     except NotToldError as problem:
         mend = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
         print(f"W&B was not told: {problem}; {mend}")
-
-
-def send() -> None:
-    if sent := promotion.push():
-        print(f"{sent} files of registered versions sent")
 
 
 def recorded(version: Version) -> runs.RecordedRun:
@@ -106,7 +94,6 @@ def parser() -> argparse.ArgumentParser:
     action.add_argument("--stage", default=versions.PRODUCTION)
     action = actions.add_parser("demote", help="take the version out that is in a stage")
     action.add_argument("--stage", default=versions.PRODUCTION)
-    actions.add_parser("push", help="send the versions to the DVC remote")
     actions.add_parser("history", help="show who was in which stage when")
     return root
 

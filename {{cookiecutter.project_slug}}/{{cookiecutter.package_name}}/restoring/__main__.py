@@ -18,7 +18,8 @@ def main() -> int:
         run = find(arguments.run)
         folder = Path(arguments.into) if arguments.into else default_folder(run)
         if arguments.action == "restore":
-            bring_back(run, folder)
+            project = bring_back(run, folder)
+            print(f"next: inv reproduce {arguments.run}, or cd {project} and inv train")
             return 0
         return run_again(run, folder)
     except (GitError, RunError, RestoreError, ReproduceError) as problem:

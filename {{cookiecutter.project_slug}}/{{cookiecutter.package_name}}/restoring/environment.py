@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from ..paths import ROOT
 from ..tracking import provenance
 
 SHARES = ("UV_PROJECT_ENVIRONMENT", "UV_NO_SYNC")  # say that projects have one environment
+# One for each package: ` + numpy==2.3.4`.
+PACKAGE_LINE = re.compile(r"(\x1b\[\d+m)* [-+~](\x1b\[\d+m)* \S")
 OF_THIS_FOLDER = ("VIRTUAL_ENV", "PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME")
 
 
@@ -53,7 +56,13 @@ def make(folder: Path, version: str | None) -> None:
     command += ["--extra", extra] if extra else []
     command += ["--python", request] if (request := python(version)) else []
     print(f"$ {shlex.join(command)}", flush=True)
-    if subprocess.run(command, cwd=folder, env=variables(), check=False).returncode:
+    with subprocess.Popen(
+        command, cwd=folder, env=variables(), stderr=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        for line in process.stderr or ():
+            if not PACKAGE_LINE.match(line):
+                print(line, end="", flush=True)
+    if process.returncode:
         raise MissingEnvironmentError("uv could not make the environment: the lines above say why")
 
 
