@@ -216,6 +216,8 @@ def test_the_environment_that_a_run_had_is_made_anew(past: Past, tmp_path: Path)
     folder = tmp_path / "restored"
     printed = project.inv("reproduce", past.first, f"--into={folder}")
     assert "uv sync --locked" in printed
+    assert re.search(r"Installed \d{3} packages", printed)
+    assert not re.search(r"^ \+ ", printed, re.MULTILINE)  # nor a line for each of them
     python = folder / (".venv/Scripts/python.exe" if os.name == "nt" else ".venv/bin/python")
     where = subprocess.run(
         [python, "-c", "import torch; print(torch.__file__)"],

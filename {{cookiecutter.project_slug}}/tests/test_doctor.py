@@ -181,11 +181,11 @@ CONDITIONS = {
         "git checkout --ours dvc.lock && inv train",
     ),
     "remote folder that is gone": (
-        *(lost_remote, "DVC remote", r"storage does not exist \(is it mounted\?\)"),
+        *(lost_remote, "DVC remote", r"storage, does not exist \(is it mounted\?\)"),
         "dvc remote modify --local storage url FOLDER",
     ),
     "remote folder on a share that is not mounted": (
-        *(unmounted, "DVC remote", r"share does not exist \(is it mounted\?\)"),
+        *(unmounted, "DVC remote", r"is in a folder that does not exist \(is it mounted\?\)"),
         "dvc remote modify --local storage url FOLDER",
     ),
     "client of the remote": (

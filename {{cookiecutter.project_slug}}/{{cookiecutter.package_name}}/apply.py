@@ -306,7 +306,8 @@ def run(*arguments: str) -> None:
         SystemExit: it failed; its own output says why.
     """
     print(f"$ {shlex.join(('dvc', *arguments))}", flush=True)
-    code = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode
+    command = [sys.executable, "-m", f"{__package__}.quiet_dvc", *arguments]
+    code = subprocess.run(command, check=False).returncode
     if code:
         raise SystemExit(code)
 

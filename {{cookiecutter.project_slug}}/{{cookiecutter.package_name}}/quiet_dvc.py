@@ -16,6 +16,7 @@ ADVICE = (
     "Ran experiment(s):",
     "Experiment results have been applied",
     "To apply the results of an experiment",
+    "Changes for experiment",
     "Queueing with overrides",
     "Updating lock file",
     "To track the changes with git",

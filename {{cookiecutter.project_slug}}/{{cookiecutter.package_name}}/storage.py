@@ -221,10 +221,11 @@ def _folder(objects: Path, name: str, needed: bool) -> Problem | None:
     """Check that a folder is there, or can be made where its parent is there, and written to."""
     folder = objects.parent.parent  # of files/md5
     fix = f"dvc remote modify --local {name} url FOLDER"
-    for place in (folder.parent, *([folder] if needed else [])):
-        if not place.exists():
-            text = f"the remote {name} is {folder}, and {place} does not exist (is it mounted?)"
-            return Problem(text, fix)
+    remote = f"the remote {name}, {folder},"
+    if not folder.parent.exists():
+        return Problem(f"{remote} is in a folder that does not exist (is it mounted?)", fix)
+    if needed and not folder.exists():
+        return Problem(f"{remote} does not exist (is it mounted?)", fix)
     existing = next(parent for parent in (objects, *objects.parents) if parent.exists())
     if not os.access(existing, os.W_OK):
         return Problem(f"no permission to write to {existing}", fix)
