@@ -140,7 +140,7 @@ def ignored_locks(project: Path) -> None:
 def unfinished(content: str) -> Callable[[Path], None]:
     def bring_about(project: Path) -> None:
         state = project / "runs/train/unfinished/state.json"
-        state.parent.mkdir(parents=True)
+        state.parent.mkdir(parents=True, exist_ok=True)
         state.write_text(content)
 
     return bring_about
@@ -254,10 +254,13 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(
 
 def test_what_is_not_wrong_is_said_with_what_follows(project: Path) -> None:
     assert doctor.look("training") == [doctor.Finding(True, "none was interrupted")]
-    unfinished(json.dumps({"run_id": "abc", "fingerprint": "1"}))(project)
-    (found,) = doctor.look("training")
-    assert found.fine
-    assert (found.detail, found.mend) == ("run abc was interrupted", "inv train resumes it")
+    for state, detail, follows in [
+        ({}, "run abc was interrupted", "inv train resumes it"),
+        ({"complete": True}, "run abc ended, and DVC has not recorded it", "inv train does"),
+        ({"diverged": "nan"}, "run abc diverged: nan", "inv train -- optimizer.lr=LESS"),
+    ]:
+        unfinished(json.dumps({"run_id": "abc", **state}))(project)
+        assert doctor.look("training") == [doctor.Finding(True, detail, follows)]
     stage = json.loads((project / "dvc.yaml").read_text())
     stage["stages"]["train"]["cmd"] += "  "
     stage["stages"]["train"]["outs"].append("other.txt")

@@ -147,9 +147,13 @@ def training() -> Finding:
     if not state.exists():
         return Finding(True, "none was interrupted")
     with contextlib.suppress(ValueError, KeyError):
-        run = json.loads(state.read_text(encoding="utf-8"))["run_id"]
-        return Finding(True, f"run {run} was interrupted", "inv train resumes it")
-        # Anything else in the file is what a crash left of it.
+        content = json.loads(state.read_text(encoding="utf-8"))
+        run = f"run {content['run_id']}"
+        if content.get("complete"):
+            return Finding(True, f"{run} ended, and DVC has not recorded it", "inv train does")
+        if reason := content.get("diverged"):
+            return Finding(True, f"{run} diverged: {reason}", "inv train -- optimizer.lr=LESS")
+        return Finding(True, f"{run} was interrupted", "inv train resumes it")
     fix = "inv train -- train.resume=never"
     return Finding(False, f"{state.as_posix()} cannot be read", fix)
 

@@ -10,12 +10,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from .experiments import metric_text
-from .paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_RUN
+from .paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
 from .report import best_epoch, read_history, read_provenance
 from .tracking.runs import run_folders
 from .tracking.transaction_log import marker
 
-TRAIN_METRICS = TRAIN_RUN / "metrics.json"
 WRITTEN = (TRAIN_METRICS, METRICS, MODEL)  # anew by each stage that ran
 NEXT = "next: inv report, inv compare"
 
