@@ -161,7 +161,7 @@ def remove_recorded(run_dir: Path) -> None:
     with kept.open("rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if recorded.get(CHECKPOINT.as_posix()) == md5:
-        shutil.rmtree(_folder(run_dir))
+        shutil.rmtree(_folder(run_dir), ignore_errors=True)  # another process may be at it
 
 
 def _folder(run_dir: Path) -> Path:
