@@ -6,7 +6,6 @@ import urllib.request
 from typing import Any
 
 import wandb
-from pydantic import ValidationError
 from wandb.errors import AuthenticationError
 
 from ..variables import VariableError
@@ -20,8 +19,11 @@ def settings(**values: Any) -> wandb.Settings:
     """
     try:
         return wandb.setup(wandb.Settings(silent=True, **values)).settings
-    except ValidationError as error:
-        (problem, *_) = error.errors(include_input=False, include_url=False)
+    except ValueError as error:
+        errors: Any = getattr(error, "errors", None)  # of pydantic, which W&B reads settings with
+        if errors is None:
+            raise
+        (problem, *_) = errors(include_input=False, include_url=False)
         name = str(problem["loc"][0]) if problem["loc"] else "a setting"
         raise VariableError(
             f"WANDB_{name.upper()}, or {name} in a settings file of W&B: {problem['msg']}"
