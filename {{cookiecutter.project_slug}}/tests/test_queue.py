@@ -84,7 +84,7 @@ def run(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen]]:
 
 
 def call(*command: str) -> None:
-    subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
 
 
 def add(name: str, lr: int) -> None:
@@ -93,7 +93,7 @@ def add(name: str, lr: int) -> None:
 
 
 def until(is_true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not is_true():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -35,7 +35,9 @@ def write_rest(log: Path) -> Path:
         if at not in positions and not (record.HasField("stats") and at < last)
     ]
     rest = log.with_name(log.name.replace("run-", "rest-", 1))
-    remove(rest)  # of an upload that was interrupted
+    if state_of(rest).exists():  # of an upload that was interrupted
+        state_of(rest).replace(state_of(log))
+    remove(rest)
     rest.write_bytes(framed(content[:HEADER], kept) if positions else content)
     if state_of(log).exists():
         shutil.copy(state_of(log), state_of(rest))
