@@ -12,6 +12,7 @@ import pytest
 from {{ cookiecutter.package_name }} import git, repository
 from {{ cookiecutter.package_name }}.git import GitError
 from {{ cookiecutter.package_name }}.paths import ROOT
+from {{ cookiecutter.package_name }}.storage import StorageError, open_repo
 from {{ cookiecutter.package_name }}.tracking import patch, provenance
 
 # With this, Git takes each repository for another user's.
@@ -77,6 +78,8 @@ def test_a_repository_that_git_does_not_open_is_an_error_and_not_none(
     ):
         with pytest.raises(GitError, match=r"another user.*: git config --global --add safe"):
             question()
+    with pytest.raises(StorageError, match="another user"):  # `inv data.pull`, `inv data.push`
+        open_repo()
     assert git.top(tmp_path) is None
 
     with pytest.raises(GitError) as error:

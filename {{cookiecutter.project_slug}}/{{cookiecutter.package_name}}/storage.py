@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import conflicts, remotes
+from . import conflicts, git, remotes
+from .git import GitError
 from .quiet_dvc import hush
 
 # What to type where the credentials are missing or wrong, by the protocol of the remote.
@@ -173,11 +174,16 @@ def open_repo() -> Any:
     """Open the DVC repository of the current folder.
 
     Raises:
-        StorageError: a file that DVC reads has conflict markers, or cannot be read.
+        StorageError: Git does not open it, or a file that DVC reads has conflict markers, or
+            cannot be read.
     """
     from dvc.config import ConfigError
     from dvc.repo import Repo
 
+    try:
+        git.require(Path())
+    except GitError as error:
+        raise StorageError(str(error)) from None
     for conflict in conflicts.find():
         raise StorageError(f"{conflict.path} has conflict markers: {conflict.fix}")
     try:
