@@ -18,6 +18,7 @@ from baking import ROOT, bake
 from driving import PYTHON, Project, set_up
 
 pytestmark = pytest.mark.slow
+EXPERIMENTS = "refs/exps/??/*/*"
 
 OTHER_PYTHON = "3.11" if PYTHON == "3.13" else "3.13"
 
@@ -107,8 +108,8 @@ def test_an_applied_experiment_lasts_when_conf_changes(
     project = trained_once.copy(tmp_path)
     project.run("git", "add", "--all")
     project.run("git", "commit", "--no-verify", "--quiet", "--message", "A trained model")
-    printed = project.inv("train", "--", "trainer.max_epochs=1", "model=mlp")
-    name = re.findall(r"Ran experiment\(s\): (\S+)", printed)[0]
+    project.inv("train", "--", "trainer.max_epochs=1", "model=mlp")
+    name = project.run("git", "for-each-ref", "--format=%(refname:lstrip=-1)", EXPERIMENTS).strip()
     model = project.path / "conf/model/mlp.yaml"
     text = model.read_text("utf-8")
     model.write_text(text + "# unfinished\n")

@@ -70,7 +70,7 @@ def apply(name: str) -> None:
     with TemporaryDirectory() as folder:
         conf, params = extract(experiment.commit, Path(folder))
         changes = plan(experiment.name, conf, params)
-    run("exp", "apply", experiment.commit)
+    run("exp", "apply", "--quiet", experiment.commit)
     # What is named comes before what names it: after a kill between the two conf/ composes.
     for path in sorted(changes, key=lambda path: path == CONFIG):
         (CONF / path).parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def apply(name: str) -> None:
     for path in earlier - {CONF / path for path in changes}:
         path.unlink(missing_ok=True)
     if changes or earlier:
-        run("repro", "config")
+        run("repro", "--quiet", "config")
     print(summary(experiment.name, changes))
 
 
@@ -306,7 +306,8 @@ def run(*arguments: str) -> None:
         SystemExit: it failed; its own output says why.
     """
     print(f"$ {shlex.join(('dvc', *arguments))}", flush=True)
-    command = [sys.executable, "-m", f"{__package__}.quiet_dvc", *arguments]
+    # Not this package's own: that of an older experiment may lack it.
+    command = [sys.executable, "-m", "dvc", *arguments]
     code = subprocess.run(command, check=False).returncode
     if code:
         raise SystemExit(code)
