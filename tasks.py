@@ -80,7 +80,7 @@ def lock(context: Context, upgrade: bool = False) -> None:
         generate(project, project_name="locked project")
         run("uv", "lock", *(["--upgrade"] if upgrade else []), folder=project)
         text = (project / "uv.lock").read_text("utf-8")
-        run("uv", "sync", "--all-extras", "--all-groups", "--no-compile-bytecode", folder=project)
+        run("uv", "sync", "--all-extras", "--all-groups", folder=project)
         names = shadowed_names(project, text)
     text = text.replace('"locked-project"', '"{{ cookiecutter.project_slug }}"')
     (PROJECT / "uv.lock").write_text(text, encoding="utf-8", newline="\n")

@@ -50,7 +50,7 @@ def environment(python: str) -> dict[str, str]:
 def interpreter(python: str) -> Path:
     """The Python of the shared environment, with everything that the lock names."""
     project = bake(project_name="shared environment").path
-    command = [UV, "sync", "--locked", "--all-extras", "--all-groups"]
+    command = [UV, "sync", "--locked", "--all-extras", "--all-groups", "--compile-bytecode"]
     folder = Path(environment(python)["UV_PROJECT_ENVIRONMENT"])
     folder.parent.mkdir(exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # several processes run tests at once

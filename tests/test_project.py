@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from baking import ROOT, bake
-from driving import PYTHON, Project, set_up
+from driving import PYTHON, UV, Project, environment, set_up
 
 pytestmark = pytest.mark.slow
 EXPERIMENTS = "refs/exps/??/*/*"
@@ -40,6 +40,25 @@ def test_setup_makes_a_clean_repository_with_hooks(trained_once: Project, tmp_pa
     assert "nbdiff" in project.run("git", "diff", "notebooks")
     assert project.inv("setup").endswith("ready: inv train\n")  # once more changes nothing
     assert len(project.run("git", "log", "--format=%s").splitlines()) == 1
+
+
+def test_setup_compiles_the_environment_and_no_command_does_it_again(tmp_path: Path) -> None:
+    project = bake(tmp_path).path
+    variables = {**environment(PYTHON), "UV_PROJECT_ENVIRONMENT": str(tmp_path / "environment")}
+    printed = []
+    for command in ("setup", "--list"):
+        done = subprocess.run(
+            [UV, "run", "inv", command],
+            cwd=project,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        printed.append(done.stderr)
+        (torch,) = (tmp_path / "environment").glob("**/site-packages/torch")
+        assert list(torch.glob("__pycache__/__init__.*.pyc"))
+    assert [text.count("Bytecode compiled") for text in printed] == [1, 0]
 
 
 def test_data_is_added_where_runs_record_it(trained_once: Project, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ def setup(context: Context, nested: bool = False) -> None:
     run_module("repository", "make", *(["--nested"] if nested else []))
     if "UV_NO_SYNC" not in os.environ:  # which an image sets: its environment is complete
         extra = remote_extra()
-        run(uv(), "sync", "--inexact", *(["--extra", extra] if extra else []))
+        # Here once, not at each `uv run`: the first import of torch takes 4 s then, not 10.
+        options = ["--extra", extra] if extra else []
+        run(uv(), "sync", "--inexact", "--compile-bytecode", *options)
     run_module("repository", "begin")
     print("ready: inv train")
 

@@ -52,7 +52,7 @@ def make(folder: Path, version: str | None) -> None:
         MissingEnvironmentError: uv could not; its own output says why.
     """
     extra = remotes.extra()
-    command = [uv(), "sync", "--locked"]
+    command = [uv(), "sync", "--locked", "--compile-bytecode"]
     command += ["--extra", extra] if extra else []
     command += ["--python", request] if (request := python(version)) else []
     print(f"$ {shlex.join(command)}", flush=True)
