@@ -174,6 +174,30 @@ def test_data_goes_there_and_comes_back(
             assert (project.path / "data/photos").is_dir()
 
 
+def test_git_push_sends_data_with_the_keys_in_env_and_says_why_it_cannot(tmp_path: Path) -> None:
+    server = tmp_path / "server"
+    server.mkdir()
+    with s3(server) as remote:
+        project = set_up(tmp_path, dvc_remote=remote.kind, dvc_remote_url=remote.url)
+        options = ("remote", "modify", "--local", "storage", "endpointurl")
+        project.run("dvc", *options, remote.local["endpointurl"])
+        (project.path / "data/one.txt").write_text("a sample")
+        project.inv("data.add", "data/one.txt")
+        project.run("git", "commit", "--quiet", "--message", "A sample")
+        project.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin"))
+        push = ("git", "push", "--quiet", str(tmp_path / "origin"), "HEAD:main")
+        key = f"AWS_ACCESS_KEY_ID={remote.local['access_key_id']}\nAWS_SECRET_ACCESS_KEY="
+        (project.path / ".env").write_text(f"{key}wrong\n")
+        refused = project.run(*push, code=1)
+        assert "refuses the credentials" in refused
+        assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in .env" in refused
+        assert [path for path in (server / "bucket").rglob("*") if path.is_file()] == []
+        (project.path / ".env").write_text(f"{key}{remote.local['secret_access_key']}\n")
+        project.run(*push)
+        sent = [path.read_text() for path in (server / "bucket").rglob("*") if path.is_file()]
+        assert sent == ["a sample"]
+
+
 def test_a_remote_that_does_not_answer_is_one_line_of_the_doctor(tmp_path: Path) -> None:
     answers = {"dvc_remote": "webdav", "dvc_remote_url": f"webdav://127.0.0.1:{free_port()}/dvc"}
     project = set_up(tmp_path, **answers)
