@@ -72,7 +72,7 @@ def shared(
 
 
 @pytest.fixture(scope="session")
-def trained_once(shared: Callable[[str, Callable[[Path], Project]], Project]) -> Project:
+def trained(shared: Callable[[str, Callable[[Path], Project]], Project]) -> Project:
     """A project whose pipeline has run once, not yet committed."""
 
     def make(folder: Path) -> Project:
@@ -84,15 +84,9 @@ def trained_once(shared: Callable[[str, Callable[[Path], Project]], Project]) ->
 
 
 @pytest.fixture(scope="session")
-def trained(trained_once: Project) -> Project:
-    """The same."""
-    return trained_once
-
-
-@pytest.fixture(scope="session")
-def trained_project(trained_once: Project) -> Path:
-    """The folder of `trained_once`."""
-    return trained_once.path
+def trained_project(trained: Project) -> Path:
+    """The folder of `trained`."""
+    return trained.path
 
 
 @pytest.fixture(scope="session")

@@ -31,9 +31,9 @@ SHORT = "trainer.max_epochs=1"
 
 
 def test_each_task_ends_with_what_came_out_and_what_follows(
-    trained_once: Project, tmp_path: Path
+    trained: Project, tmp_path: Path
 ) -> None:
-    project = trained_once.copy(tmp_path)
+    project = trained.copy(tmp_path)
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "Trained")
     own = tmp_path / "notes.txt"
@@ -94,9 +94,7 @@ def test_each_task_ends_with_what_came_out_and_what_follows(
     assert "mend" in last("doctor", code=1)
 
 
-def test_the_report_is_headed_by_the_name_of_the_project(
-    trained_once: Project, tmp_path: Path
-) -> None:
-    project = trained_once.copy(tmp_path)
+def test_the_report_is_headed_by_the_name_of_the_project(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     project.inv("report")
     assert "<h1>My ML Project</h1>" in (project.path / "reports/report.html").read_text()

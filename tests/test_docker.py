@@ -217,11 +217,11 @@ def test_the_base_may_come_from_another_registry_by_its_digest(
 
 
 def test_training_inside_equals_training_outside(
-    project: Project, trained_once: Project, tmp_path: Path
+    project: Project, trained: Project, tmp_path: Path
 ) -> None:
     project.inv("docker.train")
-    assert measures(project) == measures(trained_once)
-    digests = [model_weights(p) for p in (project, trained_once)]
+    assert measures(project) == measures(trained)
+    digests = [model_weights(p) for p in (project, trained)]
     assert digests[0] == digests[1]
     assert stages_run(project.inv("train")) == []  # outside there is nothing to do
     training, _ = project.runs()
@@ -437,18 +437,18 @@ print(ask({"inputs": [{**tensor, "datatype": "FP32"}]}))
 
 
 def test_the_serve_image_answers_from_a_read_only_file_system(
-    built: tuple[Project, str], trained_once: Project
+    built: tuple[Project, str], trained: Project
 ) -> None:
     port = free_port()
     container = docker(
         *("run", "--detach", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
-        *(f"--publish=127.0.0.1:{port}:8000", f"--volume={trained_once.path}/models:/models:ro"),
+        *(f"--publish=127.0.0.1:{port}:8000", f"--volume={trained.path}/models:/models:ro"),
         f"{SLUG}-serve",
     )
     try:
         until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy")
         assert re.search(r"running: \w+, healthy", built[0].inv("docker.list"))
-        refused = trained_once.run("python", "-c", ASK, f"http://127.0.0.1:{port}")
+        refused = trained.run("python", "-c", ASK, f"http://127.0.0.1:{port}")
         assert "(400, " in refused
         assert "UINT8" in refused
         docker("stop", container)
@@ -473,9 +473,7 @@ def test_a_pushed_image_is_known_by_the_registrys_digest_and_by_each_commit(
         (project.path / "README.md").open("a").write("More.\n")
         project.run("git", "commit", "--all", "--quiet", "--message=Nothing of the image")
         commits.append(commit())
-        assert project.inv("docker.push", "--image=serve", variables=variables).endswith(
-            printed.splitlines()[-1] + "\n"
-        )
+        again = project.inv("docker.push", "--image=serve", variables=variables)
         name = f"{address}/team/{SLUG}-serve"
         manifest = f"http://{address}/v2/team/{SLUG}-serve/manifests"
         accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
@@ -486,7 +484,8 @@ def test_a_pushed_image_is_known_by_the_registrys_digest_and_by_each_commit(
             ) as got:
                 digests.add(got.headers["Docker-Content-Digest"])
         (digest,) = digests
-        assert printed.endswith(f"{name}@{digest}\n")
+        for pushed in (printed, again):
+            assert pushed.endswith(f"{name}@{digest}\nnext: inv deploy.render ENVIRONMENT\n")
         assert f"    {name}@{digest}\n" in project.inv("docker.list", variables=variables)
         model = project.path / "conf/model"
         (model / "new.yaml").touch()  # in the image of a training, and in no commit

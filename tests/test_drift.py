@@ -45,11 +45,9 @@ def serve(trained: Project, folder: Path, how: str) -> Project:
 
 
 @pytest.fixture(scope="module")
-def compared(
-    trained_once: Project, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Project, str]:
+def compared(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """A project that was asked the test images as they are, and what the comparison printed."""
-    project = serve(trained_once, tmp_path_factory.mktemp("same"), "same")
+    project = serve(trained, tmp_path_factory.mktemp("same"), "same")
     return project, project.inv("monitor.drift", "--fail")
 
 
@@ -82,9 +80,9 @@ def test_the_same_data_have_not_drifted(compared: tuple[Project, str]) -> None:
     ],
 )
 def test_other_data_are_named(
-    how: str, expected: set[str], trained_once: Project, tmp_path: Path
+    how: str, expected: set[str], trained: Project, tmp_path: Path
 ) -> None:
-    project = serve(trained_once, tmp_path, how)
+    project = serve(trained, tmp_path, how)
     printed = project.inv("monitor.drift", "--fail", code=1)
     assert drifted(project) >= expected
     for column in expected:
@@ -126,8 +124,8 @@ def test_the_comparison_connects_to_nobody(same: Project, tmp_path: Path) -> Non
     assert "0 of 8 columns drifted" in printed
 
 
-def test_what_is_missing_is_one_line(trained_once: Project, same: Project, tmp_path: Path) -> None:
-    *_, line = trained_once.copy(tmp_path).inv("monitor.drift", code=1).splitlines()
+def test_what_is_missing_is_one_line(trained: Project, same: Project, tmp_path: Path) -> None:
+    *_, line = trained.copy(tmp_path).inv("monitor.drift", code=1).splitlines()
     assert line.startswith("drift: runs/served/model: nothing is kept of what is asked: serve with")
     *_, line = same.run("env", "UV=no-uv", "inv", "monitor.drift", code=127).splitlines()
     assert line == "no-uv is not installed: inv doctor says how to mend it"

@@ -464,18 +464,18 @@ def url_of(objects: Objects, pod: tuple[str, str], port: str, path: str = "") ->
 
 
 @pytest.fixture
-def files(cluster: Cluster, trained_once: Project) -> Iterator[tuple[str, str]]:
+def files(cluster: Cluster, trained: Project) -> Iterator[tuple[str, str]]:
     """A network, and the address in it of an exported model."""
     network = docker("network", "create", f"{SLUG}-{os.getpid()}")
     image = f"{cluster.address}/team/{SLUG}-serve"
     try:
         server = docker(
             *("run", "--detach", "--network-alias=files", f"--network={network}"),
-            f"--volume={trained_once.path / 'models'}:/files:ro",
+            f"--volume={trained.path / 'models'}:/files:ro",
             *(image, "python", "-m", "http.server", "9000", "--directory=/files"),
         )
         try:
-            sha256 = hashlib.sha256((trained_once.path / "models/model.onnx").read_bytes())
+            sha256 = hashlib.sha256((trained.path / "models/model.onnx").read_bytes())
             yield network, f"http://files:9000/model.onnx#sha256={sha256.hexdigest()}"
         finally:
             docker("rm", "--force", server)
@@ -587,14 +587,14 @@ def test_an_image_that_no_cluster_can_pull_is_one_line(cluster: Cluster, tmp_pat
     )
 
 
-def test_a_model_of_this_machine_only_is_one_line(trained_once: Project, cluster: Cluster) -> None:
-    local = Cluster(trained_once, cluster.address)
+def test_a_model_of_this_machine_only_is_one_line(trained: Project, cluster: Cluster) -> None:
+    local = Cluster(trained, cluster.address)
     printed = local.deploy("render", "staging", "--models=model=models/model.onnx", code=1)
     assert re.match(
         "deploy: models/model.onnx: .* a folder of this machine, where a cluster cannot read it",
         last_line(printed),
     )
-    assert not (trained_once.path / ".deploy").exists()
+    assert not (trained.path / ".deploy").exists()
 
 
 def test_no_cluster_is_one_line(cluster: Cluster, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def known(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    project = trained_once.copy(tmp_path_factory.mktemp("lineage"))
+def known(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    project = trained.copy(tmp_path_factory.mktemp("lineage"))
     commit = project.run("git", "rev-parse", "HEAD").strip()
     project.inv("data.push")
     project.run("git", "add", "--all")

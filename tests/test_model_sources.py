@@ -122,19 +122,19 @@ def version_that_answers(url: str) -> str:
 
 
 def test_a_service_reads_its_model_from_s3(
-    trained_once: Project, storage: Storage, tmp_path: Path
+    trained: Project, storage: Storage, tmp_path: Path
 ) -> None:
-    content = (trained_once.path / "models/model.onnx").read_bytes()
+    content = (trained.path / "models/model.onnx").read_bytes()
     url, sha256 = storage.put(content)
     variables = {**storage.variables, "MODEL_FILE": url, "MODEL_SHA256": sha256}
-    with service(trained_once, tmp_path, **variables) as running:
+    with service(trained, tmp_path, **variables) as running:
         assert version_that_answers(running) == sha256[:12]
     (fetched,) = tmp_path.glob("*.onnx")
     assert fetched.read_bytes() == content
 
 
-def test_what_is_wrong_with_it_is_one_line(trained_once: Project, storage: Storage) -> None:
-    url, sha256 = storage.put((trained_once.path / "models/model.onnx").read_bytes())
+def test_what_is_wrong_with_it_is_one_line(trained: Project, storage: Storage) -> None:
+    url, sha256 = storage.put((trained.path / "models/model.onnx").read_bytes())
     right = {**storage.variables, "MODEL_FILE": url, "MODEL_SHA256": sha256}
     none = "s3://bucket/none.onnx"
     with socket.socket() as silent:
@@ -151,13 +151,13 @@ def test_what_is_wrong_with_it_is_one_line(trained_once: Project, storage: Stora
             ({"AWS_ENDPOINT_URL": nobody}, f"{url}: {nobody} cannot be reached"),
             ({"AWS_ENDPOINT_URL": here}, f"{url}: {here} cannot be reached, or does not answer"),
         ]:
-            assert refused(trained_once, **{**right, **wrong}).startswith(reason)
+            assert refused(trained, **{**right, **wrong}).startswith(reason)
 
 
 def test_a_model_in_the_dvc_remote_is_served_from_there(
-    trained_once: Project, storage: Storage, tmp_path: Path
+    trained: Project, storage: Storage, tmp_path: Path
 ) -> None:
-    project = trained_once.copy(tmp_path)
+    project = trained.copy(tmp_path)
     project.run("dvc", "remote", "modify", "storage", "url", storage.remote.url)
     for option, value in storage.remote.local.items():
         project.run("dvc", "remote", "modify", "--local", "storage", option, value)
@@ -195,9 +195,9 @@ def test_a_model_in_the_dvc_remote_is_served_from_there(
 
 @pytest.mark.parametrize("remote", ["ssh://someone@host/folder", "webdavs://host/folder"])
 def test_a_cluster_reads_not_from_every_remote(
-    remote: str, trained_once: Project, tmp_path: Path
+    remote: str, trained: Project, tmp_path: Path
 ) -> None:
-    project = trained_once.copy(tmp_path)
+    project = trained.copy(tmp_path)
     project.run("dvc", "remote", "modify", "storage", "url", remote)
     code = LOCATE.format(package=project.path.name.replace("-", "_"))
     printed = project.run("python", "-c", code, "model=models/model.onnx", code=1)

@@ -28,7 +28,7 @@ def stages_run(printed: str) -> list[str]:
     return re.findall(r"^Running stage '(\w+)'", printed, re.MULTILINE)
 
 
-def test_setup_makes_a_clean_repository_with_hooks(trained_once: Project, tmp_path: Path) -> None:
+def test_setup_makes_a_clean_repository_with_hooks(trained: Project, tmp_path: Path) -> None:
     project = set_up(tmp_path)
     assert project.run("git", "status", "--porcelain") == ""
     assert project.run("git", "log", "--format=%s").splitlines() == ["Start from the template"]
@@ -61,8 +61,8 @@ def test_setup_compiles_the_environment_and_no_command_does_it_again(tmp_path: P
     assert [text.count("Bytecode compiled") for text in printed] == [1, 0]
 
 
-def test_data_is_added_where_runs_record_it(trained_once: Project, tmp_path: Path) -> None:
-    project = trained_once.copy(tmp_path)
+def test_data_is_added_where_runs_record_it(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     for folder in ("data/scans", "models"):
         (project.path / folder).mkdir(exist_ok=True)
         (project.path / folder / "old.txt").write_text("a scan")
@@ -72,11 +72,11 @@ def test_data_is_added_where_runs_record_it(trained_once: Project, tmp_path: Pat
     project.inv("data.add", "data/scans/old.txt")
     project.inv("train", "--", "trainer.max_epochs=1")
     made_from = [run["config"].get("provenance") for run in project.runs()]
-    *_, trained = filter(None, made_from)
-    assert trained["data"]["data/scans/old.txt"] == hashlib.md5(b"a scan").hexdigest()
+    *_, recorded = filter(None, made_from)
+    assert recorded["data"]["data/scans/old.txt"] == hashlib.md5(b"a scan").hexdigest()
 
 
-def test_before_setup_a_task_says_what_to_type(trained_once: Project, tmp_path: Path) -> None:
+def test_before_setup_a_task_says_what_to_type(trained: Project, tmp_path: Path) -> None:
     project = Project(bake(tmp_path).path)
     assert project.inv("train", code=1) == "the project is no Git repository yet: inv setup\n"
     assert re.search(r"mend +Git .* inv setup", project.inv("doctor", code=1))
@@ -121,10 +121,8 @@ def test_an_override_runs_what_depends_on_it(trained: Project, tmp_path: Path) -
     assert "up to date" in project.inv("train")  # the applied experiment stays
 
 
-def test_an_applied_experiment_lasts_when_conf_changes(
-    trained_once: Project, tmp_path: Path
-) -> None:
-    project = trained_once.copy(tmp_path)
+def test_an_applied_experiment_lasts_when_conf_changes(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     project.run("git", "add", "--all")
     project.run("git", "commit", "--no-verify", "--quiet", "--message", "A trained model")
     project.inv("train", "--", "trainer.max_epochs=1", "model=mlp")
@@ -158,9 +156,9 @@ def test_an_applied_experiment_lasts_when_conf_changes(
 
 
 def test_a_wrong_override_is_one_line_before_anything_runs(
-    trained_once: Project, tmp_path: Path
+    trained: Project, tmp_path: Path
 ) -> None:
-    project = trained_once.copy(tmp_path)
+    project = trained.copy(tmp_path)
     params = (project.path / "params.yaml").read_bytes()
     for override, expected in [
         ("trainer.max_epoch=3", "did you mean max_epochs?"),
@@ -179,10 +177,8 @@ def test_a_wrong_override_is_one_line_before_anything_runs(
     assert "No experiment tasks in the queue" in project.run("dvc", "queue", "status")
 
 
-def test_a_wrong_key_in_a_file_is_named_with_the_file(
-    trained_once: Project, tmp_path: Path
-) -> None:
-    project = trained_once.copy(tmp_path)
+def test_a_wrong_key_in_a_file_is_named_with_the_file(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     path = project.path / "conf/trainer/cpu.yaml"
     path.write_text(path.read_text().replace("max_epochs: 20", "max_epoch: 20"))
     printed = project.inv("train", code=255)
@@ -191,9 +187,9 @@ def test_a_wrong_key_in_a_file_is_named_with_the_file(
 
 
 def test_queued_experiments_use_and_record_their_own_config(
-    trained_once: Project, tmp_path: Path
+    trained: Project, tmp_path: Path
 ) -> None:
-    project = trained_once.copy(tmp_path)
+    project = trained.copy(tmp_path)
     grid = ["optimizer.lr=0.1,0.01", "model=mlp,cnn", "trainer.max_epochs=2"]
     project.inv("exp.queue", "--", *grid)
     project.inv("exp.run")
@@ -262,9 +258,7 @@ def test_a_killed_training_goes_on_to_the_same_result(trained: Project, tmp_path
     ).read_bytes()
 
 
-def test_ctrl_c_ends_the_training_and_the_next_goes_on(
-    trained_once: Project, tmp_path: Path
-) -> None:
+def test_ctrl_c_ends_the_training_and_the_next_goes_on(trained: Project, tmp_path: Path) -> None:
     project = set_up(tmp_path)
 
     def press(process: subprocess.Popen[str]) -> None:
@@ -274,12 +268,12 @@ def test_ctrl_c_ends_the_training_and_the_next_goes_on(
     assert "Traceback" not in printed
     assert not (project.path / "runs/train/model.ckpt").exists()
     assert "going on with the interrupted run" in project.inv("train")
-    assert project.json("reports/metrics.json") == trained_once.json("reports/metrics.json")
+    assert project.json("reports/metrics.json") == trained.json("reports/metrics.json")
 
 
-def test_a_result_that_dvc_had_is_not_trained_again(trained_once: Project, tmp_path: Path) -> None:
+def test_a_result_that_dvc_had_is_not_trained_again(trained: Project, tmp_path: Path) -> None:
     """Neither after a kill before DVC had recorded it, nor where another branch has it."""
-    project = trained_once.copy(tmp_path)
+    project = trained.copy(tmp_path)
     results = ("dvc.lock", "runs/train/metrics.json", "reports/metrics.json")
     before = {name: (project.path / name).read_bytes() for name in results}
     project.run("git", "add", "--all")
@@ -319,8 +313,8 @@ def test_a_result_that_dvc_had_is_not_trained_again(trained_once: Project, tmp_p
     assert project.run("git", "status", "--porcelain") == ""
 
 
-def test_sweeps_make_a_run_each(trained_once: Project, tmp_path: Path) -> None:
-    project = trained_once.copy(tmp_path)
+def test_sweeps_make_a_run_each(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     command = ("python", "-m", "my_ml_project.train", "-m", "seed=1,2", "trainer.max_epochs=1")
     project.run(*command)
     assert [run["config"]["seed"] for run in project.runs()[2:]] == [1, 2]
@@ -328,8 +322,8 @@ def test_sweeps_make_a_run_each(trained_once: Project, tmp_path: Path) -> None:
     assert "up to date" in project.inv("train")  # the pipeline's own results are untouched
 
 
-def test_two_processes_train_one_model(trained_once: Project, tmp_path: Path) -> None:
-    project = trained_once.copy(tmp_path)
+def test_two_processes_train_one_model(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     overrides = ["trainer.strategy=ddp", "trainer.devices=2", "trainer.max_epochs=4"]
     project.run("python", "-m", "my_ml_project.train", "hydra.run.dir=outputs/ddp", *overrides)
     measures = project.json("outputs/ddp/metrics.json")
@@ -349,8 +343,8 @@ def test_its_own_tests_and_checks_pass(trained: Project, tmp_path: Path) -> None
     assert "'requests' imported but it is a transitive" in project.run("deptry", ".", code=1)
 
 
-def test_the_notebook_shows_the_last_run(trained_once: Project, tmp_path: Path) -> None:
-    project = trained_once.copy(tmp_path)
+def test_the_notebook_shows_the_last_run(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     options = ["--execute", "--to", "notebook", "--output", "executed.ipynb"]
     project.run("jupyter", "nbconvert", *options, "notebooks/last_run.ipynb")
     text = (project.path / "notebooks/executed.ipynb").read_text("utf-8")
@@ -359,9 +353,9 @@ def test_the_notebook_shows_the_last_run(trained_once: Project, tmp_path: Path) 
 
 
 def test_doctor_finds_what_is_missing_and_says_how_to_mend_it(
-    trained_once: Project, tmp_path: Path
+    trained: Project, tmp_path: Path
 ) -> None:
-    project = trained_once.copy(tmp_path)
+    project = trained.copy(tmp_path)
     assert "mend" not in project.inv("doctor")
     (project.path / ".git/hooks/pre-commit").unlink()
     printed = project.inv("doctor", code=1)

@@ -67,8 +67,8 @@ def commit(project: Project, message: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def made_once(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    project = trained_once.copy(tmp_path_factory.mktemp("registry"))
+def made_once(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    project = trained.copy(tmp_path_factory.mktemp("registry"))
     first = made(project, commit(project, "First"))
     project.inv("train", "--", "trainer.max_epochs=2")
     second = made(project, commit(project, "Second"))

@@ -33,19 +33,19 @@ def screenshot(page: Path, target: Path, width: int, *arguments: str) -> Image.I
 
 
 @pytest.fixture(scope="module")
-def page(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = trained_once.copy(tmp_path_factory.mktemp("report"))
+def page(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = trained.copy(tmp_path_factory.mktemp("report"))
     project.inv("report")
     alone = tmp_path_factory.mktemp("elsewhere") / "report.html"  # nothing of the project beside it
     shutil.copy(project.path / "reports/report.html", alone)
     return alone
 
 
-def test_the_page_shows_what_came_out(page: Path, trained_once: Project) -> None:
+def test_the_page_shows_what_came_out(page: Path, trained: Project) -> None:
     text = browser("--dump-dom", page.as_uri())
-    accuracy = trained_once.json("reports/metrics.json")["accuracy"]
+    accuracy = trained.json("reports/metrics.json")["accuracy"]
     assert f"{100 * accuracy:.1f}" in text
-    commit = trained_once.run("git", "rev-parse", "HEAD").strip()
+    commit = trained.run("git", "rev-parse", "HEAD").strip()
     assert commit in text
     for heading in ("Learning curves", "Confusion matrix", "Worst mistakes", "Experiments"):
         assert heading in text

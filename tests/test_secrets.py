@@ -45,9 +45,9 @@ def described(run: Run) -> bytes:
 
 
 def test_keys_in_the_project_stay_out_of_runs_and_of_what_is_uploaded(
-    trained_once: Project, tmp_path: Path
+    trained: Project, tmp_path: Path
 ) -> None:
-    project = trained_once.copy(tmp_path)
+    project = trained.copy(tmp_path)
     (project.path / ".env.local").write_text(f"AWS_SECRET_ACCESS_KEY={AWS_KEY}\n")
     (project.path / "server.pem").write_text(BLOCK)
     (project.path / "keys").mkdir()

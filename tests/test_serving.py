@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def served(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(trained_once.copy(tmp_path_factory.mktemp("served"))) as running:
+def served(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serving(trained.copy(tmp_path_factory.mktemp("served"))) as running:
         yield running
 
 
@@ -73,10 +73,8 @@ def test_ten_thousand_broken_bodies_cost_no_memory_and_no_error(served: Serving)
     assert served.infer(IMAGE)[1]
 
 
-def test_a_new_export_is_served_and_a_broken_one_is_not(
-    trained_once: Project, tmp_path: Path
-) -> None:
-    project = trained_once.copy(tmp_path)
+def test_a_new_export_is_served_and_a_broken_one_is_not(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     with serving(project) as running:
         first, _ = running.infer(IMAGE)
         project.inv("train", "--", "trainer.max_epochs=2")
@@ -98,8 +96,8 @@ def with_patience(running: Serving) -> str | None:
         return None
 
 
-def test_two_models_side_by_side(trained_once: Project, tmp_path: Path) -> None:
-    project = trained_once.copy(tmp_path)
+def test_two_models_side_by_side(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     other = tmp_path / "mlp.onnx"
     first = project.path / "models/model.onnx"
     shutil.copy(first, other)
@@ -113,7 +111,7 @@ def test_two_models_side_by_side(trained_once: Project, tmp_path: Path) -> None:
 
 
 def test_a_killed_server_leaves_nothing_and_its_port_is_free(
-    trained_once: Project, tmp_path: Path
+    trained: Project, tmp_path: Path
 ) -> None:
     port = str(free_port())
     for killed in ("uv", "inv", "serving.local"):
@@ -121,8 +119,8 @@ def test_a_killed_server_leaves_nothing_and_its_port_is_free(
         with (tmp_path / "printed").open("w") as printed:
             process = subprocess.Popen(
                 command,
-                cwd=trained_once.path,
-                env=environment(trained_once.python),
+                cwd=trained.path,
+                env=environment(trained.python),
                 stdout=printed,
                 stderr=printed,
             )
@@ -138,8 +136,8 @@ def test_a_killed_server_leaves_nothing_and_its_port_is_free(
             process.kill()
 
 
-def test_what_is_wrong_is_one_line(trained_once: Project, tmp_path: Path) -> None:
-    project = trained_once.copy(tmp_path)
+def test_what_is_wrong_is_one_line(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path)
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -26,8 +26,8 @@ MAX_GROWTH = 8 * 2**20  # bytes of one process
 
 
 @pytest.fixture(scope="module")
-def served(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(trained_once.copy(tmp_path_factory.mktemp("abused"))) as running:
+def served(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serving(trained.copy(tmp_path_factory.mktemp("abused"))) as running:
         yield running
 
 

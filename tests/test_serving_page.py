@@ -104,8 +104,8 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    running = Site(trained_once, tmp_path_factory.mktemp("site") / "log")
+def site(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    running = Site(trained, tmp_path_factory.mktemp("site") / "log")
     yield running
     for process in running.processes.values():
         process.terminate()
