@@ -68,9 +68,10 @@ class RecordedRun:
     @property
     def lost_changes(self) -> bool:
         """Whether it had uncommitted changes that were not kept, and nothing says which."""
-        git = self.made_from.get("git", {})
-        dirty = git["dirty"] and not self.left_out
-        return self.kind == WANDB and not self.changes and bool(git["patch"] or dirty)
+        if self.kind != WANDB or self.changes:
+            return False
+        git = self.made_from["git"]
+        return bool(git["patch"] or (git["dirty"] and not self.left_out))
 
     @property
     def left_out(self) -> list[str]:
