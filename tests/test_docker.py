@@ -617,12 +617,13 @@ wait
 """
 
 
-def test_a_full_disk_says_how_to_make_room(project: Project, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    docker("save", f"--output={disk}.tar", BASE_IMAGE)
-    script = FULL_DISK.format(disk=disk)
-    printed = as_root(project, "unshare", "--mount", "--net", "sh", "-c", script, code=0)
+def test_a_full_disk_says_how_to_make_room(project: Project) -> None:
+    with open_folder() as folder:  # the engine's sockets are in it: their paths have to be short
+        disk = folder / "disk"
+        disk.mkdir()
+        docker("save", f"--output={disk}.tar", BASE_IMAGE)
+        script = FULL_DISK.format(disk=disk)
+        printed = as_root(project, "unshare", "--mount", "--net", "sh", "-c", script, code=0)
     *_, line, code = printed.splitlines()
     assert code == "exit code 1"
     assert line.startswith("docker: the disk of the Docker Engine is full: `docker system df`")
