@@ -31,15 +31,19 @@ settings.load_profile("contributor")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put each test into the group that one process runs, and the long groups first."""
-    groups = {}
+    """Put each slow test into the group that one process runs: long groups first, quick tests last.
+
+    The quick ones, each by itself, fill the time until the last process has ended.
+    """
+    order = {}
     for item in items:
         slow = item.get_closest_marker("slow")
         group = ENGINE if item.get_closest_marker(ENGINE) else item.path.stem
         if slow:
             item.add_marker(pytest.mark.xdist_group(group))
-        groups[item] = FIRST.index(group) if slow and group in FIRST else len(FIRST)
-    items.sort(key=lambda item: groups[item])
+        place = FIRST.index(group) if group in FIRST else len(FIRST)
+        order[item] = place if slow else len(FIRST) + 1
+    items.sort(key=lambda item: order[item])
 
 
 @pytest.fixture(scope="module")
