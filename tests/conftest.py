@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Modules whose tests share what only one of them may use at a time.
 ENGINE = "docker"
 # The groups that take longest are begun first, or one process would end with them alone.
-FIRST = (ENGINE, "test_project", "test_restore", "test_online", "test_drift")
+FIRST = (ENGINE, "test_project", "test_restore", "test_online", "test_start", "test_drift")
 
 settings.register_profile("contributor", max_examples=30, deadline=None, database=None)
 settings.register_profile("weekly", settings.get_profile("contributor"), max_examples=300)
