@@ -287,8 +287,11 @@ def test_a_result_that_dvc_had_is_not_trained_again(trained: Project, tmp_path: 
         until = time.monotonic() + 60
         while not (project.path / "runs/train/model.ckpt").exists() and time.monotonic() < until:
             time.sleep(0.005)
-        for child in psutil.Process(process.pid).children(recursive=True):
+        children = psutil.Process(process.pid).children(recursive=True)
+        for child in children:
             child.kill()
+        # DVC's lock holds as long as the system knows the process that had it.
+        psutil.wait_procs(children, timeout=60)
 
     project.interrupt("inv", "train", when="epoch 1/1", how=kill_all)
     assert "max_epochs: 20" in (project.path / "dvc.lock").read_text()  # still of the stage `train`

@@ -14,7 +14,7 @@ from .tracking import provenance, runs
 from .tracking.runs import COMMIT, RunError
 from .tracking.server import log_in
 from .tracking.sync import read, staged
-from .tracking.transaction_log import log_of
+from .tracking.transaction_log import log_of, run_folders
 
 SUFFIX = ".ckpt"  # ends the path of a checkpoint, and the name of no run
 
@@ -142,7 +142,7 @@ def _committed(commit: str, folder: Path) -> Path:
 def _folders(name: str) -> list[Path]:
     """Return the folders of a W&B run, here or where this worktree is one of."""
     main = runs.main_worktree()
-    return runs.run_folders(name) or (runs.run_folders(name, main / "wandb") if main else [])
+    return run_folders(name) or (run_folders(name, main / "wandb") if main else [])
 
 
 def _id(folders: list[Path]) -> str:

@@ -12,8 +12,7 @@ from omegaconf import OmegaConf
 from .experiments import metric_text
 from .paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
 from .report import best_epoch, read_history, read_provenance
-from .tracking.runs import run_folders
-from .tracking.transaction_log import marker
+from .tracking.transaction_log import marker, run_folders
 
 WRITTEN = (TRAIN_METRICS, METRICS, MODEL)  # anew by each stage that ran
 NEXT = "next: inv report, inv compare"

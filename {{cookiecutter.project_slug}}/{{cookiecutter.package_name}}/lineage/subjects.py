@@ -17,6 +17,7 @@ from ..serving.model import version_of
 from ..tracking import runs
 from ..tracking.provenance import file_sha256
 from ..tracking.runs import RecordedRun, RunError
+from ..tracking.transaction_log import run_folders
 
 T = TypeVar("T")
 
@@ -178,7 +179,7 @@ def run(name: str) -> Subject:
     recorded = runs.find(name)
     title = f"{recorded.kind} {recorded.name}"
     if recorded.kind == "W&B run":
-        place = "in wandb/ here" if runs.run_folders(name) else "in W&B"
+        place = "in wandb/ here" if run_folders(name) else "in W&B"
         made_from = _made_from(recorded.made_from, title)
         return Subject(f"{title}, {place}", made_from, None, recorded)
     if "git" in recorded.made_from:
@@ -244,7 +245,7 @@ def _look_up(made_from: MadeFrom) -> tuple[str, RecordedRun | None]:
         return "not known: its provenance names none", None
     name, path = made_from.run.id, made_from.run.path
     try:
-        if folders := runs.run_folders(name):
+        if folders := run_folders(name):
             return f"{name}, in wandb/ here", runs.offline(folders)
         if path.count("/") == 2:
             return f"{path}, in W&B", runs.online(path)

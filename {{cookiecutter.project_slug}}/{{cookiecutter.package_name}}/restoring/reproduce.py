@@ -18,6 +18,7 @@ from ..report import read_provenance
 from ..tracking import runs
 from ..tracking.run import WEIGHTS
 from ..tracking.runs import RecordedRun
+from ..tracking.transaction_log import run_folders
 from . import environment
 
 STAGES = ("train", "export", "evaluate")
@@ -72,7 +73,7 @@ def run_again(project: Path) -> None:
 def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Result]]:
     """Return the measures and weights, then the environment's facts, of both runs."""
     made_from = read_provenance(project / MODEL)
-    folders = runs.run_folders(made_from["run"]["id"], project / "wandb")
+    folders = run_folders(made_from["run"]["id"], project / "wandb")
     texts = {path: (project / path).read_text(encoding="utf-8") for path in METRICS_FILES}
     metrics = runs.file_metrics(dict(texts))
     if folders:  # none where the run's config says that it is not tracked

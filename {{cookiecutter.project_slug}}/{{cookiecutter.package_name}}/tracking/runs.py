@@ -20,7 +20,7 @@ from . import patch, provenance
 from .run import WEIGHTS
 from .server import log_in
 from .sync import read
-from .transaction_log import wandb_folder
+from .transaction_log import run_folders
 
 WANDB, EXPERIMENT, GIT, REGISTERED = (  # kinds of runs
     "W&B run",
@@ -120,18 +120,6 @@ def unknown(run: str) -> RunError:
         f"no run {run!r}: it is no folder or id in wandb/, no DVC experiment, no Git revision"
         " (git fetch?), and no entity/project/id of W&B"
     )
-
-
-def run_folders(run: str, parent: Path | None = None) -> list[Path]:
-    """Return the folders of a run: one for each process that wrote to it, in order."""
-    parent = parent or wandb_folder()
-    folder = Path(run).resolve()
-    logs = sorted(folder.glob("run-*.wandb")) if folder.is_dir() else []
-    if logs:
-        parent, run = folder.parent, logs[0].stem.removeprefix("run-")
-    if not re.fullmatch(r"[\w-]+", run):
-        return []
-    return sorted(log.parent for log in parent.glob(f"*run-*-{run}/run-{run}.wandb"))
 
 
 def offline(folders: list[Path]) -> RecordedRun:

@@ -1,6 +1,7 @@
 """Where runs are kept until they are uploaded: a folder of each process, with W&B's log in it."""
 
 import os
+import re
 import struct
 import time
 import zlib
@@ -19,6 +20,18 @@ QUIET = 60  # seconds; a living run writes the use of its machine every 15
 def wandb_folder() -> Path:
     """Return where runs are kept until they are uploaded: the project's folder `wandb`."""
     return home() / "wandb"
+
+
+def run_folders(run: str, parent: Path | None = None) -> list[Path]:
+    """Return the folders of a run: one for each process that wrote to it, in order."""
+    parent = parent or wandb_folder()
+    folder = Path(run).resolve()
+    logs = sorted(folder.glob("run-*.wandb")) if folder.is_dir() else []
+    if logs:
+        parent, run = folder.parent, logs[0].stem.removeprefix("run-")
+    if not re.fullmatch(r"[\w-]+", run):
+        return []
+    return sorted(log.parent for log in parent.glob(f"*run-*-{run}/run-{run}.wandb"))
 
 
 def set_data_folder() -> None:
