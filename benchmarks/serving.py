@@ -118,10 +118,9 @@ def in_milliseconds(text: str) -> float:
 def measure(project: Path, folder: Path) -> dict[str, dict[int, tuple[float, float, float]]]:
     """Return what each server does, by its name and the number of connections."""
     python = str(project / ".venv/bin/python")
-    package = project.name.replace("-", "_")
     model = str(project / "models/model.onnx")
     service, web, deployed, fastapi, litserve = (port() for _ in range(5))
-    ours = [python, "-m", f"{package}.serving.service"]
+    ours = [python, "-m", "workflow.serving.service"]
     peers = ["uv", "run", "--no-project", "--isolated", "--python", python]
     peers += ["--with=fastapi,litserve,numpy,onnxruntime,uvicorn", "python"]
 
@@ -143,7 +142,7 @@ def measure(project: Path, folder: Path) -> dict[str, dict[int, tuple[float, flo
     with contextlib.ExitStack() as stack:
         command = [*ours, f"--port={service}", "--address=127.0.0.1"]
         stack.enter_context(running(infer(service), PROTOCOL, command, cwd=project))
-        command = [python, "-m", f"{package}.serving.web", f"--port={web}"]
+        command = [python, "-m", "workflow.serving.web", f"--port={web}"]
         stack.enter_context(running(infer(web), PROTOCOL, command, cwd=project, env=addresses))
         stack.callback(seconds, "uv", "run", "inv", "deploy.down", folder=project)
         seconds("uv", "run", "inv", "deploy.up", f"--port={deployed}", folder=project)

@@ -121,7 +121,7 @@ def lightning(model: L.LightningModule, loader: DataLoader, bar: bool) -> list[f
 
 def project(package: str) -> list[float]:
     """The generated project's own `train`, tracked, checkpointed and validated."""
-    compose = importlib.import_module(f"{package}.compose")
+    compose = importlib.import_module("workflow.config.compose")
     train = importlib.import_module(f"{package}.train")
     clock = Clock()
     overrides = [
@@ -175,7 +175,7 @@ def synthetic_project(folder: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor
 
 def main(folder: Path) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    package = next(path.parent.name for path in folder.glob("*/compose.py"))
+    package = next(path.parent.name for path in folder.glob("*/train.py"))
     with synthetic_project(folder) as (images, labels):
         dataset = TensorDataset(images, labels)
 

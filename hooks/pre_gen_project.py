@@ -71,7 +71,7 @@ wrapt_stubs xxhash yaml yarl zc zc_lockfile zmq
 OWN = """
 artifacts build cache checkpoints conf config contributing data deploy dist docker dockerfile docs
 dvc env hydra_plugins lib license logs makefile mlruns models multirun notebooks outputs params
-profile readme reports runs scripts serving site src storage tasks tests venv wandb
+profile readme reports runs scripts serving site src storage tasks tests venv wandb workflow
 """.split()
 # Words that tools around Python take for their own.
 TOOLS = "cookiecutter cruft distutils pip pkg_resources test uv wheel".split()

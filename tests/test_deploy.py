@@ -342,7 +342,7 @@ def test_requests_are_counted_over_changes_and_a_canary_is_told_by_its_run(
 
 def test_another_model_and_new_code_lose_no_request(deployed: Deployed) -> None:
     images = {inspect(name)["Image"] for name in deployed.replicas()}
-    service = deployed.project.path / "image_tests/serving/service.py"
+    service = deployed.project.path / "workflow/serving/service.py"
     code = service.read_text("utf-8")
     service.write_text(f"{code}# changed\n", encoding="utf-8")
     try:
@@ -489,7 +489,7 @@ def test_what_cannot_be_deployed_is_one_line_and_changes_nothing(deployed: Deplo
 
 
 def test_a_container_that_does_not_answer_changes_nothing(deployed: Deployed) -> None:
-    service = deployed.project.path / "image_tests/serving/service.py"
+    service = deployed.project.path / "workflow/serving/service.py"
     code = service.read_text("utf-8")
     before = deployed.containers()
     service.write_text("raise SystemExit('on purpose')\n", encoding="utf-8")

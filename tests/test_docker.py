@@ -43,7 +43,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
 SLUG = "image-tests"
 IMAGES = ("cpu", "gpu", "serve", "web")
-IN_IMAGE = {"conf", "docker", "dvc.yaml", "image_tests", "pyproject.toml", "tasks", "uv.lock"}
+IN_IMAGE = {
+    *("conf", "docker", "dvc.yaml", "image_tests", "pyproject.toml", "tasks.py", "uv.lock"),
+    "workflow",
+}
 LONG = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=100"]
 
 
@@ -103,13 +106,13 @@ def test_the_context_is_small_and_holds_no_data_git_or_secrets(
     assert unpacked("cpu", "/project") == IN_IMAGE
     assert unpacked("gpu", "/project") == IN_IMAGE
     for target in ("serve", "web"):
-        assert unpacked(target, "/service") == {"conf", "image_tests"}
-        code = unpacked(target, "/service/image_tests")
+        assert unpacked(target, "/service") == {"conf", "workflow"}
+        code = unpacked(target, "/service/workflow")
         assert code == {"__init__.py", "__pycache__", "serving"}
 
 
 def test_a_run_to_begin_with_is_looked_for_in_the_image_too(built: tuple[Project, str]) -> None:
-    command = ["python", "-m", "image_tests.compose", "--check", "train.resume=mian"]
+    command = ["python", "-m", "workflow.config.compose", "--check", "train.resume=mian"]
     done = subprocess.run(
         ["docker", "run", "--rm", f"{SLUG}-cpu", *command],
         capture_output=True,
@@ -153,7 +156,7 @@ def test_the_same_content_is_the_same_image_whatever_the_commit_and_the_clone(
     for one in (project, clone):
         one.inv("docker.build", "--image=serve")
         assert image("serve")["Id"] == before["Id"]
-    (clone.path / "image_tests/serving/service.py").open("a").write("# changed\n")
+    (clone.path / "workflow/serving/service.py").open("a").write("# changed\n")
     clone.inv("docker.build", "--image=serve")
     assert image("serve")["Id"] != before["Id"]
 
@@ -161,7 +164,7 @@ def test_the_same_content_is_the_same_image_whatever_the_commit_and_the_clone(
 def test_a_change_of_code_builds_no_dependency_again(project: Project) -> None:
     line = f"# {uuid.uuid4()}\n"  # which no other run of the test has left in the engine's cache
     (project.path / "image_tests/model.py").open("a").write(line)
-    (project.path / "image_tests/serving/service.py").open("a").write(line)
+    (project.path / "workflow/serving/service.py").open("a").write(line)
     printed = project.inv("docker.build", "--image", "all")
     names = dict(re.findall(r"^#(\d+) (\[.+\d/\d\] RUN .*)", printed, re.MULTILINE))
     done = re.findall(r"^#(\d+) DONE", printed, re.MULTILINE)

@@ -116,7 +116,7 @@ def test_the_page_asks_nobody_for_anything(same: Project) -> None:
 
 def test_the_comparison_connects_to_nobody(same: Project, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(REFUSE)
-    script = next(same.path.glob("*/monitoring/drift.py"))
+    script = same.path / "workflow/monitoring/drift.py"
     command = ["uv", "run", "--offline", "--script", "--locked", str(script)]
     tables = ["runs/drift/features.json", "reports"]
     printed = same.run(*command, *tables, variables={"PYTHONPATH": str(tmp_path)})

@@ -63,9 +63,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 
 def command(project: Project, port: int) -> list[str]:
     """What starts a model service, as the image `serve` does it."""
-    package = project.path.name.replace("-", "_")
     options = ("--address=127.0.0.1", f"--port={port}")
-    return [str(interpreter(project.python)), "-m", f"{package}.serving.service", *options]
+    return [str(interpreter(project.python)), "-m", "workflow.serving.service", *options]
 
 
 @contextlib.contextmanager

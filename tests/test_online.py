@@ -288,7 +288,7 @@ def test_what_arrived_before_an_upload_broke_off_is_not_sent_again(
 
 def test_a_killed_sync_is_made_up_for_by_the_next(project: Project) -> None:
     assert project.module("train", *TRAIN, "tracking.mode=offline").returncode == 0
-    with project.start("tracking.sync") as syncing:
+    with project.start("workflow.tracking.sync") as syncing:
         wait_for(lambda: project.run.history)
         syncing.kill()
     assert project.sync().returncode == 0

@@ -73,11 +73,10 @@ class Site:
         return self.start("service", self.ports[name], **variables)
 
     def start(self, module: str, port: int, **variables: str) -> subprocess.Popen[bytes]:
-        package = next(path.parent.name for path in self.project.path.glob("*/serving"))
         python = interpreter(self.project.python)
         with self.log.open("a") as output:
             return subprocess.Popen(
-                [python, "-m", f"{package}.serving.{module}", f"--port={port}"],
+                [python, "-m", f"workflow.serving.{module}", f"--port={port}"],
                 cwd=self.project.path,
                 env={**environment(self.project.python), **variables},
                 stdout=output,

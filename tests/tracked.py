@@ -58,8 +58,10 @@ class Project:
         return {key: value for key, value in {**kept, **own, **env}.items() if value}
 
     def command(self, name: str, *arguments: str) -> list[str]:
-        """The command that runs a module of the project's package."""
-        return [str(self.python), "-m", f"{self.path.name.replace('-', '_')}.{name}", *arguments]
+        """The command that runs a stage of the project's package, or a module of `workflow`."""
+        package = self.path.name.replace("-", "_")
+        module = name if name.startswith("workflow.") else f"{package}.{name}"
+        return [str(self.python), "-m", module, *arguments]
 
     def module(self, name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a module of the project's package to its end."""
@@ -76,7 +78,7 @@ class Project:
         return done
 
     def sync(self, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.module("tracking.sync", **env)
+        return self.module("workflow.tracking.sync", **env)
 
     def json(self, name: str) -> Any:
         return json.loads((self.path / name).read_text(encoding="utf-8"))

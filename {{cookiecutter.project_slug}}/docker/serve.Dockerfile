@@ -27,8 +27,8 @@ ENV PATH=/opt/venv/bin:${PATH} \
 
 WORKDIR /service
 COPY conf/serving conf/serving
-COPY {{ cookiecutter.package_name }}/__init__.py {{ cookiecutter.package_name }}/
-COPY {{ cookiecutter.package_name }}/serving {{ cookiecutter.package_name }}/serving
+COPY workflow/__init__.py workflow/
+COPY workflow/serving workflow/serving
 RUN python -m compileall -q . && useradd --uid 1000 --no-create-home user
 USER 1000
 EXPOSE 8000
@@ -37,7 +37,7 @@ HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["python", "-c", \
 
 FROM code AS serve
 ENV MODEL_FILE=/models/model.onnx
-CMD ["python", "-m", "{{ cookiecutter.package_name }}.serving.service", "--address", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "workflow.serving.service", "--address", "0.0.0.0", "--port", "8000"]
 
 FROM code AS web
-CMD ["python", "-m", "{{ cookiecutter.package_name }}.serving.web", "--address", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "workflow.serving.web", "--address", "0.0.0.0", "--port", "8000"]

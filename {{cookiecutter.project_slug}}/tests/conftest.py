@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.compose import compose
+from workflow.config.compose import compose
+from workflow.paths import CONF, PREPARED_DATA, ROOT
+
 from {{ cookiecutter.package_name }}.export import export
-from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
 from {{ cookiecutter.package_name }}.prepare import SPLITS, pixel_type
 from {{ cookiecutter.package_name }}.train import train
 

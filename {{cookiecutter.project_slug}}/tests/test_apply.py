@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from {{ cookiecutter.package_name }} import apply
-from {{ cookiecutter.package_name }}.apply import ApplyError
-from {{ cookiecutter.package_name }}.paths import CONF, ROOT
+from workflow.paths import CONF, ROOT
+from workflow.pipeline import apply
+from workflow.pipeline.apply import ApplyError
 
 EXPERIMENT = Path("experiment/bold-name.yaml")
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from {{ cookiecutter.package_name }}.serving.batching import SHORT, Batcher, QueueFullError
+from workflow.serving.batching import SHORT, Batcher, QueueFullError
 
 
 class Doubler:

@@ -20,19 +20,14 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import DictConfig, OmegaConf
 
-from {{ cookiecutter.package_name }} import paths
-from {{ cookiecutter.package_name }}.compose import check, compose, expand, main
-from {{ cookiecutter.package_name }}.paths import CONF, ROOT
-from {{ cookiecutter.package_name }}.schema import (
-    LARGEST_SEED,
-    TARGETS,
-    Config,
-    Trainer,
-    validate,
-)
-from {{ cookiecutter.package_name }}.tracking import provenance
+from workflow import paths
+from workflow.config.compose import check, compose, expand, main
+from workflow.config.schema import LARGEST_SEED, TARGETS, Config, Trainer, validate
+from workflow.config.values import ConfigError
+from workflow.paths import CONF, ROOT
+from workflow.tracking import provenance
+
 from {{ cookiecutter.package_name }}.train import train
-from {{ cookiecutter.package_name }}.values import ConfigError
 
 GROUPS = [
     *("callbacks", "data", "export", "loader", "model"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from {{ cookiecutter.package_name }}.containers import images
+from workflow.containers import images
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }} import credentials
-from {{ cookiecutter.package_name }}.paths import ROOT
+from workflow import credentials
+from workflow.paths import ROOT
 
 # In parts, so that this file itself holds none.
 AWS_ID = "AKIA" + "IOSFODNN7EXAMPLE"

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from workflow.paths import PREPARED_DATA
+
 from {{ cookiecutter.package_name }}.data import (
     ArrayDataModule,
     ArrayDataset,
     BatchSampler,
 )
-from {{ cookiecutter.package_name }}.paths import PREPARED_DATA
 from {{ cookiecutter.package_name }}.prepare import (
     DataError,
     check,

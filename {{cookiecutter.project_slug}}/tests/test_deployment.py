@@ -7,17 +7,11 @@ import msgspec
 import pytest
 import yaml
 
-from {{ cookiecutter.package_name }}.deployment import (
-    counts,
-    releases,
-    render,
-    state,
-    status,
-)
-from {{ cookiecutter.package_name }}.deployment.counts import Count
-from {{ cookiecutter.package_name }}.deployment.errors import DeployError
-from {{ cookiecutter.package_name }}.deployment.state import Deployment, Model, Release
-from {{ cookiecutter.package_name }}.paths import ROOT
+from workflow.deployment import counts, releases, render, state, status
+from workflow.deployment.counts import Count
+from workflow.deployment.errors import DeployError
+from workflow.deployment.state import Deployment, Model, Release
+from workflow.paths import ROOT
 
 FIRST = Release("models/model.onnx", None, "a" * 64, "sha256:1")
 OTHER = Release("models/model.onnx@v2", "c" * 40, "b" * 64, "sha256:1")

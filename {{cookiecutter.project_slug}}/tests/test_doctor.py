@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from {{ cookiecutter.package_name }} import conflicts, doctor, storage
-from {{ cookiecutter.package_name }}.paths import ROOT
+from workflow import conflicts, doctor, storage
+from workflow.paths import ROOT
 
 WHO = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
 NAMES = {f"GIT_{name}": "test" for name in WHO}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }} import experiments
-from {{ cookiecutter.package_name }}.experiments import Row
+from workflow.runs import experiments
+from workflow.runs.experiments import Row
 
 TRAIN = """
 import json, pathlib, yaml

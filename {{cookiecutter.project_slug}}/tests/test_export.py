@@ -9,14 +9,16 @@ import onnxruntime
 import pytest
 import torch
 
+from workflow.config.schema import plain
+from workflow.monitoring.features import current
+from workflow.paths import CONF, PREPARED_DATA, ROOT
+from workflow.serving import input_log as log
+from workflow.serving import model, protocol
+
 from {{ cookiecutter.package_name }}.data import ArrayDataset
 from {{ cookiecutter.package_name }}.evaluate import measure, predict
 from {{ cookiecutter.package_name }}.export import export
 from {{ cookiecutter.package_name }}.model import Classifier
-from {{ cookiecutter.package_name }}.monitoring.features import current
-from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
-from {{ cookiecutter.package_name }}.schema import plain
-from {{ cookiecutter.package_name }}.serving import log, model, protocol
 from {{ cookiecutter.package_name }}.train import train
 
 MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from {{ cookiecutter.package_name }} import files, paths
+from workflow import files, paths
 
 WRITE = """
 import sys

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }} import git, repository
-from {{ cookiecutter.package_name }}.git import GitError
-from {{ cookiecutter.package_name }}.paths import ROOT
-from {{ cookiecutter.package_name }}.storage import StorageError, open_repo
-from {{ cookiecutter.package_name }}.tracking import patch, provenance
+from workflow import git, repository
+from workflow.git import GitError
+from workflow.paths import ROOT
+from workflow.storage import StorageError, open_repo
+from workflow.tracking import patch, provenance
 
 # With this, Git takes each repository for another user's.
 OTHERS = "GIT_TEST_ASSUME_DIFFERENT_OWNER"

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from {{ cookiecutter.package_name }}.deployment import kubernetes, kustomize, pods
-from {{ cookiecutter.package_name }}.deployment.errors import DeployError
-from {{ cookiecutter.package_name }}.deployment.sources import Located
-from {{ cookiecutter.package_name }}.paths import ROOT
-from {{ cookiecutter.package_name }}.serving import settings
+from workflow.deployment import kubernetes, kustomize, pods
+from workflow.deployment.errors import DeployError
+from workflow.deployment.sources import Located
+from workflow.paths import ROOT
+from workflow.serving import settings
 
 MODELS = [Located(name, name, f"s3://bucket/{name}.onnx", "0" * 64) for name in ("cnn", "mlp")]
 IMAGES = {name: f"registry.example.com:5000/{name}@sha256:{'1' * 64}" for name in kubernetes.IMAGES}

@@ -12,8 +12,9 @@ import pytest
 from dvc.repo import Repo
 from rich.console import Console
 
-from {{ cookiecutter.package_name }}.lineage import data, subjects, tree
-from {{ cookiecutter.package_name }}.serving import model
+from workflow.runs.lineage import inputs as data
+from workflow.runs.lineage import subjects, tree
+from workflow.serving import model
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's own
 

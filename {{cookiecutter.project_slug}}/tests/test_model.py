@@ -10,13 +10,14 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from workflow.config.schema import MEASURES, Trainer, plain
+from workflow.config.values import ConfigError
+from workflow.paths import CONF, PREPARED_DATA, ROOT
+from workflow.tracking import provenance
+
 from {{ cookiecutter.package_name }}.export import export
 from {{ cookiecutter.package_name }}.model import Classifier, Standardize
-from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
-from {{ cookiecutter.package_name }}.schema import MEASURES, Trainer, plain
-from {{ cookiecutter.package_name }}.tracking import provenance
 from {{ cookiecutter.package_name }}.train import train
-from {{ cookiecutter.package_name }}.values import ConfigError
 
 MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
 PRECISIONS = get_args(Trainer.__annotations__["precision"])[1].choices

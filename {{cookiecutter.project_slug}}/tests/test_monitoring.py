@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from {{ cookiecutter.package_name }}.monitoring import features
-from {{ cookiecutter.package_name }}.paths import PREPARED_DATA
-from {{ cookiecutter.package_name }}.serving import log, model
+from workflow.monitoring import features
+from workflow.paths import PREPARED_DATA
+from workflow.serving import input_log as log
+from workflow.serving import model
 
 
 @pytest.fixture

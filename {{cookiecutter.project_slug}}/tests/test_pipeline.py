@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from {{ cookiecutter.package_name }} import paths
-from {{ cookiecutter.package_name }}.paths import ROOT
+from workflow import paths
+from workflow.paths import ROOT
 
-COPIED = ["conf", "{{ cookiecutter.package_name }}", ".dvc", ".dvcignore", "dvc.yaml"]
+COPIED = ["conf", "{{ cookiecutter.package_name }}", "workflow", ".dvc", ".dvcignore", "dvc.yaml"]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }} import paths, queue
+from workflow import paths
+from workflow.pipeline import queue
 
 TRAIN = """
 import pathlib, time, yaml

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }} import paths
-from {{ cookiecutter.package_name }}.apply import WRITTEN
-from {{ cookiecutter.package_name }}.compose import compose, expand
-from {{ cookiecutter.package_name }}.paths import CONF, ROOT
+from workflow.config.compose import compose, expand
+from workflow.paths import CONF, ROOT
+from workflow.pipeline.apply import WRITTEN
+
+from {{ cookiecutter.package_name }} import fetch
 
 # Below the project's description, which may hold any text.
 README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Start\n")[2]
-PACKAGE = Path(paths.__file__).parent
+PACKAGE = Path(fetch.__file__).parent
 # Not there before the first `inv train`; and what only cruft writes.
 BUILT = {"dvc.lock", "params.yaml", "runs/", ".cruft.json"}
 TAKES_OVERRIDES = {"train", "exp.queue"}

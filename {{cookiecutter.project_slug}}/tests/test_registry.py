@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from gto import api
 
-from {{ cookiecutter.package_name }}.deployment import sources
-from {{ cookiecutter.package_name }}.deployment.sources import SourceError
-from {{ cookiecutter.package_name }}.paths import MODEL
-from {{ cookiecutter.package_name }}.registry import promotion, versions
-from {{ cookiecutter.package_name }}.registry.versions import RegistryError, named
+from workflow.deployment import sources
+from workflow.deployment.sources import SourceError
+from workflow.paths import MODEL
+from workflow.registry import promotion, versions
+from workflow.registry.versions import RegistryError, named
 
 REGISTERED = ["model@v0.0.1 0", "model@v0.0.2 1", "model@v0.0.3 2"]
 

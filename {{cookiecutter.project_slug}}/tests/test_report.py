@@ -11,9 +11,7 @@ import onnx
 import pytest
 from matplotlib.image import imsave
 
-from {{ cookiecutter.package_name }} import report
-from {{ cookiecutter.package_name }}.experiments import Row
-from {{ cookiecutter.package_name }}.paths import (
+from workflow.paths import (
     CLASS_METRICS,
     HISTORY,
     METRICS,
@@ -22,7 +20,9 @@ from {{ cookiecutter.package_name }}.paths import (
     PREDICTIONS,
     WORST_MISTAKES,
 )
-from {{ cookiecutter.package_name }}.tracking.provenance import sha256
+from workflow.report import report
+from workflow.runs.experiments import Row
+from workflow.tracking.provenance import sha256
 
 SCRIPT = "<script>alert(1)</script>"
 VOID = {"meta", "img", "wbr"}  # elements that have no end

@@ -7,9 +7,11 @@ from pathlib import Path
 import onnx
 import pytest
 
+from workflow.runs import finding as runs
+from workflow.runs.restoring.reproduce import Result
+from workflow.tracking import patch
+
 from {{ cookiecutter.package_name }}.export import weights_sha256
-from {{ cookiecutter.package_name }}.restoring.reproduce import Result
-from {{ cookiecutter.package_name }}.tracking import patch, runs
 
 
 def git(folder: Path, *arguments: str) -> str:

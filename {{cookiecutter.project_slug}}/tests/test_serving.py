@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from {{ cookiecutter.package_name }}.compose import compose
-from {{ cookiecutter.package_name }}.paths import CONF, PREPARED_DATA, ROOT
-from {{ cookiecutter.package_name }}.serving import model, protocol, settings
-from {{ cookiecutter.package_name }}.serving.protocol import RequestError
+from workflow.config.compose import compose
+from workflow.paths import CONF, PREPARED_DATA, ROOT
+from workflow.serving import model, protocol, settings
+from workflow.serving.protocol import RequestError
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from arro3.io import read_parquet
 
-from {{ cookiecutter.package_name }}.paths import PREPARED_DATA, ROOT
-from {{ cookiecutter.package_name }}.serving import log, model
-from {{ cookiecutter.package_name }}.serving.local import free_port
+from workflow.paths import PREPARED_DATA, ROOT
+from workflow.serving import input_log as log
+from workflow.serving import model
+from workflow.serving.local import free_port
 
 PACKAGE = log.__name__.rpartition(".")[0]
 

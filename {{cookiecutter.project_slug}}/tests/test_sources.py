@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }}.deployment import sources
-from {{ cookiecutter.package_name }}.deployment.sources import SourceError
+from workflow.deployment import sources
+from workflow.deployment.sources import SourceError
 
 FILE = "models/model.onnx"
 TAG = "model@v1.0.0"

@@ -10,9 +10,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.paths import PREPARED_DATA, ROOT
+from workflow.config.values import ConfigError
+from workflow.paths import PREPARED_DATA, ROOT
+
 from {{ cookiecutter.package_name }}.train import train
-from {{ cookiecutter.package_name }}.values import ConfigError
 
 Weights = dict[str, torch.Tensor]
 START = {

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from {{ cookiecutter.package_name }}.serving import model, store
-from {{ cookiecutter.package_name }}.serving.store import StoreError
+from workflow.serving import model, store
+from workflow.serving.store import StoreError
 
 USER = "someone:hidden"
 LOGIN = f"Basic {b64encode(USER.encode()).decode()}"

@@ -16,8 +16,9 @@ import lightning as L
 import pytest
 import torch
 
-from {{ cookiecutter.package_name }}.paths import CHECKPOINT, TRAIN_RUN
-from {{ cookiecutter.package_name }}.resume import Training
+from workflow.lightning.resume import Training
+from workflow.paths import CHECKPOINT, TRAIN_RUN
+
 from {{ cookiecutter.package_name }}.train import TrainingError, job_environment, train
 
 # Enough steps to be killed in the middle of.

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from {{ cookiecutter.package_name }}.paths import ROOT
-from {{ cookiecutter.package_name }}.schema import plain
-from {{ cookiecutter.package_name }}.variables import RULES, VariableError, check
+from workflow.config.schema import plain
+from workflow.paths import ROOT
+from workflow.variables import RULES, VariableError, check
 
 # As someone has them who used W&B elsewhere, or in whose shell another training was started.
 LEFT_OVER = {
@@ -105,7 +105,7 @@ def test_what_would_make_a_run_a_part_of_another_is_refused(workspace: Path, con
 
 
 def test_inv_does_not_hand_on_what_dvc_set_for_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.shell import OF_A_STAGE, environment
+    from workflow.tasks.shell import OF_A_STAGE, environment
 
     for name in OF_A_STAGE:
         monkeypatch.setenv(name, "left over")

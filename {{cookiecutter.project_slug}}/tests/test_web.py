@@ -23,8 +23,8 @@ import onnx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from {{ cookiecutter.package_name }}.paths import PREPARED_DATA, ROOT
-from {{ cookiecutter.package_name }}.serving import model, settings, web
+from workflow.paths import PREPARED_DATA, ROOT
+from workflow.serving import model, settings, web
 
 PACKAGE = web.__name__.rpartition(".")[0]
 

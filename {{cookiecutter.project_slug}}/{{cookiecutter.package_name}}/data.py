@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .values import ConfigError
+from workflow.config.values import ConfigError
 
 
 class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):

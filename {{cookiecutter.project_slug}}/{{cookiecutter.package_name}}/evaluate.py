@@ -10,8 +10,9 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from . import files
-from .paths import (
+from workflow import files
+from workflow.config.schema import plain
+from workflow.paths import (
     CLASS_METRICS,
     METRICS,
     MODEL,
@@ -21,8 +22,7 @@ from .paths import (
     TRAIN_METRICS,
     WORST_MISTAKES,
 )
-from .schema import plain
-from .variables import VariableError
+from workflow.variables import VariableError
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -144,8 +144,9 @@ def draw_worst_mistakes(
 def _track(config: DictConfig, measures: dict[str, Any], made_from: dict[str, Any]) -> None:
     import wandb
 
+    from workflow.tracking.run import WEIGHTS, finish_run, return_to_run
+
     from .export import weights_sha256
-    from .tracking.run import WEIGHTS, finish_run, return_to_run
 
     run = return_to_run(plain(config), made_from["run"]["id"])
     # Synced later, the summary of the last process replaces that of `train`: say it again.

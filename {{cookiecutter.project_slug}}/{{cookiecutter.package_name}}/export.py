@@ -11,8 +11,9 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from . import files
-from .paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
+from workflow import files
+from workflow.paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
+
 from .prepare import pixel_type
 
 
@@ -22,7 +23,7 @@ class ExportError(Exception):
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
-    from .resume import remove_recorded
+    from workflow.lightning.resume import remove_recorded
 
     remove_recorded(TRAIN_RUN)
     MODEL.parent.mkdir(parents=True, exist_ok=True)

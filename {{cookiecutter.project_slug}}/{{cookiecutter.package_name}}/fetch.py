@@ -4,7 +4,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from .paths import RAW_DATA
+from workflow.paths import RAW_DATA
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")

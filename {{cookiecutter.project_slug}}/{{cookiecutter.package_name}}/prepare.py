@@ -8,7 +8,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from .paths import PREPARED_DATA, RAW_DATA
+from workflow.paths import PREPARED_DATA, RAW_DATA
 
 SPLITS = ("train", "validation", "test")
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile)

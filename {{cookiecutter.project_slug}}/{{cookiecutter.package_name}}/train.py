@@ -18,11 +18,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from .git import GitError
-from .paths import CHECKPOINT, HISTORY, PREPARED_DATA, TRAIN_METRICS
-from .schema import plain, validate
-from .values import ConfigError
-from .variables import VariableError, check, drop_unused
+from workflow.config.schema import plain, validate
+from workflow.config.values import ConfigError
+from workflow.git import GitError
+from workflow.paths import CHECKPOINT, HISTORY, PREPARED_DATA, TRAIN_METRICS
+from workflow.variables import VariableError, check, drop_unused
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins import ClusterEnvironment
@@ -37,7 +37,7 @@ class TrainingError(Exception):
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float:
-    from .tracking.run import chosen_mode
+    from workflow.tracking.run import chosen_mode
 
     try:
         validate(config)
@@ -80,15 +80,22 @@ def train(config: DictConfig, run_dir: Path) -> float:
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.utilities import rank_zero_only
 
-    from . import resume
-    from .callbacks import DivergedError, EpochSeed, History, StayStopped, StopDiverged
+    from workflow.lightning import resume
+    from workflow.lightning.callbacks import (
+        DivergedError,
+        EpochSeed,
+        History,
+        StayStopped,
+        StopDiverged,
+    )
+    from workflow.lightning.devices import require_devices
+    from workflow.lightning.run_log import RunLog
+    from workflow.lightning.start import load_start
+    from workflow.tracking import patch, provenance, upload
+    from workflow.tracking.run import identity, keeps_code, next_step, start_run, upload_rest
+
     from .data import ArrayDataModule, ArrayDataset
-    from .devices import require_devices
     from .model import Classifier
-    from .start import load_start
-    from .tracking import patch, provenance, upload
-    from .tracking.log import RunLog
-    from .tracking.run import identity, keeps_code, next_step, start_run, upload_rest
 
     _quiet_lightning()
     settings = plain(config)

@@ -1,0 +1,228 @@
+"""Carry a project's own files over the move to `workflow/` (version 1.0.0 of the template).
+
+Git merges what was moved. What it cannot know is that a file of yours imports a module that has
+another name now. This rewrites, in every file that Git tracks and the template did not move:
+
+- absolute and relative imports of modules that moved, in Python files and notebooks;
+- dotted names (`_target_` in conf/, `python -m` in scripts) and paths (deps in dvc.yaml).
+
+    python two_houses.py PACKAGE           in the project's folder, after the update was merged
+    python two_houses.py PACKAGE --check   only say what would change; exit code 1 if anything would
+
+Standard library only. What it wrote is for `git diff` to show, and for `inv check` to try.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+HOUSE = "workflow"
+
+# Modules of the package that moved, and their names in `workflow`. Those of a folder go with it.
+MOVED = {
+    "apply": "pipeline.apply",
+    "callbacks": "lightning.callbacks",
+    "checkpoints": "lightning.checkpoints",
+    "compose": "config.compose",
+    "conflicts": "conflicts",
+    "containers": "containers",
+    "containers.run": "containers.container",
+    "credentials": "credentials",
+    "deployment": "deployment",
+    "devices": "lightning.devices",
+    "doctor": "doctor",
+    "experiments": "runs.experiments",
+    "files": "files",
+    "git": "git",
+    "lineage": "runs.lineage",
+    "lineage.data": "runs.lineage.inputs",
+    "monitoring": "monitoring",
+    "outcome": "pipeline.outcome",
+    "paths": "paths",
+    "ports": "ports",
+    "queue": "pipeline.queue",
+    "quiet_dvc": "quiet_dvc",
+    "registry": "registry",
+    "remotes": "remotes",
+    "report": "report.report",
+    "repository": "repository",
+    "restoring": "runs.restoring",
+    "restoring.data": "object_store",
+    "resume": "lightning.resume",
+    "schema": "config.schema",
+    "serving": "serving",
+    "serving.log": "serving.input_log",
+    "start": "lightning.start",
+    "storage": "storage",
+    "tracking": "tracking",
+    "tracking.callbacks": "lightning.wandb_callbacks",
+    "tracking.log": "lightning.run_log",
+    "tracking.runs": "runs.finding",
+    "values": "config.values",
+    "variables": "variables",
+}
+FILES = {"report.html.jinja": "report/report.html.jinja"}  # that are not Python
+TEXT = (".py", ".yaml", ".yml", ".toml", ".md", ".cfg", ".hcl", ".sh", ".ipynb", ".txt", ".json")
+TEXT_NAMES = (".dockerignore", "Dockerfile", ".gitattributes", ".gitignore")
+
+
+def moved(name: str) -> str | None:
+    """Return where a module is now, as a dotted name; None where it did not move.
+
+    Args:
+        name: a dotted name in the package, without the package's own; `tracking.run`.
+    """
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        found = MOVED.get(".".join(parts[:count]))
+        if found:
+            return ".".join([HOUSE, found, *parts[count:]])
+    return None
+
+
+def rewrite_imports(source: str, package: str, old: str = "", new: str = "") -> str:
+    """Return Python source with the imports of modules that moved renamed.
+
+    Args:
+        package: the name of the project's package.
+        old: the dotted package that the file was in, which relative imports counted from.
+        new: the one that it is in now; without one, imports of `workflow` are absolute.
+    """
+    lines = source.split("\n")
+    for node in sorted(ast.walk(ast.parse(source)), key=lambda n: -getattr(n, "lineno", 0)):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = node.module or ""
+        if node.level:
+            parts = old.split(".")[: len(old.split(".")) - node.level + 1]
+            base = ".".join([*parts, *([node.module] if node.module else [])])
+        if base != package and not base.startswith(f"{package}."):
+            continue
+        statements = _statements(node, base, package, old, new)
+        if statements is None:
+            continue
+        assert node.end_lineno is not None
+        indent = " " * node.col_offset
+        rest = lines[node.end_lineno - 1][node.end_col_offset :]  # a comment
+        written = [f"{indent}{statement}" for statement in statements]
+        written[-1] += rest
+        lines[node.lineno - 1 : node.end_lineno] = written
+    return "\n".join(lines)
+
+
+def _statements(
+    node: ast.ImportFrom, base: str, package: str, old: str, new: str
+) -> list[str] | None:
+    """Return the import again, one statement for each module; None where nothing moved."""
+    inside = base.removeprefix(package).lstrip(".")
+    grouped: dict[str, list[str]] = {}
+    for alias in node.names:
+        # The name is a module of the package, or of a module in it.
+        full = f"{inside}.{alias.name}".lstrip(".")
+        known = full in MOVED or (inside and _is_folder(inside))
+        target = moved(full) if known else None
+        if target:
+            folder, _, leaf = target.rpartition(".")
+            name = alias.asname or (alias.name if alias.name != leaf else None)
+            grouped.setdefault(folder, []).append(f"{leaf} as {name}" if name else leaf)
+        else:
+            module = moved(inside) or base if inside else base
+            name = f"{alias.name} as {alias.asname}" if alias.asname else alias.name
+            grouped.setdefault(module, []).append(name)
+    if old == new and list(grouped) == [base]:
+        return None
+    return [
+        f"from {_seen_from(new, module)} import {', '.join(names)}"
+        for module, names in grouped.items()
+    ]
+
+
+def _is_folder(name: str) -> bool:
+    return name in {key for key in MOVED if any(k.startswith(f"{key}.") for k in MOVED)} | {
+        "deployment",
+        "monitoring",
+        "registry",
+    }
+
+
+def _seen_from(package: str, module: str) -> str:
+    """Return a module's name as an import in `package` writes it."""
+    here, there = package.split("."), module.split(".")
+    common = 0
+    for one, other in zip(here, there, strict=False):
+        if one != other:
+            break
+        common += 1
+    if not common:
+        return module
+    return "." * (len(here) - common + 1) + ".".join(there[common:])
+
+
+def rewrite_names(text: str, package: str) -> str:
+    """Return any text with the dotted names and the paths of what moved renamed."""
+
+    def dotted(match: re.Match[str]) -> str:
+        return moved(match[1]) or match[0]
+
+    def path(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in FILES:
+            return f"{HOUSE}/{FILES[name]}"
+        stem = name.removesuffix(".py")
+        module = moved(stem.removesuffix("/").replace("/", "."))
+        if module is None:
+            return match[0]
+        suffix = name[len(stem) :] or ("/" if name.endswith("/") else "")
+        return module.replace(".", "/") + suffix
+
+    quoted = re.escape(package)
+    text = re.sub(rf"(?<![\w.\-/]){quoted}\.([a-z_]+(?:\.[a-z_]+)*)", dotted, text)
+    name = r"([a-z_]+(?:/[a-z_]+)*(?:\.py|\.html\.jinja|/)?)"
+    return re.sub(rf"(?<![\w.\-]){quoted}/{name}", path, text)
+
+
+def rewrite(path: Path, package: str) -> str | None:
+    """Return the new text of a project's own file; None where nothing in it moved."""
+    text = path.read_text(encoding="utf-8")
+    new = text
+    if path.suffix == ".py":
+        inside = path.parts[0] == package
+        here = ".".join(path.parent.parts) if inside else ""
+        new = rewrite_imports(new, package, here, here)
+    new = rewrite_names(new, package)
+    return new if new != text else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("package", help="the name of the project's package")
+    parser.add_argument("--check", action="store_true", help="only say what would change")
+    options = parser.parse_args()
+    if not Path(HOUSE).is_dir():
+        raise SystemExit(f"there is no folder {HOUSE}/ here: merge the update first")
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True)
+    changed = 0
+    for name in filter(None, listed.stdout.split("\0")):
+        path = Path(name)
+        is_text = path.suffix in TEXT or path.name in TEXT_NAMES or path.suffix == ".Dockerfile"
+        if not is_text or path.parts[0] == HOUSE or not path.is_file():
+            continue
+        try:
+            new = rewrite(path, options.package)
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise SystemExit(f"{name}: {error}; nothing in this file was changed") from None
+        if new is not None:
+            changed += 1
+            print(f"{name}: renamed what moved")
+            if not options.check:
+                path.write_text(new, encoding="utf-8", newline="\n")
+    print(f"{changed} files {'would change' if options.check else 'changed'}")
+    raise SystemExit(bool(options.check and changed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Composing conf/, and checking every value in it."""

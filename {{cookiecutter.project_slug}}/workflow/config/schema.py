@@ -1,0 +1,301 @@
+"""The keys, types and values that a config may have: a wrong one is refused before a run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from .. import credentials
+from ..serving.settings import Settings as Serving
+from ..serving.settings import refusal
+from .values import ConfigError, Rule, at_least, below, between, check, inside, one_of
+
+# Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
+# library is compared with it by a test, because importing the library would take seconds.
+# What the model logs of each epoch, and which of two values is the better one.
+MEASURES = {"train/loss": "min", "val/loss": "min", "val/accuracy": "max"}
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
+LARGEST_PIXEL = 2**24  # up to here, float32 has every whole number
+
+
+def _are_classes(names: list[str]) -> bool:
+    return len(set(names)) == len(names) >= 2 and all(name.strip() for name in names)
+
+
+def _are_devices(value: Any) -> bool:
+    if isinstance(value, list):
+        indices = [index for index in value if type(index) is int and index >= 0]
+        return len(set(indices)) == len(value) > 0
+    return value == "auto" or (type(value) is int and (value == -1 or value >= 1))
+
+
+def _is_limit(value: Any) -> bool:
+    return (type(value) is int and value >= 1) or (type(value) is float and 0 < value <= 1)
+
+
+def _is_file_name(name: str) -> bool:
+    return bool(name.strip()) and not set(name) & set("/\\")
+
+
+def _is_project(name: str) -> bool:
+    return 1 <= len(name) <= 128 and not set(name) & set("/\\#?%:")
+
+
+def _is_tag(name: str) -> bool:
+    return 1 <= len(name) <= 64
+
+
+CLASSES = Rule(_are_classes, "must be at least two different names", whole=True)
+DEVICES = Rule(
+    _are_devices, "is no number of devices, -1 (all), auto or list of indices", whole=True
+)
+LIMIT = Rule(
+    _is_limit, "must be at least 1 batch, or a fraction such as 0.5, at most 1.0", whole=True
+)
+
+
+FILE_NAME = Rule(_is_file_name, "must be a file's name, without a folder")
+PROJECT = Rule(_is_project, "must be 1 to 128 characters, without / \\ # ? % :")
+TAG = Rule(_is_tag, "must be 1 to 64 characters")
+
+
+@dataclass(kw_only=True)
+class Data:
+    name: Annotated[str, FILE_NAME]  # of data/raw/NAME.npz
+    image_shape: Annotated[tuple[int, int], at_least(1)]  # rows, columns
+    max_value: Annotated[int, between(1, LARGEST_PIXEL)]
+    classes: Annotated[list[str], CLASSES]
+    validation_share: Annotated[float, inside(0, 1)]
+    test_share: Annotated[float, inside(0, 1)]
+
+
+@dataclass(kw_only=True)
+class Loader:
+    batch_size: Annotated[int, at_least(1)]
+    workers: Annotated[int, at_least(0)]
+    shuffle: bool
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    accelerator: Annotated[str, one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")]
+    devices: Annotated[Any, DEVICES]
+    # Others, such as fsdp, write checkpoints that `train` cannot resume from.
+    strategy: Annotated[str, one_of("auto", "ddp", "ddp_find_unused_parameters_true")]
+    # Not 16-true: in float16 the eps of Adam is 0, and the first step gives NaN.
+    precision: Annotated[str, one_of("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true")]
+    max_epochs: Annotated[int, at_least(1)]
+    gradient_clip_val: Annotated[float | None, at_least(0)]
+    accumulate_grad_batches: Annotated[int, at_least(1)]
+    limit_train_batches: Annotated[Any, LIMIT]
+    limit_val_batches: Annotated[Any, LIMIT]
+    log_every_n_steps: Annotated[int, at_least(1)]
+    profiler: Annotated[str | None, one_of("simple", "advanced", "pytorch")]
+    deterministic: Annotated[Any, one_of(True, False, "warn")]
+    threads: Annotated[int, at_least(1)]
+
+
+@dataclass(kw_only=True)
+class Train:
+    resume: str  # latest, never, a run, or the path of a checkpoint
+    init_from: str | None  # a run, or the path of a checkpoint
+
+
+@dataclass(kw_only=True)
+class Tracking:
+    mode: Annotated[str, one_of("auto", "online", "offline", "disabled")]
+    project: Annotated[str, PROJECT]
+    entity: str | None
+    tags: Annotated[list[str], TAG]
+
+
+@dataclass(kw_only=True)
+class Export:
+    samples: Annotated[int, at_least(0)]
+
+
+@dataclass(kw_only=True)
+class Config:
+    data: Data
+    loader: Loader
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    trainer: Trainer
+    train: Train
+    callbacks: dict[str, Any]
+    tracking: Tracking
+    export: Export
+    serving: Serving
+    seed: Annotated[int, between(0, LARGEST_SEED)]
+
+
+# What the class that `_target_` names takes. A class of your own needs no entry;
+# with one, its keys are checked before the run starts, not when the class is made.
+
+
+@dataclass(kw_only=True)
+class MLP:
+    image_shape: tuple[int, int]
+    classes: list[str]
+    hidden: Annotated[list[int], at_least(1)]
+    dropout: Annotated[float, below(1)]
+
+
+@dataclass(kw_only=True)
+class CNN:
+    image_shape: Annotated[tuple[int, int], at_least(2)]  # it takes the largest of 2 x 2
+    classes: list[str]
+    channels: Annotated[tuple[int, int], at_least(1)]
+    dropout: Annotated[float, below(1)]
+
+
+@dataclass(kw_only=True)
+class AdamW:
+    lr: Annotated[float, at_least(0)]
+    weight_decay: Annotated[float, at_least(0)] = 0.01
+    betas: Annotated[tuple[float, float], below(1)] = (0.9, 0.999)
+    eps: Annotated[float, at_least(0)] = 1e-8
+    fused: bool | None = None
+
+
+@dataclass(kw_only=True)
+class SGD:
+    lr: Annotated[float, at_least(0)]
+    momentum: Annotated[float, at_least(0)] = 0.0
+    weight_decay: Annotated[float, at_least(0)] = 0.0
+    nesterov: bool = False
+    fused: bool | None = None
+
+
+@dataclass(kw_only=True)
+class EarlyStopping:
+    monitor: Annotated[str, one_of(*MEASURES)]
+    mode: Annotated[str, one_of("min", "max")] = "min"
+    patience: Annotated[int, at_least(0)] = 3
+    min_delta: Annotated[float, at_least(0)] = 0.0
+
+
+@dataclass
+class NoArguments:
+    pass
+
+
+@dataclass(kw_only=True)
+class PredictionsTable:
+    rows: Annotated[int, at_least(1)]
+
+
+_PACKAGE = "{{ cookiecutter.package_name }}"
+TARGETS: dict[str, type] = {
+    f"{_PACKAGE}.model.MLP": MLP,
+    f"{_PACKAGE}.model.CNN": CNN,
+    "torch.optim.AdamW": AdamW,
+    "torch.optim.SGD": SGD,
+    "lightning.pytorch.callbacks.EarlyStopping": EarlyStopping,
+    "workflow.lightning.callbacks.EpochProgress": NoArguments,
+    "workflow.lightning.wandb_callbacks.Throughput": NoArguments,
+    "workflow.lightning.wandb_callbacks.StopReason": NoArguments,
+    "workflow.lightning.wandb_callbacks.PredictionsTable": PredictionsTable,
+    "workflow.lightning.wandb_callbacks.ConfusionMatrix": NoArguments,
+    "workflow.lightning.wandb_callbacks.CheckpointArtifact": NoArguments,
+}
+
+
+def validate(config: DictConfig) -> None:
+    """Resolve a composed config and check its keys, types, values and their combinations.
+
+    No value is converted: what is accepted is used as it is.
+
+    Raises:
+        ConfigError: names the first key that is wrong, and the nearest right name.
+    """
+    OmegaConf.resolve(config)
+    settings = plain(config)
+    _refuse_secrets(settings)  # before any other message repeats a value
+    check(Config, settings)
+    for group in ("model", "optimizer"):
+        _validate_target(settings[group], group)
+    for name, node in settings["callbacks"].items():
+        if node is not None:
+            _validate_target(node, f"callbacks.{name}")
+            _validate_direction(node, f"callbacks.{name}")
+    _validate_combinations(settings)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return a config as plain types, its interpolations resolved."""
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+
+
+def keys_beside(key: str) -> list[str]:
+    """Return the names that may stand where the last part of the dotted `key` stands."""
+    node: Any = Config
+    for part in key.split(".")[:-1]:
+        types = {f.name: f.type for f in fields(node)}
+        node = types.get(part)
+        if not isinstance(node, type) or not hasattr(node, "__dataclass_fields__"):
+            return []
+    return [f.name for f in fields(node)]
+
+
+def _refuse_secrets(settings: dict[str, Any]) -> None:
+    """A config goes into params.yaml, which Git keeps, and into every run and model."""
+    texts = list(_texts(settings))
+    lines = [f"{key}: {' '.join(value.split())}" for key, value in texts]
+    for secret in credentials.by_shape("\n".join(lines)):
+        problem = f"is a secret ({secret.kind}), which Git and W&B would keep: put it in .env"
+        raise ConfigError(texts[secret.line - 1][0], problem)
+
+
+def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts in a config, each with the dotted key that it is under."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value, key)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            yield from _texts(value, f"{key}.{name}" if key else str(name))
+
+
+def _validate_target(node: Any, key: str) -> None:
+    target = node.get("_target_") if isinstance(node, dict) else None
+    if target is not None and not isinstance(target, str):
+        raise ConfigError(f"{key}._target_", f"{target} is not the import path of a class")
+    if target is None:
+        raise ConfigError(key, "needs _target_, the import path of the class to make")
+    schema = TARGETS.get(target)
+    if schema is not None:
+        arguments = {name: value for name, value in node.items() if name != "_target_"}
+        check(schema, arguments, f"{key}.")
+
+
+def _validate_direction(node: dict[str, Any], key: str) -> None:
+    """Refuse an early stopping that would take the best epoch for the worst."""
+    if TARGETS.get(node["_target_"]) is EarlyStopping:
+        better = MEASURES[node["monitor"]]
+        if node.get("mode", EarlyStopping.mode) != better:
+            raise ConfigError(f"{key}.mode", f"must be {better} for {node['monitor']}")
+
+
+def _validate_combinations(settings: dict[str, Any]) -> None:
+    data, train, trainer = (settings[group] for group in ("data", "train", "trainer"))
+    optimizer = settings["optimizer"]
+    if data["validation_share"] + data["test_share"] >= 1:
+        raise ConfigError("data.test_share", "leaves nothing to train on beside validation_share")
+    if train["init_from"] is not None and train["resume"] not in ("latest", "never"):
+        raise ConfigError("train.init_from", "train.resume has weights of its own: leave one out")
+    if trainer["accelerator"] == "cpu" and (
+        isinstance(trainer["devices"], list) or trainer["devices"] == -1
+    ):
+        raise ConfigError("trainer.devices", "must be a number of processes on a CPU")
+    if trainer["gradient_clip_val"] and "mixed" in trainer["precision"] and optimizer.get("fused"):
+        raise ConfigError(
+            "optimizer.fused", "must be false to clip gradients (trainer.gradient_clip_val) in bf16"
+        )
+    if optimizer.get("nesterov") and not optimizer.get("momentum"):
+        raise ConfigError("optimizer.nesterov", "needs a momentum (optimizer.momentum) above 0")
+    if found := refusal(settings["serving"]):
+        raise ConfigError(f"serving.{found[0]}", found[1])

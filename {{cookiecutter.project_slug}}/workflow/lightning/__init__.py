@@ -1,0 +1,1 @@
+"""What opens, resumes and tracks a training by Lightning."""

@@ -1,0 +1,178 @@
+"""The checkpoint that a past run kept, of its best epoch; a run is what `inv restore` takes."""
+
+import json
+import pickle
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..paths import CHECKPOINT, home
+from ..runs import finding as runs
+from ..runs.finding import COMMIT, RunError
+from ..tracking import provenance
+from ..tracking.server import log_in
+from ..tracking.sync import read, staged
+from ..tracking.transaction_log import log_of, run_folders
+
+SUFFIX = ".ckpt"  # ends the path of a checkpoint, and the name of no run
+
+
+class CheckpointError(Exception):
+    """A run has no checkpoint, or it cannot be read; the text says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that Lightning wrote.
+
+    Args:
+        name: of the run or the file, as it was asked for.
+        content: what Lightning saved, on the CPU.
+        sha256: of the file.
+        run: id of the W&B run that wrote it; None where nothing says so.
+        data: path to DVC hash of what it was trained on; empty where nothing says so.
+    """
+
+    name: str
+    content: dict[str, Any]
+    sha256: str
+    run: str | None
+    data: dict[str, str]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it was trained."""
+        return int(self.content["epoch"]) + 1
+
+
+def pin(name: str) -> str:
+    """Return a name of the same run that will not mean another one later.
+
+    `main` becomes `main@COMMIT`, the folder of a W&B run its id; other names stay.
+
+    Raises:
+        CheckpointError: it is the file that the pipeline writes, or there is no such version.
+    """
+    if name.endswith(SUFFIX):
+        if (home() / name).resolve() == (home() / CHECKPOINT).resolve():
+            raise CheckpointError(f"{name} is removed before it is written anew: name its run")
+        return name
+    if folders := _folders(name):
+        return _id(folders)
+    try:
+        commit = runs.commit_of(name)
+    except RunError as error:
+        raise CheckpointError(str(error)) from None
+    if commit is None or name.endswith(f"@{commit}"):
+        return name
+    return f"{commit[:7] if COMMIT.fullmatch(name) else name}@{commit}"
+
+
+def load(name: str) -> Checkpoint:
+    """Read the checkpoint of a run, or a file.
+
+    Args:
+        name: a run; or a path that ends in `.ckpt`, from the project's folder.
+
+    Raises:
+        CheckpointError: there is none, or it is none of this project's `train`.
+    """
+    try:
+        with _found(name) as (path, recorded):
+            content = _read(path)
+            sha256 = provenance.sha256(path.read_bytes())
+    except RunError as error:
+        raise CheckpointError(str(error)) from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    made_from = {"data": {}, "run": {"id": None}, **content.get("provenance", {}), **recorded}
+    return Checkpoint(name, content, sha256, made_from["run"]["id"], made_from["data"])
+
+
+@contextmanager
+def _found(name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Give the file, and what is known of its run beside what the file itself says."""
+    if name.endswith(SUFFIX):
+        yield home() / name, {}
+    elif folders := _folders(name):
+        yield _staged(folders)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            if commit := runs.commit_of(name):
+                yield _committed(commit, Path(folder)), {}
+            elif name.count("/") == 2:
+                yield _downloaded(name, Path(folder))
+            else:
+                raise runs.unknown(name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError("there is no such file") from None
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        raise CheckpointError("it is no checkpoint that can be read") from None
+    parts = {"epoch", "state_dict", "optimizer_states", "callbacks", "hyper_parameters"}
+    if not isinstance(content, dict) or parts - content.keys():
+        raise CheckpointError("it is no checkpoint of this project's training")
+    return content
+
+
+def _committed(commit: str, folder: Path) -> Path:
+    from ..object_store import DataError, Store
+
+    path = CHECKPOINT.as_posix()
+    md5 = runs.outs_at(commit).get(path)
+    if not md5:
+        raise CheckpointError(f"commit {commit[:12]} has no {path}: nothing was trained in it")
+    try:
+        store = Store()
+        store.place(path, md5)
+        store.bring(path, md5, folder)
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    return folder / path
+
+
+def _folders(name: str) -> list[Path]:
+    """Return the folders of a W&B run, here or where this worktree is one of."""
+    main = runs.main_worktree()
+    return run_folders(name) or (run_folders(name, main / "wandb") if main else [])
+
+
+def _id(folders: list[Path]) -> str:
+    return log_of(folders[0]).stem.removeprefix("run-")
+
+
+def _staged(folders: list[Path]) -> tuple[Path, dict[str, Any]]:
+    records = [record for folder in folders for record in read(folder)]
+    mine = [r for r in records if r.get("artifact", {}).get("type") == "checkpoint"]
+    if not mine:
+        raise CheckpointError("it kept no checkpoint")
+    (path,) = staged(mine[-1:])
+    if not path.exists():
+        raise CheckpointError(f"{path} is gone; if it was uploaded: entity/project/{_id(folders)}")
+    data = json.loads(mine[-1]["artifact"]["metadata"])["data"]
+    return path, {"run": {"id": _id(folders)}, "data": data}
+
+
+def _downloaded(path: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    import wandb
+
+    if problem := log_in():
+        raise CheckpointError(problem)
+    try:
+        run = wandb.Api().run(path)
+        mine = [artifact for artifact in run.logged_artifacts() if artifact.type == "checkpoint"]
+        if not mine:
+            raise CheckpointError("it kept no checkpoint")
+        mine[-1].download(root=str(folder))
+    except (wandb.Error, ValueError) as error:
+        raise CheckpointError(" ".join(str(error).split())) from None
+    return folder / CHECKPOINT.name, {"run": {"id": run.id}, "data": mine[-1].metadata["data"]}

@@ -1,0 +1,193 @@
+"""Going on with a training that was interrupted, or from a checkpoint of a past run.
+
+`unfinished/` is there until the result is safe: in the run's folder, or, for a stage of the
+pipeline, in DVC's cache and dvc.lock.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import DictConfig, OmegaConf
+
+from ..paths import CHECKPOINT
+from ..tracking import provenance
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """The folder where a training keeps its checkpoints, and its result until that is safe.
+
+    Args:
+        fingerprint: of its inputs.
+        run_id: of the W&B run, where there is one to go on with.
+        complete: whether the result is there and the W&B run has ended.
+        diverged: which loss was no finite number, and when; None where none was.
+    """
+
+    folder: Path
+    fingerprint: str
+    run_id: str | None = None
+    complete: bool = False
+    diverged: str | None = None
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The newest checkpoint, or None before the first epoch has ended."""
+        return str(self.newest) if self.newest.exists() else None
+
+    @property
+    def newest(self) -> Path:
+        """Where the newest checkpoint is written."""
+        return self.folder / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Where the checkpoint of the best epoch is written."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def result(self) -> Path:
+        """The folder of the result."""
+        return self.folder / "result"
+
+    def begin(self, run_id: str) -> "Training":
+        """Note which run and which inputs the checkpoints to come belong to."""
+        self.result.mkdir(parents=True, exist_ok=True)
+        begun = replace(self, run_id=run_id)
+        begun._note()
+        return begun
+
+    def diverge(self, reason: str) -> None:
+        """Note that the loss of these inputs becomes no finite number."""
+        self._note(diverged=reason)
+
+    def end(self, run_dir: Path) -> None:
+        """Put the result into `run_dir`; in a stage, keep it until DVC has recorded it.
+
+        DVC removes the files of a stage before it runs it again.
+        """
+        self._note(complete=True)
+        self.place(run_dir)
+        if "DVC_STAGE" not in os.environ:
+            shutil.rmtree(self.folder)
+
+    def place(self, run_dir: Path) -> None:
+        """Copy the result into `run_dir`."""
+        for path in self.result.iterdir():
+            shutil.copyfile(path, run_dir / path.name)
+
+    def _note(self, **state: Any) -> None:
+        temporary = self.folder / "state.tmp"
+        known = {"fingerprint": self.fingerprint, "run_id": self.run_id}
+        temporary.write_text(json.dumps({**known, **state}), encoding="utf-8")
+        temporary.replace(self.folder / STATE)
+
+    def put(self, checkpoint: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Lay down a checkpoint of a past run, to be gone on from with the config `settings`.
+
+        It is the newest, and, until an epoch is better, the best.
+        """
+        checkpoint = {**checkpoint, "hyper_parameters": {"config": settings}}
+        patience = [
+            node["patience"]
+            for node in settings["callbacks"].values()
+            if node and node["_target_"].endswith(".EarlyStopping") and "patience" in node
+        ]
+        for name, state in checkpoint["callbacks"].items():
+            if name.startswith("ModelCheckpoint"):
+                _relocate(state, self.folder.resolve())
+            elif name.startswith("EarlyStopping") and patience:
+                state["patience"] = patience[0]  # Lightning would keep that of the checkpoint
+        for path in (self.best, self.newest):
+            AtomicCheckpointIO().save_checkpoint(checkpoint, path)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Replaces a checkpoint by a complete one: a kill while it is written leaves the old one.
+
+    Lightning writes it elsewhere and moves it, which between two file systems is a copy.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        temporary = Path(f"{path}.tmp")
+        super().save_checkpoint(checkpoint, temporary, storage_options)
+        temporary.replace(path)
+
+
+def find(
+    run_dir: Path, config: DictConfig, start: str | None = None, anew: bool = False
+) -> Training:
+    """Return the unfinished training of `run_dir`, or a new one.
+
+    One of another config, code, data or start is removed: going on would mix the two. So is one
+    that DVC has recorded: whoever runs it again wants it trained again.
+
+    Args:
+        start: fingerprint of the checkpoint that the training begins with.
+        anew: remove an unfinished one in any case.
+    """
+    remove_recorded(run_dir)
+    folder = _folder(run_dir)
+    fingerprint = _fingerprint(config, start)
+    state_file = folder / STATE
+    if state_file.exists():
+        state = json.loads(state_file.read_text(encoding="utf-8"))
+        same = state["fingerprint"] == fingerprint
+        if same and not anew:
+            return Training(folder, **state)
+        why = "is not wanted" if same else "had another config, code, data or start"
+        print(f"the interrupted run {state['run_id']} {why}: starting anew")
+        shutil.rmtree(folder)
+    return Training(folder, fingerprint)
+
+
+def remove_recorded(run_dir: Path) -> None:
+    """Remove what a finished training has kept, if dvc.lock names its result: DVC has it."""
+    kept, lock = Training(_folder(run_dir), "").result / CHECKPOINT.name, Path("dvc.lock")
+    if not kept.exists() or not lock.exists():
+        return
+    recorded = provenance.outs_in({lock.name: lock.read_text(encoding="utf-8")})
+    with kept.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if recorded.get(CHECKPOINT.as_posix()) == md5:
+        shutil.rmtree(_folder(run_dir), ignore_errors=True)  # another process may be at it
+
+
+def _folder(run_dir: Path) -> Path:
+    return run_dir / "unfinished"
+
+
+def _fingerprint(config: DictConfig, start: str | None) -> str:
+    """Return a hash of all that decides how a training goes: config, code, data, start."""
+    # Of `train`, what it names counts, not the name.
+    others = ("train", "tracking", "export", "serving")
+    keys = [str(key) for key in config if key not in others]
+    parts = [OmegaConf.to_yaml(OmegaConf.masked_copy(config, keys), resolve=True)]
+    code = sorted(Path().glob("*/**/*.py"))
+    parts += [path.read_text(encoding="utf-8") for path in code]
+    parts += [f"{path} {md5}" for path, md5 in sorted(provenance.data_hashes().items())]
+    parts += [start] if start else []
+    return provenance.sha256("\n".join(parts).encode())
+
+
+def _relocate(state: dict[str, Any], folder: Path) -> None:
+    """Make the state of a ModelCheckpoint name the files in `folder`."""
+
+    def here(path: str) -> str:
+        return str(folder / re.split(r"[\\/]", path)[-1]) if path else path
+
+    state["dirpath"] = str(folder)
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = here(state[key])
+    state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}

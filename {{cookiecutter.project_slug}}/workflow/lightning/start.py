@@ -1,0 +1,155 @@
+"""What a training begins with: the checkpoint of a past run, as the config's `train` says."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from ..config.schema import plain
+from ..config.values import ConfigError
+from ..paths import PREPARED_DATA
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .checkpoints import Checkpoint
+
+NETWORK = "network."  # begins the names of the weights in a Classifier's state_dict
+RECORDED = {"train.resume": "resumed_from", "train.init_from": "initialized_from"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """The checkpoint that a training begins with, and the key that asks for it."""
+
+    key: str
+    checkpoint: "Checkpoint"
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the training goes on from there; else it takes the weights alone."""
+        return self.key == "train.resume"
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.key} {self.checkpoint.sha256}"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Return what the run records of it: the name, the W&B run, the checkpoint's SHA-256."""
+        found = self.checkpoint
+        values = {"name": found.name, "run": found.run, "checkpoint": found.sha256}
+        return {RECORDED[self.key]: values}
+
+    def require_data(self, hashes: dict[str, str]) -> None:
+        """Raise ConfigError if it resumes what was trained on other data than `hashes` name."""
+        path = PREPARED_DATA.as_posix()
+        trained = self.checkpoint.data.get(path)
+        if self.resumes and trained and trained != hashes.get(path):
+            raise self._refused(f"was trained on other data, {path} {trained}{self._weights_alone}")
+
+    def require_config(self, settings: dict[str, Any]) -> None:
+        """Raise ConfigError if the config does not fit the checkpoint."""
+        if self.resumes:
+            self._require_same(settings)
+        else:
+            self._require_shapes(settings)
+
+    def initialize(self, network: "nn.Module") -> None:
+        """Give the network the weights of the checkpoint."""
+        network.load_state_dict(self._weights())
+
+    def _weights(self) -> "dict[str, Tensor]":
+        weights = self.checkpoint.content["state_dict"].items()
+        return {n.removeprefix(NETWORK): value for n, value in weights if n.startswith(NETWORK)}
+
+    def _require_same(self, settings: dict[str, Any]) -> None:
+        trained = self.checkpoint.content["hyper_parameters"]["config"]
+        for group in ("data", "model", "optimizer", "seed"):
+            before, now = _flat(trained[group], group), _flat(settings[group], group)
+            for key in before | now:
+                old, new = before.get(key), now.get(key)
+                if old != new:
+                    raise self._refused(f"has {key}={old}, this is {new}{self._weights_alone}")
+        epochs, most = self.checkpoint.epochs, settings["trainer"]["max_epochs"]
+        if epochs >= most:
+            more = f"trainer.max_epochs={most} leaves none to train"
+            raise self._refused(f"is at epoch {epochs}: {more}")
+
+    def _require_shapes(self, settings: dict[str, Any]) -> None:
+        from hydra.utils import instantiate
+
+        here = {n: tuple(t.shape) for n, t in instantiate(settings["model"]).state_dict().items()}
+        there = {name: tuple(tensor.shape) for name, tensor in self._weights().items()}
+        for name in here | there:
+            old, new = there.get(name), here.get(name)
+            if old != new:
+                shapes = (f"of shape {shape}" if shape else "none" for shape in (old, new))
+                raise self._refused("has {} as {name}, this model {}".format(*shapes, name=name))
+
+    @property
+    def _weights_alone(self) -> str:
+        return f"; for its weights alone: train.init_from={self.checkpoint.name}"
+
+    def _refused(self, problem: str) -> ConfigError:
+        return ConfigError(self.key, f"{self.checkpoint.name} {problem}")
+
+
+def load_start(config: DictConfig) -> Start | None:
+    """Return what a training of this config begins with, or None where nothing is named.
+
+    Raises:
+        ConfigError: it cannot be had, or the config does not fit it.
+    """
+    if (key := _key(config)) is None:
+        return None
+    from . import checkpoints
+    from .checkpoints import CheckpointError
+
+    try:
+        start = Start(key, checkpoints.load(_named(config, key)))
+    except CheckpointError as error:
+        raise ConfigError(key, str(error)) from None
+    start.require_config(plain(config))
+    return start
+
+
+def pin_start(config: DictConfig) -> bool:
+    """Name the commit in the config where a branch or `HEAD` is named; return whether one was.
+
+    Raises:
+        ConfigError: the pipeline could not begin with what is named.
+    """
+    if (key := _key(config)) is None:
+        return False
+    from . import checkpoints
+    from .checkpoints import CheckpointError
+
+    name = _named(config, key)
+    try:
+        pinned = checkpoints.pin(name)
+    except CheckpointError as error:
+        raise ConfigError(key, str(error)) from None
+    config.train[key.removeprefix("train.")] = pinned
+    return pinned != name
+
+
+def _key(config: DictConfig) -> str | None:
+    """Return the key that names a run or a file."""
+    if config.train.init_from is not None:
+        return "train.init_from"
+    return None if config.train.resume in ("latest", "never") else "train.resume"
+
+
+def _named(config: DictConfig, key: str) -> str:
+    return str(config.train[key.removeprefix("train.")])
+
+
+def _flat(value: Any, name: str) -> dict[str, Any]:
+    """Return the values of a config's node by their dotted names."""
+    if not isinstance(value, dict):
+        return {name: value}
+    found: dict[str, Any] = {}
+    for key, below in value.items():
+        found |= _flat(below, f"{name}.{key}")
+    return found

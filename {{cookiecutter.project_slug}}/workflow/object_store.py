@@ -1,0 +1,132 @@
+"""The data of a run, by the DVC hashes that it recorded: where it is, and bringing it back."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dvc.config import Config
+from dvc.fs import localfs
+from dvc.repo import Repo
+from dvc_data.hashfile import load
+from dvc_data.hashfile.checkout import checkout
+from dvc_data.hashfile.hash import file_md5
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
+
+from . import git
+from .paths import home
+
+
+class DataError(Exception):
+    """Data cannot be brought back; the text says why, in one line."""
+
+
+class Store:
+    """The DVC cache of this project, and its remote."""
+
+    def __init__(self) -> None:
+        git.require(home())
+        self.repo = Repo(str(home()))
+        self.cache = self.repo.cache.local
+        self._looked_at: dict[str, bool] = {}
+
+    def place(self, path: str, md5: str) -> str:
+        """Return where the data is: "in the cache" or "in the remote".
+
+        Raises:
+            DataError: in neither.
+        """
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise DataError(f"{path}: it is not in the project")
+        missing = self._missing(md5)
+        if not missing:
+            return "in the cache"
+        try:
+            if md5 in missing and md5.endswith(".dir"):
+                self._pull({md5})  # the list of a folder's files: without it none is known
+                missing = self._missing(md5)
+            found = set(self.repo.cloud.get_remote_odb().oids_exist(list(missing)))
+        except Exception as error:  # each kind of remote has its own
+            reason = " ".join(str(error).split())
+            raise DataError(f"{path}: not in the cache, and the remote says: {reason}") from None
+        if missing - found:
+            raise DataError(
+                f"{path}: {md5} is neither in the cache nor in the remote:"
+                " inv data.push where it was made"
+            )
+        return "in the remote"
+
+    def is_shared(self, md5: str) -> bool:
+        """Whether the remote has a file; one that does not answer has not."""
+        try:
+            return bool(self.repo.cloud.get_remote_odb().exists(md5))
+        except Exception:  # each kind of remote has its own
+            return False
+
+    def push(self, hashes: Iterable[str]) -> int:
+        """Send files and folders to the remote, and return how many objects it had not.
+
+        What the cache has not whole stays out: it came from there.
+
+        Raises:
+            DataError: the remote does not take them.
+        """
+        objects = [HashInfo("md5", md5) for md5 in hashes if not self._missing(md5)]
+        try:
+            done = self.repo.cloud.push(objects)
+        except Exception as error:  # each kind of remote has its own
+            raise DataError(f"the remote says: {' '.join(str(error).split())}") from None
+        if done.failed:
+            raise DataError(f"{len(done.failed)} objects could not be sent")
+        return len(done.transferred)
+
+    def bring(self, path: str, md5: str, folder: Path) -> None:
+        """Write the data into a restored project, by way of the cache."""
+        if missing := self._missing(md5):
+            self._pull(missing)
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = load(self.cache, HashInfo("md5", md5))
+        checkout(str(target), localfs, content, self.cache, force=True, quiet=True)
+
+    def share(self, folder: Path) -> None:
+        """Let a restored project use this cache and this remote, with the same credentials.
+
+        It writes .dvc/config.local, which Git ignores.
+        """
+        config = Config(str(folder / ".dvc"))
+        own = Path(self.repo.config.files["local"])
+        with config.edit("local") as local:
+            for section, values in self.repo.config.load_one("local").items():
+                local[section] = {**local.get(section, {}), **values}
+            local["cache"]["dir"] = self.repo.cache.local_cache_dir
+            for name, remote in self.repo.config["remote"].items():
+                # A relative folder counts from the project, which is another one there.
+                if Path(remote.get("url", "")).is_absolute():
+                    local["remote"].setdefault(name, {})["url"] = str(remote["url"])
+        mode = own.stat().st_mode if own.exists() else 0o600
+        (folder / ".dvc/config.local").chmod(mode)
+
+    def _missing(self, md5: str) -> set[str]:
+        """Return the objects of a file or folder that the cache lacks, or has damaged."""
+        if not self._is_whole(md5):
+            return {md5}
+        content = load(self.cache, HashInfo("md5", md5))
+        wanted = {info.value for _, _, info in content} if isinstance(content, Tree) else set()
+        return {oid for oid in wanted if not self._is_whole(oid)}
+
+    def _is_whole(self, oid: str) -> bool:
+        """Whether the cache has what the name of an object says; DVC takes its word for it."""
+        if oid not in self._looked_at:
+            path = Path(self.cache.oid_to_path(oid))
+            found = file_md5(str(path), localfs) if path.exists() else ""
+            self._looked_at[oid] = found == oid.removesuffix(".dir")
+        return self._looked_at[oid]
+
+    def _pull(self, hashes: set[str]) -> None:
+        for oid in hashes:
+            del self._looked_at[oid]
+            if self.cache.exists(oid):  # damaged
+                self.cache.delete(oid)
+        failed = self.repo.cloud.pull([HashInfo("md5", md5) for md5 in hashes]).failed
+        if failed:
+            raise DataError(f"{len(failed)} objects of the data could not be fetched")

@@ -1,0 +1,1 @@
+"""Running the stages and the experiments, and what came out."""

@@ -1,0 +1,326 @@
+"""Applying an experiment: its files come into the folder, and its values into conf/, to last.
+
+    python -m <package>.apply NAME
+
+DVC brings `params.yaml` alone, which the next change of conf/ composes anew. So what differs from
+the defaults is written to conf/experiment/NAME.yaml, which conf/config.yaml then names.
+"""
+
+import argparse
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from .. import files, git
+from ..config.compose import package_of
+from ..config.schema import plain
+from ..config.values import nearest
+from ..git import GitError
+from ..paths import CONF, PARAMS
+from ..tracking import provenance
+
+CONFIG = Path("config.yaml")
+GROUP = "experiment"
+MENTION = re.compile(rf"^(\s*-\s+{GROUP}:[ \t]*)([^#\n]*[^#\s])", re.MULTILINE)
+WRITTEN = "# Written by `inv exp.apply"
+DVC_APPLIED = "refs/exps/exec/EXEC_APPLY"  # the experiment that was applied last
+
+
+class ApplyError(Exception):
+    """An experiment cannot be applied, and nothing has changed; the text says why, in one line."""
+
+
+class Experiment(NamedTuple):
+    commit: str
+    name: str
+
+
+def apply(name: str) -> None:
+    """Bring an experiment into the folder, and write its values where they last.
+
+    Raises:
+        ApplyError: there is no such experiment, conf/ cannot hold its values, or a change that
+            nothing else holds would be lost.
+    """
+    experiment = find(name)
+    if paths := at_risk(experiment.commit):
+        raise ApplyError(
+            f"{', '.join(paths[:3])}{' …' if paths[3:] else ''}: not committed, and would be lost:"
+            " git commit, or git stash"
+        )
+    if paths := data_at_risk():
+        raise ApplyError(
+            f"{', '.join(paths[:3])}{' …' if paths[3:] else ''}: changed since DVC recorded it, and"
+            " would be lost: dvc commit keeps it, dvc checkout discards it"
+        )
+    earlier = written_here()
+    with TemporaryDirectory() as folder:
+        conf, params = extract(experiment.commit, Path(folder))
+        changes = plan(experiment.name, conf, params)
+    run("exp", "apply", "--quiet", experiment.commit)
+    # What is named comes before what names it: after a kill between the two conf/ composes.
+    for path in sorted(changes, key=lambda path: path == CONFIG):
+        (CONF / path).parent.mkdir(parents=True, exist_ok=True)
+        files.replace(CONF / path, changes[path])
+    for path in earlier - {CONF / path for path in changes}:
+        path.unlink(missing_ok=True)
+    if changes or earlier:
+        run("repro", "--quiet", "config")
+    print(summary(experiment.name, changes))
+
+
+def find(name: str) -> Experiment:
+    """Return the experiment of this name or commit; of two of one name, that of HEAD.
+
+    Raises:
+        ApplyError: none came out under this name.
+    """
+    head = _git("rev-parse", "HEAD").strip()
+    listed = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/??/*/*")
+    rows = [line.split(" ", 1) for line in listed.splitlines()]
+    rows.sort(key=lambda row: head not in row[1].replace("/", ""))
+    found = [Experiment(commit, reference.rpartition("/")[2]) for commit, reference in rows]
+    for experiment in found:
+        if name == experiment.name or (len(name) >= 7 and experiment.commit.startswith(name)):
+            return experiment
+    names = sorted({experiment.name for experiment in found})
+    hint = nearest(name, names) if names else "none came out so far"
+    raise ApplyError(f"no experiment {name!r}; {hint} (inv compare)")
+
+
+def at_risk(commit: str) -> list[str]:
+    """Return the changed files that applying a commit replaces, and that nothing else holds."""
+    prefix = _git("rev-parse", "--show-prefix").strip()
+    status = _git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    paths = [line[3:] for line in status.split("\0") if line]
+    top = Path(_git("rev-parse", "--show-toplevel").strip())
+    built = {f"{prefix}{path.as_posix()}" for path in provenance.BUILT}
+    lost = []
+    for path in paths:
+        theirs = blob(f"{commit}:{path}")
+        if theirs is None or not (top / path).is_file():
+            continue  # DVC leaves what the experiment has not
+        if any(path == name or path.startswith(f"{name}/") for name in built):
+            continue  # what the pipeline wrote is in DVC's cache
+        own = _git("hash-object", f"--path={path}", "--", str(top / path)).strip()
+        held = {theirs, blob(f"HEAD:{path}"), blob(f"{DVC_APPLIED}:{path}")}
+        if own not in held and not only_the_mention(top / path, path, f"{prefix}{CONF}/{CONFIG}"):
+            lost.append(path.removeprefix(prefix))
+    return lost
+
+
+def data_at_risk() -> list[str]:
+    """Return the data that has changed since DVC recorded it: bringing other data replaces it."""
+    command = [sys.executable, "-m", "dvc", "data", "status", "--json"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    changed = json.loads(done.stdout or "{}").get("uncommitted", {})
+    paths = [*changed.get("modified", []), *changed.get("added", [])]
+    return sorted(path for path in paths if path.startswith("data/"))
+
+
+def only_the_mention(file: Path, path: str, config: str) -> bool:
+    """Whether a file is conf/config.yaml, and differs from HEAD by nothing but the experiment."""
+    if path != config or blob(f"HEAD:{path}") is None:
+        return False
+    committed = _git("show", f"HEAD:{path}")
+    return mention(committed, None) == mention(file.read_text(encoding="utf-8"), None)
+
+
+def written_here() -> set[Path]:
+    """Return the files that applying an experiment wrote to conf/ and nobody has committed."""
+    status = _git("ls-files", "-z", "--others", "--exclude-standard", "--", CONF.as_posix())
+    paths = {Path(line) for line in status.split("\0") if line.endswith(".yaml")}
+    return {path for path in paths if WRITTEN in path.read_text(encoding="utf-8")}
+
+
+def extract(commit: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Write conf/ as it was at a commit into `folder`; return where, and what params.yaml holds."""
+    content = git.run(Path(), "archive", "--format=tar", commit, CONF.name, PARAMS.name)
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / CONF, yaml.safe_load((folder / PARAMS).read_text(encoding="utf-8"))
+
+
+def plan(name: str, conf: Path, wanted: dict[str, Any]) -> dict[Path, str]:
+    """Return the files with which conf/ composes to `wanted`, by their paths in it; {} if it does.
+
+    Args:
+        name: of the experiment.
+        conf: a copy of conf/, which is changed.
+
+    Raises:
+        ApplyError: conf/ cannot hold the values.
+    """
+    if composed(conf) == wanted:
+        return {}
+    config = (conf / CONFIG).read_text(encoding="utf-8")
+    changes: dict[Path, str] = {}
+    write(conf, {CONFIG: mention(config, None)})
+    if composed(conf) != wanted:
+        choices = switched(conf, wanted)
+        defaults = composed(conf, *overrides(choices))
+        for key in [key for key in wanted if lacks(defaults.get(key), wanted[key])]:
+            # A file can add and change values, and remove none: this group gets one of its own.
+            if not (conf / key).is_dir():
+                raise ApplyError(f"{name} has no {key} of conf/, which no file there can leave out")
+            changes[Path(key, f"{name}.yaml")] = document(name, "all that it has", wanted[key])
+            choices[key] = name
+            write(conf, changes)
+        defaults = composed(conf, *overrides(choices))
+        differing = difference(defaults, wanted)
+        listed = [{f"override /{group}": option} for group, option in choices.items()]
+        values = {**({"defaults": listed} if listed else {}), **differing}
+        text = document(name, "how it differs from the defaults", values)
+        changes[Path(GROUP, f"{name}.yaml")] = f"# @package _global_\n{text}"
+    named = name if changes else None
+    changes[CONFIG] = mention(config, named)
+    write(conf, changes)
+    now = composed(conf)
+    for key in now | wanted:
+        if now.get(key) != wanted.get(key):
+            raise ApplyError(f"{name}: conf/ cannot hold its {key}: write it there by hand")
+    return changes
+
+
+def composed(conf: Path, *overrides: str) -> dict[str, Any]:
+    """Compose a folder of Hydra's, unchecked: it may be of other code than this."""
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        return plain(hydra_compose("config", overrides=list(overrides)))
+
+
+def switched(conf: Path, wanted: dict[str, Any]) -> dict[str, str]:
+    """Return the files of the groups with which less is left to change than with the default."""
+    config = yaml.safe_load((conf / CONFIG).read_text(encoding="utf-8"))
+    entries = [entry for entry in config["defaults"] if isinstance(entry, dict)]
+    named = {group: option for entry in entries for group, option in entry.items()}
+    choices: dict[str, str] = {}
+    now = composed(conf)
+    for group, default in named.items():
+        fewest = distance(now, wanted)
+        if group == GROUP:
+            continue
+        for file in sorted((conf / group).glob("*.yaml")):
+            key = (*package_of(file, conf), None)[0]
+            if file.stem == default or (key and not distance(now.get(key), wanted.get(key))):
+                continue
+            option = composed(conf, *overrides({**choices, group: file.stem}))
+            if distance(option, wanted) < fewest:
+                fewest, choices[group] = distance(option, wanted), file.stem
+        if group in choices:
+            now = composed(conf, *overrides(choices))
+    return choices
+
+
+def overrides(choices: dict[str, str]) -> list[str]:
+    return [f"{group}={option}" for group, option in choices.items()]
+
+
+def distance(one: Any, other: Any) -> int:
+    """Return how many values differ between two configs."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        missing = object()
+        keys = one | other
+        return sum(distance(one.get(key, missing), other.get(key, missing)) for key in keys)
+    return 0 if one == other and isinstance(one, bool) == isinstance(other, bool) else 1
+
+
+def lacks(default: Any, wanted: Any) -> bool:
+    """Whether `wanted` lacks a key that `default` has, at any depth."""
+    if not isinstance(default, dict) or not isinstance(wanted, dict):
+        return False
+    return any(key not in wanted or lacks(default[key], wanted[key]) for key in default)
+
+
+def difference(default: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return what has to be merged into `default` for `wanted`."""
+    differing: dict[str, Any] = {}
+    for key, value in wanted.items():
+        if key in default and not distance(default[key], value):
+            continue
+        both = isinstance(default.get(key), dict) and isinstance(value, dict)
+        differing[key] = difference(default[key], value) if both else value
+    return differing
+
+
+def mention(config: str, name: str | None) -> str:
+    """Return the text of conf/config.yaml with another experiment in its defaults.
+
+    Raises:
+        ApplyError: its defaults have no line for one.
+    """
+    if not MENTION.search(config):
+        raise ApplyError(f"{CONF}/{CONFIG}: its defaults have no `- {GROUP}: null`: add it")
+    written = "null" if name is None else name
+    if name is not None and yaml.safe_load(name) != name:
+        written = json.dumps(name)  # digits alone would be a number
+    return MENTION.sub(rf"\g<1>{written}", config, count=1)
+
+
+def document(name: str, what: str, values: dict[str, Any]) -> str:
+    return f"{WRITTEN} {name}`: {what}.\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
+
+
+def write(conf: Path, changes: dict[Path, str]) -> None:
+    for path, text in changes.items():
+        (conf / path).parent.mkdir(exist_ok=True)
+        (conf / path).write_text(text, encoding="utf-8", newline="\n")
+
+
+def summary(name: str, changes: dict[Path, str]) -> str:
+    """Say where the values are, and what to type next."""
+    others = [(CONF / path).as_posix() for path in changes if path != CONFIG]
+    if others:
+        what = f"{' and '.join(others)}, named in {(CONF / CONFIG).as_posix()}, "
+        what += "keep its values" if others[1:] else "keeps its values"
+    else:
+        what = f"its values are those of {CONF}/"
+    return f"{name} is applied: {what}; to keep it: git add --all && git commit"
+
+
+def blob(name: str) -> str | None:
+    """Return the id of a file at a revision, or None where there is none."""
+    return git.text(Path(), "rev-parse", "--verify", "--quiet", name)
+
+
+def _git(*arguments: str) -> str:
+    return os.fsdecode(git.run(Path(), *arguments))
+
+
+def run(*arguments: str) -> None:
+    """Show a command of DVC's and run it.
+
+    Raises:
+        SystemExit: it failed; its own output says why.
+    """
+    print(f"$ {shlex.join(('dvc', *arguments))}", flush=True)
+    # Not this package's own: that of an older experiment may lack it.
+    command = [sys.executable, "-m", "dvc", *arguments]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise SystemExit(code)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Apply an experiment.")
+    parser.add_argument("name", help="of the experiment, as inv compare shows it")
+    try:
+        apply(parser.parse_args().name)
+    except (ApplyError, GitError) as error:
+        raise SystemExit(f"exp.apply: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

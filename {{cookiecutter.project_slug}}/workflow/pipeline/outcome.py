@@ -1,0 +1,85 @@
+"""What came out of the pipeline, as the last lines of a task: read from the files that it wrote."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ..paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
+from ..report.report import best_epoch, read_history, read_provenance
+from ..runs.experiments import metric_text
+from ..tracking.transaction_log import marker, run_folders
+
+WRITTEN = (TRAIN_METRICS, METRICS, MODEL)  # anew by each stage that ran
+NEXT = "next: inv report, inv compare"
+
+
+def lines(root: Path = Path(), since: float | None = None) -> Iterator[str]:
+    """Yield what came out, and what follows.
+
+    Args:
+        since: when the pipeline was started; results that are older are said to be so.
+    """
+    missing = [path.as_posix() for path in WRITTEN if not (root / path).exists()]
+    if missing:
+        yield f"{missing[0]} is not there: inv train"
+        return
+    newest = max((root / path).stat().st_mtime for path in WRITTEN)
+    if since is not None and newest < since:
+        yield f"up to date: nothing changed since {datetime.fromtimestamp(newest):%Y-%m-%d %H:%M}"
+    measured = json.loads((root / METRICS).read_text(encoding="utf-8"))
+    numbers = [f"{name} {metric_text(value)}" for name, value in measured.items()]
+    yield f"test: {', '.join(numbers)} ({METRICS.as_posix()})"
+    yield f"training: {training(root)}"
+    made_from = read_provenance(root / MODEL)
+    if run := made_from.get("run"):
+        yield f"run: {tracked(run['id'], root / 'wandb')}"
+    yield NEXT
+
+
+def training(root: Path) -> str:
+    """Say which epoch was kept, and whether and why the training stopped early."""
+    params = OmegaConf.to_container(OmegaConf.load(root / PARAMS))
+    assert isinstance(params, dict)
+    epochs = json.loads((root / TRAIN_METRICS).read_text(encoding="utf-8"))["epochs"]
+    best = best_epoch(read_history(root / HISTORY))
+    kept = f"epoch {best} of {epochs} was the best" if best else f"{epochs} epochs"
+    planned = params["trainer"].get("max_epochs")
+    if planned is None or not 0 <= epochs < planned:
+        return f"{kept}, all were trained"
+    return f"{kept}, {stopped(params)} (trainer.max_epochs={planned})"
+
+
+def stopped(params: dict[Any, Any]) -> str:
+    """Say why a training ended before its last epoch."""
+    for node in params["callbacks"].values():
+        if node and node["_target_"].endswith(".EarlyStopping"):
+            patience = node.get("patience", 3)
+            return f"stopped early: no better {node['monitor']} in {patience} epochs"
+    return "stopped early"
+
+
+def tracked(run: str, folder: Path) -> str:
+    """Say where a W&B run is."""
+    folders = run_folders(run, folder)
+    if not folders:
+        return f"{run}, not tracked here"
+    if all(marker(path).exists() for path in folders):
+        return f"{run}, uploaded"
+    return f"{run}, kept in wandb/ (inv wandb.sync uploads it)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="outcome", description=__doc__)
+    parser.add_argument("--since", type=float, help="seconds since 1970")
+    print()
+    for line in lines(since=parser.parse_args().since):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The commands behind `inv model.…`: python -m <package>.registry --help."""
+
+import argparse
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..git import GitError
+from ..runs import finding as runs
+from ..runs.finding import RunError
+from . import aliases, promotion, versions
+from .aliases import NotToldError
+from .versions import Period, RegistryError, Version
+
+
+def main() -> int:
+    arguments = vars(parser().parse_args())
+    action = arguments.pop("action")
+    try:
+        if action == "promote":
+            promote(**arguments)
+        elif action == "demote":
+            demote(**arguments)
+        else:
+            show()
+    except (GitError, RegistryError, RunError) as problem:
+        raise SystemExit(f"model: {problem}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None
+    return 0
+
+
+def promote(run: str, stage: str) -> None:
+    done = promotion.promote(run, stage)
+    version = done.version
+    print(f"{version} is in {stage}{'' if done.new else ' already'}: commit {version.commit[:12]}")
+    if not done.shared:
+        print("its file is in this cache only: inv data.push")
+    try:
+        print(f"W&B: {aliases.add(done.run, stage, version.name)} is {stage}")
+    except NotToldError as problem:
+        print(f"W&B was not told: {problem}; inv wandb.sync, then the same command again")
+
+
+def demote(stage: str) -> None:
+    out, now = promotion.demote(stage)
+    print(f"{out} is no longer in {stage}; {now or 'no version'} is")
+    try:
+        print(f"W&B: {aliases.remove(recorded(out), stage)} is no longer {stage}")
+        if now:
+            print(f"W&B: {aliases.add(recorded(now), stage, now.name)} is {stage}")
+    except NotToldError as problem:
+        mend = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
+        print(f"W&B was not told: {problem}; {mend}")
+
+
+def recorded(version: Version) -> runs.RecordedRun:
+    return runs.revision(version.commit, str(version), runs.REGISTERED)
+
+
+def show() -> None:
+    if not (periods := versions.history()):
+        print("no version was in any stage: inv model.promote RUN --stage production")
+        return
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)  # narrower, rich would leave columns out
+    console.print(table(periods))
+
+
+def table(periods: list[Period]) -> Table:
+    """Draw who was in which stage, in the time of this machine; what is there now, in bold."""
+    drawn = Table(box=None, header_style="bold")
+    for name in ("stage", "version", "from", "until", "by", "commit"):
+        drawn.add_column(name, no_wrap=name != "by")
+    for period in periods:
+        version = period.version
+        times = (moment(period.since), moment(period.until) if period.until else "now")
+        cells = (period.stage, version.name, *times, period.by, version.commit[:12])
+        drawn.add_row(*map(Text, cells), style="" if period.until else "bold")
+    return drawn
+
+
+def moment(when: datetime) -> str:
+    return f"{when.astimezone():%Y-%m-%d %H:%M}"
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="registry", description=__doc__)
+    actions = root.add_subparsers(dest="action", required=True)
+    action = actions.add_parser("promote", help="put the model of a run into a stage")
+    action.add_argument("run", help="see `inv --help restore`")
+    action.add_argument("--stage", default=versions.PRODUCTION)
+    action = actions.add_parser("demote", help="take the version out that is in a stage")
+    action.add_argument("--stage", default=versions.PRODUCTION)
+    actions.add_parser("history", help="show who was in which stage when")
+    return root
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,294 @@
+"""The experiments side by side: what differed, what came out.
+
+`python -m <package>.experiments --all-commits 10` shows those of the last ten commits.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import git
+from ..git import GitError
+from ..paths import METRICS, TRAIN_METRICS
+
+# Where scalar measures are read from; of two with one name, that of the first file counts.
+METRICS_FILES = (METRICS, TRAIN_METRICS)
+BEST = "accuracy"
+NONE = "-"
+NOTHING = (
+    "nothing to compare on this commit: try a value (inv train -- optimizer.lr=0.01)"
+    " or look further back (inv compare --commits 10)"
+)
+
+
+class ExperimentsError(Exception):
+    """The experiments cannot be read."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The workspace, a commit or an experiment.
+
+    Args:
+        kind: "workspace", "commit" or "experiment".
+        name: of the branch, tag or experiment, or a commit's short hash.
+        state: "success", "queued", "running" or "failed".
+        params: by dotted name; a list is one value.
+        metrics: scalars only; none unless `state` is "success".
+        error: why it failed, or why DVC could not read it.
+    """
+
+    kind: str
+    name: str
+    revision: str
+    when: datetime | None
+    state: str
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    error: str | None = None
+
+
+def read(root: Path = Path(), commits: int = 1) -> list[Row]:
+    """Return the workspace and the last commits, each commit followed by its experiments.
+
+    Raises:
+        ExperimentsError: no DVC project or no commit; the message is one line.
+        GitError: there is a repository, and Git does not open it.
+    """
+    git.require(root)
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", "--num", str(commits)]
+    result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
+    if result.returncode:
+        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+        raise ExperimentsError(errors[-1].removeprefix("ERROR: ") if errors else "dvc failed")
+    baselines = json.loads(result.stdout)
+    if not baselines:
+        raise ExperimentsError("no commit yet: git add --all && git commit -m 'Start'")
+    return [row for baseline in baselines for row in _rows(baseline)]
+
+
+def failure(log: Path | None) -> str:
+    """Return why an experiment failed: the last line of its output that is not DVC's own."""
+    if log is None or not log.exists():
+        return "it could not be started"
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
+    return (own or lines or ["it printed nothing"])[-1].removeprefix("ERROR: ")
+
+
+def comparable(rows: Sequence[Row]) -> list[Row]:
+    """Leave out rows that hold nothing, and the workspace where another row says the same."""
+    same = current(rows)
+    return [
+        row
+        for row in rows
+        if (row.params or row.metrics or row.error)
+        and (row.kind != "workspace" or same is None or row is same)
+    ]
+
+
+def current(rows: Sequence[Row]) -> Row | None:
+    """Return the commit or experiment that lies in the workspace, or the workspace's own row."""
+    workspace = next((row for row in rows if row.kind == "workspace"), None)
+    if workspace is None or not workspace.metrics:
+        return workspace
+    # A commit comes before its experiments: one that was committed is known by the commit.
+    for row in rows:
+        same = row.params == workspace.params and row.metrics == workspace.metrics
+        if row is not workspace and same:
+            return row
+    return workspace
+
+
+def differing(rows: Iterable[Row], always: Iterable[str] = ()) -> list[str]:
+    """Return the names of the parameters that differ between the rows, and those in `always`.
+
+    A parameter that a row does not have differs from one that it has. Rows without any parameter
+    (commits from before the first run) are not looked at.
+    """
+    configs = [row.params for row in rows if row.params]
+    names = dict.fromkeys(name for params in configs for name in params)
+    kept = set(always)
+    return [
+        name
+        for name in names
+        if name in kept or len({_json(params, name) for params in configs}) > 1
+    ]
+
+
+def measures(rows: Iterable[Row]) -> list[str]:
+    """Return the names of the metrics that any of the rows has."""
+    return list(dict.fromkeys(name for row in rows for name in row.metrics))
+
+
+def best(rows: Iterable[Row]) -> float | None:
+    """Return the best accuracy, or None where no row has one."""
+    return max((row.metrics[BEST] for row in rows if BEST in row.metrics), default=None)
+
+
+def param_label(name: str) -> str:
+    """Return `model` for `model._target_`, which says what the node is."""
+    return name.removesuffix("._target_")
+
+
+def param_text(params: dict[str, Any], name: str) -> str:
+    """Return a parameter as it is typed in an override; of a `_target_`, the class alone."""
+    if name not in params:
+        return NONE
+    value = params[name]
+    if isinstance(value, str):
+        return value.rpartition(".")[2] if name.endswith("_target_") else value
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def metric_text(value: float | None) -> str:
+    if value is None:
+        return NONE
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Draw the comparable rows; each says in which parameters it differs from the first."""
+    here, rows = current(rows), comparable(rows)
+    top = best(rows)
+    params, metrics = differing(rows), measures(rows)
+    drawn = Table(
+        box=None,
+        header_style="bold",
+        caption=f"> in the folder now   * best {BEST}   {NONE} none",
+        caption_justify="left",
+    )
+    drawn.add_column("  experiment", no_wrap=True)
+    drawn.add_column("what differed", overflow="fold")
+    for name in metrics:
+        drawn.add_column(name.replace("/", "/\n"), justify="right", no_wrap=True)
+    first = next((row.params for row in rows if row.params), {})
+    for row in rows:
+        cells = [_title(row, here), "\n".join(_changed(row.params, first, params))]
+        for name in metrics:
+            value = row.metrics.get(name)
+            text = metric_text(value)
+            if name == BEST:
+                text += "*" if value is not None and value == top else " "
+            cells.append(text)
+        # As Text: a list such as [64,32] is a style to rich.
+        drawn.add_row(*map(Text, cells), style="bold" if row is here else "")
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Show the experiments side by side.")
+    parser.add_argument(
+        "--all-commits",
+        type=int,
+        default=1,
+        metavar="N",
+        help="those of the last N commits (default: the last one)",
+    )
+    commits = parser.parse_args(arguments).all_commits
+    try:
+        rows = read(commits=commits)
+    except (ExperimentsError, GitError) as error:
+        raise SystemExit(f"compare: {error}") from None
+
+    console = Console(highlight=False)
+    shown = comparable(rows)
+    if len(shown) > 1:
+        console.width = max(console.width, 100)  # narrower, rich would leave columns out
+        console.print(table(rows))
+    else:
+        print(NOTHING)
+    for row in shown:
+        if row.error:
+            logs = f"; its output: dvc queue logs {row.name}" if row.state == "failed" else ""
+            console.print(Text(f"{row.name}: {row.error}{logs}", style="red"))
+
+
+def _title(row: Row, here: Row | None) -> str:
+    indent = "  " if row.kind == "experiment" else ""
+    state = "" if row.state == "success" else f" ({row.state})"
+    return f"{'>' if row is here else ' '} {indent}{row.name}{state}"
+
+
+def _changed(params: dict[str, Any], first: dict[str, Any], names: list[str]) -> Iterator[str]:
+    for name in names:
+        changed = params is first or _json(params, name) != _json(first, name)
+        if name in params and changed:
+            yield f"{param_label(name)}={param_text(params, name)}"
+
+
+def _json(params: dict[str, Any], name: str) -> str | None:
+    """Return a value that compares: as JSON, 1 is not true, and null is not a missing value."""
+    return json.dumps(params[name]) if name in params else None
+
+
+def _rows(baseline: dict[str, Any]) -> Iterator[Row]:
+    kind = "workspace" if baseline["rev"] == "workspace" else "commit"
+    yield _row(kind, baseline, "success")
+    for experiment in baseline["experiments"] or []:
+        executor = experiment["executor"] or {}
+        state = executor.get("state") or "success"
+        log = (executor.get("local") or {}).get("log")
+        # An experiment has several revisions only if an older DVC wrote them; the first is last.
+        yield _row("experiment", experiment["revs"][0], state, log)
+
+
+def _row(kind: str, entry: dict[str, Any], state: str, log: str | None = None) -> Row:
+    data = entry["data"] or {}
+    params: dict[str, Any] = {}
+    for file in data.get("params", {}).values():
+        params.update(_flat(file.get("data") or {}))
+    metrics: dict[str, float] = {}
+    # DVC shows one that failed with the measures that lay there when it was queued.
+    if state == "success":
+        for path in METRICS_FILES:
+            found = data.get("metrics", {}).get(path.as_posix(), {}).get("data") or {}
+            for name, value in found.items():
+                if _is_number(value):
+                    metrics.setdefault(name, value)
+    when = data.get("timestamp")
+    error = entry["error"] or {}
+    reason = error.get("msg") or error.get("type") or None
+    if state == "failed":  # DVC says only that
+        reason = failure(Path(log) if log else None)
+    return Row(
+        kind=kind,
+        name=entry["name"] or (kind if kind == "workspace" else entry["rev"][:7]),
+        revision=entry["rev"],
+        when=datetime.fromisoformat(when) if when else None,
+        state=state,
+        params=params,
+        metrics=metrics,
+        error=reason,
+    )
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+if __name__ == "__main__":
+    main()

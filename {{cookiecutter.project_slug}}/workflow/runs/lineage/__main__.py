@@ -1,0 +1,40 @@
+"""The command behind `inv lineage`: python -m <package>.lineage --help."""
+
+import argparse
+import io
+import sys
+
+from rich.console import Console
+
+from ...git import GitError
+from ..finding import RunError
+from . import inputs as data
+from . import subjects, tree
+from .subjects import SubjectError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="lineage", description=__doc__)
+    parser.add_argument("what", help="see `inv --help lineage`")
+    try:
+        show(parser.parse_args().what)
+    except (GitError, SubjectError, RunError) as problem:
+        raise SystemExit(f"lineage: {problem}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None
+
+
+def show(what: str) -> None:
+    """Print the tree of a model, a service or a run."""
+    found = subjects.find(what)
+    hashes = {md5 for subject in found for md5 in subject.made_from.data.values()}
+    places = data.places(hashes)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a pipe's encoding lacks is shown as "?"
+        sys.stdout.reconfigure(errors="replace")
+    console = Console(highlight=False)
+    for subject in found:
+        console.print(tree.draw(subject, places))
+
+
+if __name__ == "__main__":
+    main()

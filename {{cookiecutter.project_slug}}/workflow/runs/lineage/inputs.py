@@ -1,0 +1,105 @@
+"""Where data is, by its DVC hashes: in the cache here, in which remote."""
+
+import re
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from queue import Empty, Queue
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc_data.hashfile import load
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
+
+from ... import git
+from ...paths import ROOT
+from ...serving.store import shown
+
+PATIENCE = 30  # seconds for a remote: the clients of some try for minutes
+
+Contents = dict[str, set[str]]  # the objects of a file or folder, by its hash
+
+
+def places(hashes: Iterable[str], root: Path = ROOT) -> dict[str, list[str]]:
+    """Return for each hash a line on the cache and one on each remote.
+
+    A remote is asked for all objects together; one that cannot be asked has a line that says why.
+    """
+    wanted = set(hashes)
+    git.require(root)
+    try:
+        repo = Repo(str(root))
+    except DvcException as error:
+        return {md5: [f"nobody can say where: {_reason(error)}"] for md5 in wanted}
+    contents: Contents = {}
+    lines: dict[str, list[str]] = {md5: [] for md5 in wanted}
+    names = [None, *repo.config["remote"]]
+    for name in names:
+        place = f"the remote {name}" if name else "the cache here"
+        try:
+            held = _within(PATIENCE, partial(_held, repo, name, wanted, contents))
+        except Exception as error:  # each kind of remote has its own
+            for md5 in wanted:
+                lines[md5].append(f"{place} cannot be asked: {_reason(error)}")
+            continue
+        for md5 in wanted:
+            lines[md5].append(_line(place, contents.get(md5, {md5}), held))
+    if len(names) == 1:
+        for md5 in wanted:
+            lines[md5].append("there is no remote")
+    return lines
+
+
+def _held(repo: Repo, name: str | None, wanted: set[str], contents: Contents) -> set[str]:
+    """Return the objects that a remote, or the cache, has of what is wanted.
+
+    The lists of folders in it are noted in `contents`.
+    """
+    store = repo.cloud.get_remote_odb(name) if name else repo.cache.local
+    held = set(store.oids_exist(list(wanted)))
+    for md5 in held - contents.keys():
+        content = load(store, HashInfo("md5", md5))
+        files = {info.value for _, _, info in content} if isinstance(content, Tree) else set()
+        contents[md5] = {md5, *files}
+    more = set().union(*contents.values()) - wanted
+    return held | set(store.oids_exist(list(more))) if more else held
+
+
+def _line(place: str, objects: set[str], held: set[str]) -> str:
+    there = len(objects & held)
+    if there == len(objects):
+        return f"in {place}"
+    return f"{there} of {len(objects)} objects in {place}" if there else f"not in {place}"
+
+
+def _within(seconds: float, call: Callable[[], set[str]]) -> set[str]:
+    """Return what a call returns.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    done: Queue[set[str] | Exception] = Queue()
+
+    def work() -> None:
+        try:
+            done.put(call())
+        except Exception as error:
+            done.put(error)
+
+    # A daemon: the process does not wait for it at its end.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer = done.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line, without what a URL has of credentials."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"\w+://\S+", lambda found: shown(found[0]), text)

@@ -1,0 +1,254 @@
+"""What lineage is asked of: a model's file, what is served at a URL, or a run."""
+
+import json
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ...report.report import read_provenance
+from ...serving.model import version_of
+from ...tracking.provenance import file_sha256
+from ...tracking.transaction_log import run_folders
+from .. import finding as runs
+from ..finding import RecordedRun, RunError
+
+T = TypeVar("T")
+
+SUFFIXES = (".onnx", ".ckpt")
+TIMEOUT = 10  # seconds that a service may take
+
+
+class SubjectError(Exception):
+    """There is no such thing, or nothing says where it is from; the text says why, in one line."""
+
+
+class Git(msgspec.Struct):
+    """The code, as `provenance.collect` has it."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+    patch: str | None = None
+    left_out: list[str] = []
+
+
+class Run(msgspec.Struct):
+    """The W&B run, as `train` has it; `path` begins with the entity if the config names one."""
+
+    id: str
+    path: str = ""
+
+
+class MadeFrom(msgspec.Struct):
+    """The provenance of a model; None is what it does not tell.
+
+    `config` is None only where there is no model, but the revision of one.
+    """
+
+    git: Git
+    data: dict[str, str]
+    config: str | None = None
+    lock: str | None = None
+    image: str | None = None
+    seed: int | None = None
+    python: str | None = None
+    platform: str | None = None
+    accelerator: str | None = None
+    precision: str | int | None = None
+    threads: int | None = None
+    run: Run | None = None
+
+
+class Parameters(msgspec.Struct):
+    """What a model service adds to the metadata of the Open Inference Protocol."""
+
+    provenance: MadeFrom
+
+
+class Metadata(msgspec.Struct):
+    """What is read of the metadata that a service tells."""
+
+    name: str
+    versions: list[str]
+    parameters: Parameters
+
+
+class Listed(msgspec.Struct):
+    """A model that a service or the web application lists."""
+
+    name: str
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that was made by a run.
+
+    Args:
+        title: what it is, and where.
+        run: which run made it, and where that is, or why this cannot be told; None for a run.
+        recorded: what the run recorded, if it can be read.
+    """
+
+    title: str
+    made_from: MadeFrom
+    run: str | None
+    recorded: RecordedRun | None = None
+
+
+def find(what: str) -> list[Subject]:
+    """Read what something was made from.
+
+    Args:
+        what: a file, the URL of a service, of the web application or of one of its models, or a
+            run as `runs.find` takes it.
+
+    Raises:
+        SubjectError: there is no such thing, or it does not tell.
+        RunError: there is no such run, or it cannot be read.
+    """
+    if "://" in what:
+        return served(what)
+    path = Path(what)
+    if path.is_file():
+        return [file(path)]
+    if path.suffix in SUFFIXES:
+        raise SubjectError(f"{what}: there is no such file: inv train, or inv data.pull")
+    return [run(what)]
+
+
+def file(path: Path) -> Subject:
+    """Read an exported model or a checkpoint.
+
+    Raises:
+        SubjectError: it is neither, or was not made here.
+    """
+    try:
+        found = _checkpoint(path) if path.suffix == ".ckpt" else read_provenance(path)
+    except OSError as error:
+        raise SubjectError(f"{path}: {error.strerror}") from None
+    # Torch and ONNX raise errors of their own for each thing that can be wrong with a file.
+    except Exception:
+        raise SubjectError(f"{path}: no exported model or checkpoint, or a broken one") from None
+    if not found:
+        raise SubjectError(f"{path}: it has no provenance, so no `train` of this project made it")
+    made_from = _made_from(found, str(path))
+    return Subject(f"{path.as_posix()}, version {_version(path)}", made_from, *_look_up(made_from))
+
+
+def served(url: str) -> list[Subject]:
+    """Ask a service, or the web application, for its models.
+
+    Raises:
+        SubjectError: nothing answers, or something else does.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise SubjectError(f"this is no URL: {error}") from None
+    if parts.scheme not in ("http", "https"):
+        raise SubjectError(f"{parts.scheme}:// cannot be asked: write http://HOST:PORT")
+    if "@" in parts.netloc:
+        raise SubjectError(f"{parts.hostname}: write the address without user and password")
+    before, _, after = parts.path.partition("/v2")
+    models = parts._replace(path=f"{before.rstrip('/')}/v2/models", query="", fragment="").geturl()
+    if one := re.match("/models/([^/]+(/versions/[^/]+)?)", after):
+        return [_model(f"{models}/{one[1]}")]
+    listed = _ask(models, list[Listed])
+    if not listed:
+        raise SubjectError(f"{models}: it has no model")
+    missing = [model.name for model in listed if not model.ready]
+    if missing:
+        print(f"not ready, so not shown: {', '.join(map(repr, missing))}")
+    quote = urllib.parse.quote
+    return [_model(f"{models}/{quote(model.name, safe='')}") for model in listed if model.ready]
+
+
+def run(name: str) -> Subject:
+    """Read a run, an experiment or a revision.
+
+    Raises:
+        RunError: there is none.
+    """
+    recorded = runs.find(name)
+    title = f"{recorded.kind} {recorded.name}"
+    if recorded.kind == "W&B run":
+        place = "in wandb/ here" if run_folders(name) else "in W&B"
+        made_from = _made_from(recorded.made_from, title)
+        return Subject(f"{title}, {place}", made_from, None, recorded)
+    if "git" in recorded.made_from:
+        made_from = _made_from(recorded.made_from, title)
+        place, made_by = _look_up(made_from)
+        return Subject(title, made_from, place, made_by or recorded)
+    git = Git(commit=recorded.commit)
+    made_from = MadeFrom(git, recorded.data, lock=recorded.made_from.get("lock"))
+    why = "not known: neither the cache nor the remote has its model"
+    return Subject(title, made_from, why, recorded)
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    import torch
+
+    checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    return checkpoint.get("provenance", {})
+
+
+def _version(path: Path) -> str:
+    return version_of(file_sha256(path) or "")
+
+
+def _model(url: str) -> Subject:
+    found = _ask(url, Metadata)
+    made_from = found.parameters.provenance
+    title = f"{found.name}, version {', '.join(found.versions)}, served at {url}"
+    return Subject(title, made_from, *_look_up(made_from))
+
+
+def _ask(url: str, kind: type[T]) -> T:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            content = answer.read()
+        return msgspec.json.decode(content, type=kind)
+    except urllib.error.HTTPError as error:
+        raise SubjectError(f"{url}: it answered {error.code} {_refusal(error)}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, msgspec.MsgspecError):
+            raise SubjectError(f"{url}: what answers there tells no provenance: {error}") from None
+        reason = getattr(error, "reason", None) or error
+        raise SubjectError(f"{url}: it cannot be reached: {reason}") from None
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    """Return why a server refused: in its own words if it is one of ours."""
+    try:
+        return str(json.loads(error.read())["error"])
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        return str(error.reason)
+
+
+def _made_from(found: dict[str, Any], source: str) -> MadeFrom:
+    try:
+        return msgspec.convert(found, MadeFrom)
+    except msgspec.ValidationError as error:
+        raise SubjectError(f"{source}: its provenance cannot be read: {error}") from None
+
+
+def _look_up(made_from: MadeFrom) -> tuple[str, RecordedRun | None]:
+    """Return which run made something and where that is, and the run if it can be read."""
+    if made_from.run is None:
+        return "not known: its provenance names none", None
+    name, path = made_from.run.id, made_from.run.path
+    try:
+        if folders := run_folders(name):
+            return f"{name}, in wandb/ here", runs.offline(folders)
+        if path.count("/") == 2:
+            return f"{path}, in W&B", runs.online(path)
+    except RunError as error:
+        return f"{path or name}: {error}", None
+    return f"{path or name}, not in wandb/ here", None

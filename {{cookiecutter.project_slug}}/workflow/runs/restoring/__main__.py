@@ -1,0 +1,74 @@
+"""The commands behind `inv restore` and `inv reproduce`: python -m <package>.restoring --help."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from ...git import GitError
+from ..finding import RecordedRun, RunError, find
+from . import reproduce
+from .reproduce import ReproduceError
+from .restore import RestoreError, default_folder, plan, require_free, restore, reuse
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    try:
+        run = find(arguments.run)
+        folder = Path(arguments.into) if arguments.into else default_folder(run)
+        if arguments.action == "restore":
+            project = bring_back(run, folder)
+            print(f"next: inv reproduce {arguments.run}, or cd {project} and inv train")
+            return 0
+        return run_again(run, folder)
+    except (GitError, RunError, RestoreError, ReproduceError) as problem:
+        raise SystemExit(f"{arguments.action}: {problem}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None
+
+
+def bring_back(run: RecordedRun, folder: Path) -> Path:
+    """Say what can be brought back, and what not; then do it."""
+    folder = folder.resolve()
+    require_free(folder)
+    parts = plan(run)
+    print(f"{run.kind} {run.name}")
+    for part in parts:
+        print(f"  {part.name:<12} {'' if part.found else 'cannot be brought back: '}{part.text}")
+    project = restore(run, folder, parts)
+    print(f"restored: {project}")
+    return project
+
+
+def run_again(run: RecordedRun, folder: Path) -> int:
+    """Run it again where it was restored, and compare; return 1 if anything differs."""
+    if not run.metrics:
+        raise ReproduceError(f"{run.name}: it recorded no metric to compare with")
+    project = reuse(run, folder) or bring_back(run, folder)
+    reproduce.run_again(project)
+    measured, facts = reproduce.results(run, project)
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)  # narrower, rich would leave columns out
+    console.print(reproduce.table(measured, facts))
+    differing = [result.name for result in measured if not result.identical]
+    if differing:
+        print(f"{len(differing)} of {len(measured)} differ")
+        return 1
+    print(f"all {len(measured)} identical")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="restoring", description=__doc__)
+    actions = root.add_subparsers(dest="action", required=True)
+    whats = {"restore": "bring a run back", "reproduce": "run it again there, and compare"}
+    for name, what in whats.items():
+        action = actions.add_parser(name, help=what)
+        action.add_argument("run", help="see `inv --help restore`")
+        action.add_argument("--into", help="a folder, from the project's; default: beside it")
+    return root
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,82 @@
+"""The environment of a restored run: that of its uv.lock, on its Python."""
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ... import remotes
+from ...paths import ROOT
+from ...tracking import provenance
+
+SHARES = ("UV_PROJECT_ENVIRONMENT", "UV_NO_SYNC")  # say that projects have one environment
+# One for each package: ` + numpy==2.3.4`.
+PACKAGE_LINE = re.compile(r"(\x1b\[\d+m)* [-+~](\x1b\[\d+m)* \S")
+OF_THIS_FOLDER = ("VIRTUAL_ENV", "PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME")
+
+
+class MissingEnvironmentError(Exception):
+    """The environment cannot be made; the text says why, in one line."""
+
+
+def shared(made_from: dict[str, Any]) -> bool:
+    """Whether the environment of this process is meant for other folders too, and is the run's."""
+    same = {
+        "lock": provenance.file_sha256(ROOT / "uv.lock"),
+        "python": platform.python_version(),
+    }
+    wanted = {key: made_from.get(key) or value for key, value in same.items()}
+    return wanted == same and any(name in os.environ for name in SHARES)
+
+
+def python(version: str | None) -> str | None:
+    """Return what to ask uv for: this version of Python, or else one that differs little."""
+    if not version:
+        return None
+    for request in (version, version.rpartition(".")[0]):
+        find = [uv(), "python", "find", "--no-project", request]
+        done = subprocess.run(find, env=variables(), capture_output=True, check=False)
+        if not done.returncode:
+            return request
+    return None
+
+
+def make(folder: Path, version: str | None) -> None:
+    """Make the environment of a restored project in its folder.
+
+    Raises:
+        MissingEnvironmentError: uv could not; its own output says why.
+    """
+    extra = remotes.extra()
+    command = [uv(), "sync", "--locked", "--compile-bytecode"]
+    command += ["--extra", extra] if extra else []
+    command += ["--python", request] if (request := python(version)) else []
+    print(f"$ {shlex.join(command)}", flush=True)
+    with subprocess.Popen(
+        command, cwd=folder, env=variables(), stderr=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        for line in process.stderr or ():
+            if not PACKAGE_LINE.match(line):
+                print(line, end="", flush=True)
+    if process.returncode:
+        raise MissingEnvironmentError("uv could not make the environment: the lines above say why")
+
+
+def interpreter(folder: Path) -> Path:
+    """Return the Python of a restored project: its own, or this one where it is shared."""
+    own = folder / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return own if own.exists() else Path(sys.executable)
+
+
+def variables() -> dict[str, str]:
+    """Return the variables for a process in another project's folder, without those of this."""
+    left_out = {*SHARES, *OF_THIS_FOLDER, "UV_PYTHON", "WANDB_RUN_ID", "WANDB_DATA_DIR"}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
+
+
+def uv() -> str:
+    return os.environ.get("UV", "uv")

@@ -1,0 +1,277 @@
+"""Restoring a run into a Git worktree of its own; what lies in the project stays untouched."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from omegaconf import OmegaConf
+
+from ... import files, git
+from ...containers.engine import EngineError
+from ...git import GitError
+from ...object_store import DataError, Store
+from ...paths import MODEL, PARAMS, ROOT
+from ...tracking import patch, provenance
+from ...tracking.patch import PatchError
+from ..finding import RecordedRun
+from . import environment, image
+from .environment import MissingEnvironmentError
+
+NOTE = "restored.json"  # in the worktree's own Git folder: what it was restored from
+REASONS = (GitError, PatchError, DataError, MissingEnvironmentError, EngineError)
+
+
+class RestoreError(Exception):
+    """A run cannot be brought back; the text says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the things that make a run, and whether it can be brought back.
+
+    Args:
+        text: what it is and where it comes from, or why it cannot be brought back.
+    """
+
+    name: str
+    text: str
+    found: bool = True
+
+
+def default_folder(run: RecordedRun) -> Path:
+    """Return where a run is restored: beside the project."""
+    return ROOT.parent / f"{ROOT.name}-restored" / run.name
+
+
+def plan(run: RecordedRun) -> list[Part]:
+    """Look for all parts of a run.
+
+    Raises:
+        RestoreError: its commit or its data is nowhere.
+    """
+    if not _succeeds("cat-file", "-e", run.commit + "^{commit}"):
+        raise RestoreError(
+            f"{run.name}: its commit {run.commit} is not in this repository:"
+            " git fetch, from where it was made"
+        )
+    parts = [Part("code", f"commit {run.commit}")]
+    if run.changes:
+        files = patch.files(run.changes)
+        parts.append(Part("changes", f"{len(files)} files: {some(files)}"))
+    elif run.lost_changes:
+        parts.append(Part("changes", "they were not kept with the run", found=False))
+    if run.left_out:
+        parts.append(Part("changes", f"not kept with the run: {some(run.left_out)}", found=False))
+    parts.append(Part("config", "the run's own" if run.config else "params.yaml of the commit"))
+    try:
+        store = Store()
+        parts += [
+            Part("data", f"{path} {md5}, {store.place(path, md5)}")
+            for path, md5 in run.data.items()
+        ]
+    except DataError as error:
+        raise RestoreError(f"{run.name}: {error}") from None
+    return [*parts, *_model(run, store), _environment(run), _image(run)]
+
+
+def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
+    """Make a worktree of a run at `folder`, and return the project in it.
+
+    Raises:
+        RestoreError: the folder cannot be taken, or a part does not fit; nothing is left behind.
+    """
+    folder = folder.resolve()
+    require_free(folder)
+    found = {part.name for part in parts if part.found}
+    with _worktree(run.commit, folder):
+        _write_note(folder, {"unfinished": run.name})
+        project = folder / _prefix()
+        if run.changes:
+            patch.apply(run.changes, folder)
+        _write_config(run, project)
+        store = Store()
+        store.share(project)
+        for path, md5 in run.data.items():
+            store.bring(path, md5, project)
+        if "model" in found:
+            store.bring(MODEL.as_posix(), str(run.model), project)
+        _copy_secrets(project)
+        if "environment" in found and not environment.shared(run.made_from):
+            environment.make(project, run.made_from.get("python"))
+        if "image" in found and run.made_from.get("image"):
+            image.fetch(run.made_from["image"])
+        note = {"run": run.name, "commit": run.commit, "code": _code(project)}
+        _write_note(folder, note)
+    return project
+
+
+def reuse(run: RecordedRun, folder: Path) -> Path | None:
+    """Return the project where `run` was restored already, config and data as they were then.
+
+    Raises:
+        RestoreError: what lies there is another run, or its code was changed since.
+    """
+    folder = folder.resolve()
+    note = _read_note(folder)
+    if note is None or "unfinished" in note:
+        return None
+    project = folder / _prefix()
+    if note != {"run": run.name, "commit": run.commit, "code": _code(project)}:
+        raise RestoreError(
+            f"{folder} holds another run, or was changed since it was restored:"
+            f" --into another folder, or: git worktree remove --force {folder}"
+        )
+    _write_config(run, project)
+    store = Store()
+    for path, md5 in run.data.items():
+        store.bring(path, md5, project)
+    return project
+
+
+def require_free(folder: Path) -> None:
+    """Raise RestoreError unless `folder` is new or empty, and outside of the project."""
+    if folder.is_relative_to(_top()):
+        raise RestoreError(f"{folder} is in the project: choose a folder outside of it")
+    if "unfinished" in (_read_note(folder) or {}):
+        raise RestoreError(
+            f"{folder} is not finished: if no restore is at work there, one was killed:"
+            f" git worktree remove --force {folder}"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RestoreError(f"{folder} exists: remove it, or choose another one with --into")
+
+
+def _model(run: RecordedRun, store: Store) -> list[Part]:
+    if not run.model:
+        return []
+    try:
+        place = store.place(MODEL.as_posix(), run.model)
+        return [Part("model", f"{MODEL.as_posix()} {run.model}, {place}")]
+    except DataError as error:
+        return [Part("model", str(error), found=False)]
+
+
+def _environment(run: RecordedRun) -> Part:
+    lock, version = run.made_from.get("lock"), run.made_from.get("python")
+    committed = _git("show", f"{run.commit}:./uv.lock")
+    changed = run.changes and f"{_prefix()}uv.lock" in patch.files(run.changes)
+    if lock and provenance.sha256(committed) != lock and not changed:
+        return Part("environment", f"uv.lock {lock[:12]} is not in its commit", found=False)
+    name = f"uv.lock {(lock or provenance.sha256(committed))[:12]}"
+    if environment.shared(run.made_from):
+        return Part("environment", f"{name}, Python {version}, which is this environment")
+    if not shutil.which(environment.uv()):
+        return Part("environment", "uv is not installed: pip install uv", found=False)
+    request = environment.python(version)
+    if version and request != version:
+        return Part("environment", f"{name}; Python {version} is not here: {request or 'another'}")
+    return Part("environment", f"{name}, Python {version or 'of the project'}")
+
+
+def _image(run: RecordedRun) -> Part:
+    reference = run.made_from.get("image")
+    if not reference:
+        return Part("image", "none: it was made outside of one")
+    try:
+        return Part("image", f"{reference}, {image.place(reference)}")
+    except EngineError as error:
+        return Part("image", f"{reference}: {error}", found=False)
+
+
+@contextmanager
+def _worktree(commit: str, folder: Path) -> Iterator[None]:
+    """Add a worktree; if what follows fails, remove it again."""
+    existed, parent_existed = folder.exists(), folder.parent.exists()
+    try:
+        # Hooks are for people's own checkouts; DVC's would write data.
+        _git(
+            "-c",
+            f"core.hooksPath={os.devnull}",
+            "worktree",
+            "add",
+            "--detach",
+            "--quiet",
+            str(folder),
+            commit,
+        )
+        yield
+    except BaseException as error:
+        _succeeds("worktree", "remove", "--force", str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+        _succeeds("worktree", "prune")
+        if existed:
+            folder.mkdir()
+        elif not parent_existed and folder.parent.exists():
+            folder.parent.rmdir()
+        if isinstance(error, REASONS):
+            raise RestoreError(str(error)) from None
+        raise
+
+
+def _write_config(run: RecordedRun, project: Path) -> None:
+    """Write params.yaml, unless it holds the run's config already: then it stays, byte for byte."""
+    if run.config is None:
+        return
+    file = project / PARAMS
+    if file.exists():
+        there = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if provenance.config_sha256(there) == run.made_from["config"]:
+            return
+    files.replace(file, OmegaConf.to_yaml(OmegaConf.create(run.config)))
+
+
+def _copy_secrets(project: Path) -> None:
+    """Copy .env, with its mode, where Git ignores it."""
+    if (ROOT / ".env").exists() and _succeeds("check-ignore", "--quiet", ".env", folder=project):
+        shutil.copy2(ROOT / ".env", project / ".env")
+
+
+def _code(project: Path) -> str | None:
+    """Return a hash of what the code of a restored project has beyond its commit."""
+    return patch.take(project, without=provenance.BUILT).sha256
+
+
+def _note(folder: Path) -> Path:
+    return Path(_git("rev-parse", "--absolute-git-dir", folder=folder).decode().strip()) / NOTE
+
+
+def _read_note(folder: Path) -> dict[str, Any] | None:
+    """Return what was restored into a folder; None where nothing was."""
+    if not (folder / ".git").is_file() or not _note(folder).exists():
+        return None
+    return cast("dict[str, Any]", json.loads(_note(folder).read_text(encoding="utf-8")))
+
+
+def _write_note(folder: Path, note: dict[str, Any]) -> None:
+    files.replace(_note(folder), json.dumps(note))
+
+
+def _top() -> Path:
+    if top := git.top(ROOT):
+        return top.resolve()
+    raise RestoreError("the project is no Git repository yet: inv setup")
+
+
+def _prefix() -> str:
+    """Return where the project is in its repository: "", or a folder with a slash behind it."""
+    return _git("rev-parse", "--show-prefix").decode().strip()
+
+
+def _git(*arguments: str, folder: Path = ROOT) -> bytes:
+    return git.run(folder, *arguments)
+
+
+def _succeeds(*arguments: str, folder: Path = ROOT) -> bool:
+    return git.ask(folder, *arguments) is not None
+
+
+def some(names: list[str], most: int = 5) -> str:
+    """Return the first names, and how many there are besides."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,41 @@
+"""From data to an evaluated model, and what came out."""
+
+import time
+
+from invoke import Context, task
+
+from .shell import follows, overrides, run, run_module
+
+
+@task
+def train(context: Context) -> None:
+    """Run what changed of the pipeline; Hydra overrides after `--`."""
+    since = time.time()
+    if overrides():
+        run_module("config.compose", "--check", *overrides())
+        run("dvc", "exp", "run", *(f"--set-param={override}" for override in overrides()))
+    else:
+        run("dvc", "repro")
+    run_module("pipeline.outcome", f"--since={since}", shown=False)
+
+
+@task
+def evaluate(context: Context) -> None:
+    """Bring the exported model's measures up to date, show them."""
+    since = time.time()
+    run("dvc", "repro", "evaluate")
+    run_module("pipeline.outcome", f"--since={since}", shown=False)
+
+
+@task(help={"commits": "how many earlier commits to show too"})
+def compare(context: Context, commits: int = 0) -> None:
+    """Show experiments as a table: what differed, what came out."""
+    run_module("runs.experiments", *(["--all-commits", str(commits)] if commits else []))
+    follows("inv exp.apply NAME", "inv report")
+
+
+@task(help={"show": "open the page in the browser"})
+def report(context: Context, show: bool = False) -> None:
+    """Write reports/report.html: what came out, as one page."""
+    run_module("report.report", *(["--show"] if show else []))
+    follows(*([] if show else ["inv report --show"]), "inv serve")
