@@ -13,6 +13,7 @@ from invoke import Context, Exit, task
 
 ROOT = Path(__file__).resolve().parent
 PROJECT = ROOT / "{{cookiecutter.project_slug}}"
+WORKFLOW_TESTS = "tests/workflow"
 SHADOWED = re.compile(r"(# shadowed names: begin[^\n]*\n).*(# shadowed names: end)", re.DOTALL)
 
 
@@ -50,15 +51,26 @@ Next:
     }
 )
 def test(context: Context, everything: bool = False, weekly: bool = False) -> None:
-    """Run the template's tests. Pytest's own arguments after `--`."""
+    """Run the tests: of workflow/, then of the template. Pytest's own arguments after `--`."""
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    paths = [text for text in arguments if text.startswith("tests")]
+    of_workflow = [path for path in paths if path.startswith(WORKFLOW_TESTS)]
     # Slow tests wait for servers much of the time: one process more than there are processors.
     slow = everything or weekly
-    processes = (os.cpu_count() or 1) + slow
-    command = ["pytest", f"--numprocesses={processes}", "--dist=loadgroup"]
+    processes = f"--numprocesses={(os.cpu_count() or 1) + slow}"
+    chosen = ["--durations=20", "-m", "" if weekly else "not weekly"] if slow else []
+    if of_workflow or not paths:
+        options = [
+            processes,
+            *chosen,
+            *(arguments if of_workflow else [*arguments, WORKFLOW_TESTS]),
+        ]
+        run_workflow_tests(*options)
+    if of_workflow:
+        return
+    command = ["pytest", processes, "--dist=loadgroup", *chosen]
     if slow:
         command = ["uv", "run", "--group", "servers", *command, "--no-loadscope-reorder"]
-        command += ["--durations=20", "-m", "" if weekly else "not weekly"]
     if weekly:
         command += ["--hypothesis-profile=weekly"]
     run(*command, *arguments)
@@ -114,11 +126,29 @@ def generate(target: Path, **answers: str) -> None:
         shutil.move(made, target)
 
 
-def run(*command: str, folder: Path = ROOT) -> None:
+def run_workflow_tests(*options: str) -> None:
+    """Run the tests of workflow/ on a new project, in the environment that the projects share."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder).resolve() / "my-ml-project"
+        generate(project)
+        run("git", "init", "--quiet", folder=project)
+        command = ["uv", "run", "--project", str(project), "--locked", "--all-extras"]
+        command += ["--all-groups", "--with=pytest-xdist", "--with=filelock", "pytest"]
+        command += [f"--config-file={WORKFLOW_TESTS}/pytest.ini", "--dist=loadfile", *options]
+        variables = {
+            "PYTHONPATH": str(project),
+            "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{python}"),
+            "UV_PYTHON": python,
+        }
+        run(*command, variables=variables)
+
+
+def run(*command: str, folder: Path = ROOT, variables: dict[str, str] | None = None) -> None:
     """Show a command and run it in `folder`; end the task if it fails."""
     print(f"$ {' '.join(command)}", flush=True)
-    environment = dict(os.environ)
-    if folder != ROOT:
+    environment = {**os.environ, **(variables or {})}
+    if folder != ROOT or variables:
         environment.pop("VIRTUAL_ENV", None)  # uv makes the other project an environment of its own
     code = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
     if code:

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-
 from workflow.serving.batching import SHORT, Batcher, QueueFullError
 
 

@@ -8,12 +8,10 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from my_ml_project.train import train
 from omegaconf import DictConfig
-
 from workflow.config.values import ConfigError
 from workflow.paths import PREPARED_DATA, ROOT
-
-from {{ cookiecutter.package_name }}.train import train
 
 Weights = dict[str, torch.Tensor]
 START = {

@@ -11,7 +11,6 @@ import onnx
 import pytest
 from dvc.repo import Repo
 from rich.console import Console
-
 from workflow.runs.lineage import inputs as data
 from workflow.runs.lineage import subjects, tree
 from workflow.serving import model

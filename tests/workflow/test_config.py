@@ -18,16 +18,14 @@ from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT_STR
 from lightning.fabric.utilities.seed import max_seed_value
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
+from my_ml_project.train import train
 from omegaconf import DictConfig, OmegaConf
-
 from workflow import paths
 from workflow.config.compose import check, compose, expand, main
 from workflow.config.schema import LARGEST_SEED, TARGETS, Config, Trainer, validate
 from workflow.config.values import ConfigError
 from workflow.paths import CONF, ROOT
 from workflow.tracking import provenance
-
-from {{ cookiecutter.package_name }}.train import train
 
 GROUPS = [
     *("callbacks", "data", "export", "loader", "model"),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from gto import api
-
 from workflow.deployment import sources
 from workflow.deployment.sources import SourceError
 from workflow.paths import MODEL

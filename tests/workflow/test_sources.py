@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from workflow.deployment import sources
 from workflow.deployment.sources import SourceError
 

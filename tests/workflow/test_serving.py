@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-
 from workflow.config.compose import compose
 from workflow.paths import CONF, PREPARED_DATA, ROOT
 from workflow.serving import model, protocol, settings

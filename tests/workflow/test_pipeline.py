@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-
 from workflow import paths
 from workflow.paths import ROOT
 
-COPIED = ["conf", "{{ cookiecutter.package_name }}", "workflow", ".dvc", ".dvcignore", "dvc.yaml"]
+COPIED = ["conf", "my_ml_project", "workflow", ".dvc", ".dvcignore", "dvc.yaml"]
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,9 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-
+from my_ml_project.train import TrainingError, job_environment, train
 from workflow.lightning.resume import Training
 from workflow.paths import CHECKPOINT, TRAIN_RUN
-
-from {{ cookiecutter.package_name }}.train import TrainingError, job_environment, train
 
 # Enough steps to be killed in the middle of.
 LONG = ["loader.batch_size=1", "trainer.max_epochs=6", "tracking.mode=offline"]
@@ -106,7 +104,7 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     long = [f"loader={loader}", *LONG]
     run_dir = workspace / "run"
-    module = "{{ cookiecutter.package_name }}.train"
+    module = "my_ml_project.train"
     with python("-m", module, f"hydra.run.dir={run_dir}", *small, *long) as process:
         while not (run_dir / "history.csv").exists() or len(history(run_dir)) < 3:
             assert process.poll() is None, "it ended before it could be killed"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from workflow.config.schema import plain
 from workflow.paths import ROOT
 from workflow.variables import RULES, VariableError, check
@@ -40,7 +39,7 @@ def test_runs_are_not_mixed_and_what_does_not_count_is_said(
 ) -> None:
     for name, value in (LEFT_OVER | RECORDED).items():
         monkeypatch.setenv(name, value)
-    sweep = ["-m", "{{ cookiecutter.package_name }}.train", "-m", "seed=1,2", *small]
+    sweep = ["-m", "my_ml_project.train", "-m", "seed=1,2", *small]
     own = ["tracking.mode=offline", "tracking.tags=[own]", "trainer.max_epochs=1"]
     with python(*sweep, *own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         printed = process.communicate()[0]
@@ -77,7 +76,7 @@ def test_what_cannot_be_is_one_line_before_anything_runs(
     said: str,
 ) -> None:
     monkeypatch.setenv(name, value)
-    command = ["-m", "{{ cookiecutter.package_name }}.train", "hydra.run.dir=run"]
+    command = ["-m", "my_ml_project.train", "hydra.run.dir=run"]
     with python(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         printed = process.communicate()[0]
     assert process.returncode == 1

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-
+from my_ml_project.export import weights_sha256
 from workflow.runs import finding as runs
 from workflow.runs.restoring.reproduce import Result
 from workflow.tracking import patch
-
-from {{ cookiecutter.package_name }}.export import weights_sha256
 
 
 def git(folder: Path, *arguments: str) -> str:

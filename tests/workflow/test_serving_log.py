@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from arro3.io import read_parquet
-
 from workflow.paths import PREPARED_DATA, ROOT
 from workflow.serving import input_log as log
 from workflow.serving import model

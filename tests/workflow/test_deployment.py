@@ -6,7 +6,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-
 from workflow.deployment import counts, releases, render, state, status
 from workflow.deployment.counts import Count
 from workflow.deployment.errors import DeployError

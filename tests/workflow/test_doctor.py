@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
-
 from workflow import conflicts, doctor, storage
 from workflow.paths import ROOT
 

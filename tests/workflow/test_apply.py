@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from workflow.paths import CONF, ROOT
 from workflow.pipeline import apply
 from workflow.pipeline.apply import ApplyError

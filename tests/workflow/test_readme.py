@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
+from my_ml_project import fetch
 from workflow.config.compose import compose, expand
 from workflow.paths import CONF, ROOT
 from workflow.pipeline.apply import WRITTEN
-
-from {{ cookiecutter.package_name }} import fetch
 
 # Below the project's description, which may hold any text.
 README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Start\n")[2]

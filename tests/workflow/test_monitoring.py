@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from workflow.monitoring import features
 from workflow.paths import PREPARED_DATA
 from workflow.serving import input_log as log

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from workflow.deployment import kubernetes, kustomize, pods
 from workflow.deployment.errors import DeployError
 from workflow.deployment.sources import Located

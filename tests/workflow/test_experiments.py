@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from workflow.runs import experiments
 from workflow.runs.experiments import Row
 

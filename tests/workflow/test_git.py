@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from workflow import git, repository
 from workflow.git import GitError
 from workflow.paths import ROOT

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from workflow import credentials
 from workflow.paths import ROOT
 

@@ -22,7 +22,6 @@ import numpy as np
 import onnx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-
 from workflow.paths import PREPARED_DATA, ROOT
 from workflow.serving import model, settings, web
 

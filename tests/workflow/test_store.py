@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-
 from workflow.serving import model, store
 from workflow.serving.store import StoreError
 

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 from matplotlib.image import imsave
-
 from workflow.paths import (
     CLASS_METRICS,
     HISTORY,

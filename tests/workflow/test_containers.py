@@ -1,7 +1,6 @@
 """What images say of themselves."""
 
 import pytest
-
 from workflow.containers import images
 
 
