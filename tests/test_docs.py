@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from baking import FOLDER, ROOT, bake, run_cli, template
+from baking import ROOT, bake, run_cli, template
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -56,10 +56,9 @@ def test_each_fault_of_the_table_has_its_test() -> None:
     rows = table(faults, "Fault")
     assert len(rows) > 10
     for *_, test in rows:
-        found = re.fullmatch(r"(the project's )?`(\w+\.py)::(\w+)`", test)
+        found = re.fullmatch(r"`((?:workflow/)?\w+\.py)::(\w+)`", test)
         assert found, test
-        folder = ROOT / FOLDER / "tests" if found[1] else ROOT / "tests"
-        assert f"\ndef {found[3]}(" in (folder / found[2]).read_text(encoding="utf-8"), test
+        assert f"\ndef {found[2]}(" in (ROOT / "tests" / found[1]).read_text("utf-8"), test
 
 
 def test_the_table_of_questions_is_cookiecutter_json() -> None:

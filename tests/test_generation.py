@@ -86,7 +86,7 @@ def test_a_project_of_cruft_begins_under_the_git_settings_of_a_company(tmp_path:
     # The commit was without hooks: now with them, on every file, the template's record included.
     assert project.inv("setup").endswith("ready: inv train\n")
     assert "Failed" not in project.run("pre-commit", "run", "--all-files")
-    project.inv("test", "--", "tests/test_readme.py")
+    project.inv("test", "--", "tests/test_config.py")
 
     project.run("dvc", "repro", "--quiet", "fetch", variables=settings)  # refused if ignored
     (project.path / "extra.json").write_text("{}\n")

@@ -21,6 +21,7 @@ def conf(tmp_path: Path) -> Path:
     return tmp_path / CONF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -55,6 +56,7 @@ def test_values_that_are_the_defaults_change_nothing(conf: Path) -> None:
     assert apply.plan("bold-name", conf, apply.composed(conf)) == {}
 
 
+@pytest.mark.slow
 def test_a_second_experiment_replaces_the_first(conf: Path) -> None:
     defaults = apply.composed(conf)
     second = apply.composed(conf, "optimizer.lr=0.02")

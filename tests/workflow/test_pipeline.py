@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from workflow import paths
 from workflow.paths import ROOT
 
+pytestmark = pytest.mark.slow
 COPIED = ["conf", "my_ml_project", "workflow", ".dvc", ".dvcignore", "dvc.yaml"]
 
 

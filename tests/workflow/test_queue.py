@@ -99,6 +99,7 @@ def until(is_true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_failed_experiment_is_named_with_its_reason_and_the_others_come_out(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_failed_experiment_is_named_with_its_reason_and_the_others_come_out(
     assert queue.main() == 0, "it has been said"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="finds the processes to kill in /proc, or with ps")
 def test_a_killed_queue_goes_on(
     project: Path,

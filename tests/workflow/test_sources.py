@@ -119,6 +119,7 @@ def test_a_revision_is_the_model_that_dvc_has_there(
     assert now.file.read_bytes() == second(exported)
 
 
+@pytest.mark.slow
 def test_an_experiment_is_a_revision(project: Path, exported: Path, tmp_path: Path) -> None:
     run(project, "dvc", "remove", f"{FILE}.dvc")
     shutil.copy(exported / "model.onnx", project / "first.onnx")

@@ -59,6 +59,7 @@ def past(workspace: Path, config: Callable[..., DictConfig]) -> Path:
     return workspace / "past"
 
 
+@pytest.mark.slow
 def test_the_table_says_what_happens(
     past: Path, config: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +127,7 @@ def test_fine_tuning_takes_the_weights_and_nothing_else(
     assert checkpoint(run_dir)["epoch"] == 0
 
 
+@pytest.mark.slow
 def test_what_it_began_with_is_recorded_in_a_run_of_its_own(
     workspace: Path, config: Callable[..., DictConfig]
 ) -> None:

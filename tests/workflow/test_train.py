@@ -62,6 +62,7 @@ def test_run_is_a_function_of_the_seed(workspace: Path, config) -> None:
     assert not same(weights(workspace / "first"), weights(workspace / "other"))
 
 
+@pytest.mark.slow
 def test_offline_run_holds_config_provenance_and_measures(workspace: Path, config) -> None:
     (workspace / "data" / "images.dvc").write_text("outs: [{md5: 1f00, path: images}]")
     (workspace / "data" / "scans").mkdir()
@@ -98,6 +99,7 @@ def tracked_epochs(run: Path) -> list[int]:
     return [row["epoch"] for row in tracked_rows(run) if "epoch" in row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", ["memory", "workers"])
 def test_killed_run_goes_on_as_if_nothing_had_happened(
     workspace: Path, small: list[str], config, python: Callable[..., Any], loader: str
@@ -145,6 +147,7 @@ def test_interrupted_run_of_another_config_starts_anew(workspace: Path, config, 
     assert same(weights(workspace / "run"), weights(workspace / "whole"))
 
 
+@pytest.mark.slow
 def test_run_killed_after_early_stopping_trains_no_further(
     workspace: Path, config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +177,7 @@ def test_run_killed_after_early_stopping_trains_no_further(
     assert json.loads(inspect(logs[-1], "--summary"))["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_result_that_dvc_did_not_record_is_kept_and_nothing_is_trained(
     workspace: Path, config, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -236,6 +240,7 @@ class SpoilWeights(L.Callback):
         self._spoil(trainer, pl_module, "validation")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "found"),
     [

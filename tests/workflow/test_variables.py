@@ -34,6 +34,7 @@ def test_the_table_of_the_readme_is_that_of_the_code() -> None:
     assert table.splitlines()[2:] == rows
 
 
+@pytest.mark.slow
 def test_runs_are_not_mixed_and_what_does_not_count_is_said(
     workspace: Path, small: list[str], python: Callable[..., Any], monkeypatch
 ) -> None:

@@ -356,6 +356,7 @@ def test_a_body_that_is_not_what_it_seems_is_refused_and_not_misread(
                 assert ask_raw(connection, plain, headers).status_code == 200, headers
 
 
+@pytest.mark.slow
 def test_a_request_on_a_kept_connection_is_answered_though_the_server_ends(
     servers: dict[str, Server], exported: Path, asked: Callable[..., Any]
 ) -> None:
@@ -466,6 +467,7 @@ def test_a_full_queue_is_told(client: httpx.Client, asked: Callable[..., Any]) -
         assert_refused(answer, 429, "too many requests wait for `busy`")
 
 
+@pytest.mark.slow
 def test_a_service_that_comes_back_is_asked_again(
     exported: Path, asked: Callable[..., Any]
 ) -> None:
@@ -488,6 +490,7 @@ def test_a_service_that_comes_back_is_asked_again(
         assert ask().status_code == 200
 
 
+@pytest.mark.slow
 def test_a_new_replica_gets_its_share_though_connections_are_kept(
     exported: Path, asked: Callable[..., Any]
 ) -> None:

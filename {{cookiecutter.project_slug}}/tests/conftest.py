@@ -1,9 +1,8 @@
-"""What the tests share: a small config, small prepared data, and a folder to train in."""
+"""What the tests share: samples that conf/data/ describes, and the pipeline run once on them."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,91 +10,57 @@ import pytest
 from omegaconf import DictConfig
 
 from workflow.config.compose import compose
-from workflow.paths import CONF, PREPARED_DATA, ROOT
+from workflow.paths import CONF, RAW_DATA, ROOT
 
-from {{ cookiecutter.package_name }}.export import export
-from {{ cookiecutter.package_name }}.prepare import SPLITS, pixel_type
-from {{ cookiecutter.package_name }}.train import train
-
-# Overrides with which a training takes less than a second.
-SMALL = [
-    "loader.batch_size=8",
-    "trainer.max_epochs=2",
-    "trainer.log_every_n_steps=1",
-    "tracking.mode=disabled",
-]
-
-
-@pytest.fixture
-def small() -> list[str]:
-    """Overrides with which a training takes less than a second."""
-    return SMALL
-
-
-@pytest.fixture
-def config(small: list[str]) -> Callable[..., DictConfig]:
-    """Composes the project's config: small, and with the overrides given."""
-    return lambda *overrides: compose([*small, *overrides], ROOT / CONF)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config) -> Path:
-    """An empty folder with prepared data, where runs of this test are kept. It is current."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith(("WANDB_", "PL_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb" / ".data"))
-    write_prepared_data(tmp_path / PREPARED_DATA, config().data)
-    return tmp_path
-
-
-@pytest.fixture
-def prepared() -> Callable[[Path, DictConfig], Path]:
-    """Writes prepared data of a config into a folder, and returns the folder."""
-
-    def write(folder: Path, data: DictConfig) -> Path:
-        write_prepared_data(folder, data)
-        return folder
-
-    return write
+PACKAGE = "{{ cookiecutter.package_name }}"
+# With these the whole pipeline takes seconds, whatever conf/ says.
+SMALL = ["loader.batch_size=16", "trainer.max_epochs=2", "tracking.mode=disabled"]
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with prepared data and a small model.onnx."""
-    folder = tmp_path_factory.mktemp("exported")
-    config = compose(SMALL, ROOT / CONF)
-    write_prepared_data(folder / PREPARED_DATA, config.data)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        train(config, folder / "run")
-        export(folder / "run" / "model.ckpt", folder / "model.onnx", PREPARED_DATA, samples=3)
+def config() -> DictConfig:
+    """The config of conf/, with a training that takes seconds."""
+    return compose(SMALL, ROOT / CONF)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, config: DictConfig) -> Path:
+    """A folder in which each stage has run once, on random samples."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    (folder / RAW_DATA).mkdir(parents=True)
+    np.savez(folder / RAW_DATA / f"{config.data.name}.npz", **random_samples(config.data))
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DVC_", "PL_", "WANDB_"))
+    }
+    variables |= {"DVC_ROOT": str(folder), "PYTHONPATH": str(ROOT)}
+    for stage in ("prepare", "train", "export", "evaluate"):
+        command = [
+            sys.executable,
+            "-m",
+            f"{PACKAGE}.{stage}",
+            *SMALL,
+            f"hydra.run.dir=runs/{stage}",
+        ]
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        assert done.returncode == 0, f"{stage}:\n{done.stdout}"
     return folder
 
 
-@pytest.fixture
-def python(workspace: Path) -> Callable[..., subprocess.Popen]:
-    """Starts `python` in the workspace, where it imports this project."""
-
-    def start(*arguments: str, **options) -> subprocess.Popen:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, *arguments]
-        return subprocess.Popen(command, cwd=workspace, env=environment, text=True, **options)
-
-    return start
-
-
-def write_prepared_data(folder: Path, data: DictConfig) -> None:
-    """Write what stage `prepare` writes: few samples, random, with a pattern for each class."""
+def random_samples(data: DictConfig, number: int = 200) -> dict[str, np.ndarray]:
+    """Return raw data as conf/data/ describes it: what `fetch` would write, but random."""
     generator = np.random.default_rng(0)
-    rows, columns = data.image_shape
-    patterns = generator.uniform(0.2, 0.8, (len(data.classes), rows, columns))
-    folder.mkdir(parents=True)
-    for split in SPLITS:
-        labels = np.arange(6 * len(data.classes)) % len(data.classes)
-        images = patterns[labels] + generator.uniform(-0.2, 0.2, (len(labels), rows, columns))
-        images = (data.max_value * images).astype(pixel_type(data.max_value))
-        np.save(folder / f"{split}_images.npy", images)
-        np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
+    shape = (number, *data.image_shape)
+    return {
+        "images": generator.integers(0, data.max_value, shape, endpoint=True),
+        "labels": np.arange(number) % len(data.classes),
+    }

@@ -6,21 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from workflow.paths import PREPARED_DATA
-
-from {{ cookiecutter.package_name }}.data import (
+from my_ml_project.data import (
     ArrayDataModule,
     ArrayDataset,
     BatchSampler,
 )
-from {{ cookiecutter.package_name }}.prepare import (
+from my_ml_project.prepare import (
     DataError,
     check,
     pixel_type,
     split,
     write,
 )
+from workflow.paths import PREPARED_DATA
 
 LABELS = np.repeat(np.arange(4), [20, 40, 60, 80])
 

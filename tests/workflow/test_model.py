@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
+from my_ml_project.export import export
+from my_ml_project.model import Classifier, Standardize
+from my_ml_project.train import train
 from torch import nn
-
 from workflow.config.schema import MEASURES, Trainer, plain
 from workflow.config.values import ConfigError
 from workflow.paths import CONF, PREPARED_DATA, ROOT
 from workflow.tracking import provenance
-
-from {{ cookiecutter.package_name }}.export import export
-from {{ cookiecutter.package_name }}.model import Classifier, Standardize
-from {{ cookiecutter.package_name }}.train import train
 
 MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
 PRECISIONS = get_args(Trainer.__annotations__["precision"])[1].choices
@@ -80,6 +78,7 @@ class NotePrecision(L.Callback):
         NotePrecision.used = trainer.precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_precision_trains_on_a_cpu_and_the_one_used_is_recorded(
     precision: str, workspace: Path, config

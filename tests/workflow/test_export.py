@@ -8,22 +8,21 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-
+from my_ml_project.data import ArrayDataset
+from my_ml_project.evaluate import measure, predict
+from my_ml_project.export import export
+from my_ml_project.model import Classifier
+from my_ml_project.train import train
 from workflow.config.schema import plain
 from workflow.monitoring.features import current
 from workflow.paths import CONF, PREPARED_DATA, ROOT
 from workflow.serving import input_log as log
 from workflow.serving import model, protocol
 
-from {{ cookiecutter.package_name }}.data import ArrayDataset
-from {{ cookiecutter.package_name }}.evaluate import measure, predict
-from {{ cookiecutter.package_name }}.export import export
-from {{ cookiecutter.package_name }}.model import Classifier
-from {{ cookiecutter.package_name }}.train import train
-
 MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_exported_model_answers_as_the_trained_one(name: str, workspace: Path, config) -> None:
     settings = config(f"model={name}", "tracking.mode=offline")
@@ -66,6 +65,7 @@ def test_exported_model_answers_as_the_trained_one(name: str, workspace: Path, c
     assert metadata["provenance"]["seed"] == settings.seed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("max_value", "datatype"), [(4095, "UINT16"), (70_000, "UINT32")])
 def test_pixels_above_255_are_served_as_they_were_trained_on(
     max_value: int, datatype: str, workspace: Path, config, prepared

@@ -1,0 +1,16 @@
+"""Every file of conf/ composes, also one that was added today."""
+
+import pytest
+
+from workflow.config.compose import compose
+from workflow.paths import CONF, ROOT
+
+OPTIONS = sorted(
+    f"{path.parent.relative_to(ROOT / CONF).as_posix()}={path.stem}"
+    for path in (ROOT / CONF).glob("*/*.yaml")
+)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_each_option_composes(option: str) -> None:
+    compose([option], ROOT / CONF)
