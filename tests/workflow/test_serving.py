@@ -12,14 +12,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from workflow.config.compose import compose
-from workflow.paths import CONF, PREPARED_DATA, ROOT
+from workflow.paths import PREPARED_DATA, ROOT
 from workflow.serving import model, protocol, settings
 from workflow.serving.protocol import RequestError
 
@@ -92,12 +93,19 @@ def test_settings_are_those_of_conf_and_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = ROOT / settings.FILE
-    assert settings.load(file).max_batch_size == compose([], ROOT / CONF).serving.max_batch_size
+    written = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert asdict(settings.load(file)) == written
     monkeypatch.setenv("SERVING_MAX_BATCH_SIZE", "7")
     assert settings.load(file).max_batch_size == 7
     monkeypatch.setenv("SERVING_MAX_BATCH_SIZE", "many")
     with pytest.raises(settings.SettingsError, match=r"serving\.max_batch_size: 'many'"):
         settings.load(file)
+    monkeypatch.delenv("SERVING_MAX_BATCH_SIZE")
+    ranges = {"threads": 0, "log_every": -1, "min_replicas": 11, "scale_down_after_s": 3601}
+    for key, value in ranges.items():
+        (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**written, key: value}))
+        with pytest.raises(settings.SettingsError, match=rf"^serving\.{key}: '?{value}"):
+            settings.load(tmp_path / "wrong.yaml")
     (tmp_path / "wrong.yaml").write_text("thread: 1\n")
     with pytest.raises(settings.SettingsError, match="thread is no such key"):
         settings.load(tmp_path / "wrong.yaml")

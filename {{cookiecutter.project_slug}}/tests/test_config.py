@@ -8,6 +8,7 @@ from workflow.paths import CONF, ROOT
 OPTIONS = sorted(
     f"{path.parent.relative_to(ROOT / CONF).as_posix()}={path.stem}"
     for path in (ROOT / CONF).glob("*/*.yaml")
+    if path.parent.name != "serving"  # read by what serves, not by a training
 )
 
 

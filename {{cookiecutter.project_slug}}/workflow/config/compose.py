@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .. import credentials, files
 from ..lightning.start import load_start, pin_start
-from ..paths import CONF, PARAMS
+from ..paths import CONF, PARAMS, ROOT
+from ..serving import settings
 from .schema import keys_beside, validate
 from .values import ConfigError, UnquotedError, nearest
 
@@ -87,6 +88,7 @@ def check(overrides: list[str], grid: bool = False) -> int:
         if not grid and _parse(text).is_sweep_override():
             queue = f"inv exp.queue -- {shlex.join(overrides)}"
             raise ConfigError(text, f"is a grid, and inv train trains one model: {queue}")
+        _refuse_serving(_key(text))
     for experiment in experiments:
         config = compose(experiment)
         load_start(config)
@@ -122,6 +124,15 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(f"config: {error}") from None
 
 
+def _refuse_serving(key: str) -> None:
+    """Refuse a key that is no part of a training, and say where it is read."""
+    group, _, name = key.partition(".")
+    if group == settings.FILE.parent.name:
+        variable = f"{settings.PREFIX}{name.upper() or '…'}"
+        problem = f"is no part of a training: set {variable}, or change {settings.FILE.as_posix()}"
+        raise ConfigError(key, problem)
+
+
 def _missing_option(
     error: MissingConfigException, overrides: list[str], folder: Path
 ) -> tuple[str, str]:
@@ -148,7 +159,7 @@ def _parse(text: str) -> Override:
     if text in ("-m", "--multirun"):
         raise ConfigError(text, "is an option of Hydra: a grid goes to inv exp.queue -- KEY=A,B")
     if text.startswith("-"):
-        hint = f"by hand: uv run python -m {{ cookiecutter.package_name }}.train {text} …"
+        hint = f"by hand: uv run {_train_command()} {text} …"
         if equals and not name.startswith("--config-"):
             hint = f"without dashes: {name.lstrip('-')}={value}"
         raise ConfigError(text, f"is not an override, KEY=VALUE; {hint}")
@@ -159,6 +170,12 @@ def _parse(text: str) -> Override:
     except HydraException as error:
         hint = f"""; if the value is a text, quote it: '{name}="{value}"'"""
         raise ConfigError(text, str(error).splitlines()[0] + hint) from error
+
+
+def _train_command() -> str:
+    """Return how dvc.yaml starts the training: `python -m <package>.train`."""
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    return str(pipeline["stages"]["train"]["cmd"]).partition(" ${")[0]
 
 
 def _quoted(key: str, overrides: list[str]) -> str:

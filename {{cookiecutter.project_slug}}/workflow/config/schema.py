@@ -7,8 +7,6 @@ from typing import Annotated, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from .. import credentials
-from ..serving.settings import Settings as Serving
-from ..serving.settings import refusal
 from .values import ConfigError, Rule, at_least, below, between, check, inside, one_of
 
 # Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
@@ -126,7 +124,6 @@ class Config:
     callbacks: dict[str, Any]
     tracking: Tracking
     export: Export
-    serving: Serving
     seed: Annotated[int, between(0, LARGEST_SEED)]
 
 
@@ -297,5 +294,3 @@ def _validate_combinations(settings: dict[str, Any]) -> None:
         )
     if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise ConfigError("optimizer.nesterov", "needs a momentum (optimizer.momentum) above 0")
-    if found := refusal(settings["serving"]):
-        raise ConfigError(f"serving.{found[0]}", found[1])

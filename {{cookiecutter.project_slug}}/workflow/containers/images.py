@@ -217,8 +217,9 @@ def uncommitted() -> str | None:
     state = provenance.git_state()
     if not state["commit"] or state["dirty"]:
         return "changes" if state["commit"] else "code"
-    folders = ("conf", "docker", "tasks.py", "workflow", "{{ cookiecutter.package_name }}")
-    untracked = git.text(ROOT, "ls-files", "--others", "--exclude-standard", "--", *folders)
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    sent = [line[1:] for line in lines if line.startswith("!")]
+    untracked = git.text(ROOT, "ls-files", "--others", "--exclude-standard", "--", *sent)
     return untracked.splitlines()[0] if untracked else None
 
 

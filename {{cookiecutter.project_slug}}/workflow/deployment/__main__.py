@@ -8,6 +8,7 @@ import docker
 from ..containers import engine
 from ..containers.engine import EngineError
 from ..git import GitError
+from ..serving.settings import SettingsError
 from . import kubernetes, sources, stack, status
 from .errors import DeployError
 from .sources import SourceError
@@ -20,7 +21,7 @@ def main() -> int:
         if action in ("render", "apply"):
             return on_kubernetes(action, **arguments)
         return on_this_machine(engine.connect(), action, **arguments)
-    except (DeployError, EngineError, GitError, SourceError) as problem:
+    except (DeployError, EngineError, GitError, SettingsError, SourceError) as problem:
         raise SystemExit(f"deploy: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

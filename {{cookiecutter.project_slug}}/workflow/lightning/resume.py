@@ -171,7 +171,7 @@ def _folder(run_dir: Path) -> Path:
 def _fingerprint(config: DictConfig, start: str | None) -> str:
     """Return a hash of all that decides how a training goes: config, code, data, start."""
     # Of `train`, what it names counts, not the name.
-    others = ("train", "tracking", "export", "serving")
+    others = ("train", "tracking", "export")
     keys = [str(key) for key in config if key not in others]
     parts = [OmegaConf.to_yaml(OmegaConf.masked_copy(config, keys), resolve=True)]
     code = sorted(Path().glob("*/**/*.py"))
