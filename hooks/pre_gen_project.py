@@ -33,10 +33,10 @@ executing fastapi fastapi_offline fastjsonschema filelock flatbuffers flatten_di
 fonttools fqdn frozenlist fsspec functorch funcy gcsfs git gitdb gitpython google google_api_core
 google_auth google_auth_oauthlib google_cloud_core google_cloud_storage
 google_cloud_storage_control google_crc32c google_resumable_media googleapis_common_protos grandalf
-griffe griffecli griffelib grimp grpc grpc_google_iam_v1 grpc_status grpcio grpcio_status gto h11
-httpcore httptools httpx hydra hydra_core identify idna images import_linter importlinter iniconfig
-invoke ipykernel ipykernel_launcher ipython ipython_pygments_lexers isodate isoduration isympy
-iterative_telemetry jedi jinja2 jmespath joblib json5 jsonpointer jsonpointer_stubs jsonschema
+grimp grpc grpc_google_iam_v1 grpc_status grpcio grpcio_status gto h11 httpcore httptools httpx
+hydra hydra_core identify idna images import_linter importlinter iniconfig invoke ipykernel
+ipykernel_launcher ipython ipython_pygments_lexers isodate isoduration isympy iterative_telemetry
+jedi jinja2 jmespath joblib json5 jsonpointer jsonpointer_stubs jsonschema
 jsonschema_specifications jupyter jupyter_builder jupyter_client jupyter_core jupyter_events
 jupyter_lsp jupyter_server jupyter_server_terminals jupyterlab jupyterlab_pygments
 jupyterlab_server jwt kiwisolver knack kombu lark librt lightning lightning_fabric
