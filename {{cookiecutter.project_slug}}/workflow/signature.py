@@ -1,0 +1,281 @@
+"""What a model takes and gives: the kinds of inputs and targets, and the arrays that hold them.
+
+conf/data/ declares the inputs and the target. The exported file carries them as its signature, a
+JSON object; stage `prepare`, serving and drift detection read values by it. An input or output
+without a `kind`, or of one that is not here, is a plain tensor. Only NumPy is needed.
+
+image: a person gives whole numbers from 0 to max_value; the array is of the smallest unsigned
+    type, (n, rows, columns) or (n, rows, columns, channels).
+features: a number, or one of the choices, for each column; float32 (n, columns), in which a choice
+    is its index.
+text: uint8 (n, length), UTF-8 padded with 0.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Spec = dict[str, Any]  # an input or output of a signature: name, datatype, shape, kind, …
+
+# Datatypes of the Open Inference Protocol, and their arrays.
+DATATYPES: dict[str, np.dtype[Any]] = {
+    "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+
+
+class SignatureError(ValueError):
+    """Values are not what the signature declares; the text says which, and what is wrong."""
+
+
+def signature(data: Mapping[str, Any], targets: np.ndarray | None = None) -> dict[str, list[Spec]]:
+    """Return the signature of a model of the data that conf/data/ declares.
+
+    Args:
+        data: the config's `data`.
+        targets: of the training split, (n,): a value's quantiles are taken from them.
+    """
+    return {"inputs": inputs(data), "outputs": [output(data["target"], targets)]}
+
+
+def inputs(data: Mapping[str, Any]) -> list[Spec]:
+    """Return the inputs that the config's `data` declares; -1 is the size of the batch."""
+    return [_input(name, declared) for name, declared in data["inputs"].items()]
+
+
+def output(target: Mapping[str, Any], targets: np.ndarray | None = None) -> Spec:
+    """Return the output for a target: probabilities (n, classes), or values (n,)."""
+    if target["kind"] == "classes":
+        names = list(target["names"])
+        shape = [-1, len(names)]
+        return _spec("probabilities", "FP32", shape, kind="classes", names=names)
+    described = {"label": target["name"], "unit": target.get("unit")}
+    if targets is not None:
+        deciles = np.quantile(targets, np.linspace(0.1, 0.9, 9))
+        described["quantiles"] = np.unique(deciles.astype(np.float32)).tolist()
+    return _spec("value", "FP32", [-1], kind="value", **described)
+
+
+def encode(spec: Spec, given: Any) -> np.ndarray:
+    """Return the array of samples as a person gives them.
+
+    Args:
+        spec: an input of a signature.
+        given: a value for each sample (a row by column names for `features`; then also a mapping
+            of the columns' names to the values of all samples).
+
+    Raises:
+        SignatureError: a value is not what the input declares.
+    """
+    kind = spec.get("kind")
+    if kind == "text":
+        return _encode_texts(spec, given)
+    if kind == "features":
+        array = _encode_columns(spec, given)
+        check(spec, array)
+        return array
+    array = _numbers(spec["name"], given)
+    if array.shape[1:] != tuple(spec["shape"][1:]):
+        found, declared = list(array.shape[1:]), spec["shape"][1:]
+        raise SignatureError(f"{spec['name']} have shape {found} a sample, declared is {declared}")
+    if kind == "image":
+        _refuse(spec["name"], array != np.floor(array), "has a value that is not a whole number")
+    check(spec, array)
+    return array.astype(DATATYPES[spec["datatype"]])
+
+
+def check(spec: Spec, array: np.ndarray) -> None:
+    """Check the values of an array that has the datatype and shape of its input.
+
+    Raises:
+        SignatureError: a value is not finite, or outside its declared range or choices.
+    """
+    name, kind = spec["name"], spec.get("kind")
+    if array.dtype.kind == "f":
+        _refuse(name, ~np.isfinite(array), "has a value that is not a finite number")
+    if kind == "image":
+        low, high = 0, spec["max_value"]
+        wrong = array > high if array.dtype.kind == "u" else (array < low) | (array > high)
+        _refuse(name, wrong, f"has a value outside 0 to {high} (max_value)")
+    elif kind == "features":
+        for index, column in enumerate(spec["columns"]):
+            _check_column(column, array[:, index])
+
+
+def decode(spec: Spec, array: np.ndarray) -> list[Any]:
+    """Return the samples of an array as a person gives them: the inverse of `encode`."""
+    kind = spec.get("kind")
+    if kind == "text":
+        rows = np.ascontiguousarray(array, np.uint8)
+        return [row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in rows]
+    if kind == "features":
+        return [_decode_row(spec["columns"], row) for row in array]
+    return array.tolist()
+
+
+def encode_target(target: Mapping[str, Any], given: Any) -> np.ndarray:
+    """Return targets as an array: class indices, int64 (n,), or values, float32 (n,).
+
+    Args:
+        target: the config's `data.target`.
+        given: class indices or class names; or values.
+
+    Raises:
+        SignatureError: one is none of the declared classes, or no finite number.
+    """
+    array = np.asarray(given)
+    if array.ndim != 1:
+        raise SignatureError(f"target has shape {list(array.shape)}, not one value a sample")
+    if target["kind"] == "value":
+        values = _numbers("target", array).astype(np.float32)
+        _refuse("target", ~np.isfinite(values), "is not a finite number")
+        return values
+    names = list(target["names"])
+    if array.dtype.kind in "US":
+        return _positions("target", array, names, "classes (target.names)").astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise SignatureError(f"target is {array.dtype}, not class names or their indices")
+    wrong = (array < 0) | (array >= len(names))
+    _refuse("target", wrong, f"is no index of the {len(names)} classes (target.names)", array)
+    return array.astype(np.int64)
+
+
+def decode_target(output: Spec, targets: np.ndarray) -> list[Any]:
+    """Return targets as a person reads them: the names of classes, or values."""
+    if output["kind"] == "classes":
+        return [output["names"][index] for index in targets.tolist()]
+    return [_shortest(value) for value in targets]
+
+
+def _input(name: str, declared: Mapping[str, Any]) -> Spec:
+    kind = declared["kind"]
+    if kind == "image":
+        shape = [declared["rows"], declared["columns"]]
+        shape += [declared["channels"]] if declared.get("channels") else []
+        datatype = str(np.min_scalar_type(declared["max_value"])).upper()
+        return _spec(name, datatype, [-1, *shape], kind=kind, max_value=declared["max_value"])
+    if kind == "features":
+        columns = [_without_none(column) for column in declared["columns"]]
+        return _spec(name, "FP32", [-1, len(columns)], kind=kind, columns=columns)
+    return _spec(name, "UINT8", [-1, declared["length"]], kind=kind, encoding="utf-8")
+
+
+def _spec(name: str, datatype: str, shape: list[int], **described: Any) -> Spec:
+    return {"name": name, "datatype": datatype, "shape": shape, **_without_none(described)}
+
+
+def _without_none(described: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in described.items() if value is not None}
+
+
+def _numbers(name: str, given: Any) -> np.ndarray:
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        raise SignatureError(f"{name}: the samples are not all of one shape") from None
+    if array.dtype.kind not in "buif":
+        raise SignatureError(f"{name}: has type {array.dtype}, not numbers")
+    return array
+
+
+def _encode_texts(spec: Spec, given: Iterable[Any]) -> np.ndarray:
+    name, length = spec["name"], spec["shape"][1]
+    texts = list(given)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise SignatureError(f"{name} of sample {index} is {type(text).__name__}, not text")
+    cut = [_cut(text.encode("utf-8", "replace"), length) for text in texts]
+    return np.array(cut, dtype=f"S{length}").view(np.uint8).reshape(len(texts), length)
+
+
+def _cut(content: bytes, length: int) -> bytes:
+    """Return the first `length` bytes, or fewer so that no character is cut in two."""
+    if len(content) <= length:
+        return content
+    return content[:length].decode("utf-8", "ignore").encode()
+
+
+def _encode_columns(spec: Spec, given: Any) -> np.ndarray:
+    names = [column["name"] for column in spec["columns"]]
+    if not isinstance(given, Mapping):
+        given = _columns_of_rows(spec["name"], list(given), names)
+    sizes = {name: len(given[name]) for name in names}
+    if len(set(sizes.values())) > 1:
+        raise SignatureError(f"{spec['name']}: columns differ in their number of samples: {sizes}")
+    arrays = [_encode_column(column, given[column["name"]]) for column in spec["columns"]]
+    with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
+        return np.stack(arrays, axis=1).astype(np.float32)
+
+
+def _columns_of_rows(name: str, rows: Sequence[Any], columns: list[str]) -> dict[str, list[Any]]:
+    for index, row in enumerate(rows):
+        if not isinstance(row, Mapping) or set(row) != set(columns):
+            raise SignatureError(f"{name} of sample {index} needs the columns {', '.join(columns)}")
+    return {column: [row[column] for row in rows] for column in columns}
+
+
+def _encode_column(column: Mapping[str, Any], given: Any) -> np.ndarray:
+    if "choices" in column:
+        return _positions(column["name"], np.asarray(given), column["choices"], "choices")
+    array = _numbers(column["name"], given)
+    if array.ndim != 1:
+        shape = list(array.shape)
+        raise SignatureError(f"{column['name']} has shape {shape}, not one value a sample")
+    return array
+
+
+def _positions(name: str, given: np.ndarray, known: Sequence[str], what: str) -> np.ndarray:
+    """Return the index in `known` of each text."""
+    texts, inverse = np.unique(given.astype(str), return_inverse=True)
+    indices = {text: index for index, text in enumerate(known)}
+    positions = np.array([indices.get(text, -1) for text in texts.tolist()], dtype=np.int64)
+    found = positions[inverse]
+    _refuse(name, found < 0, f"is not one of the {what}: {_listed(known)}", given)
+    return found
+
+
+def _check_column(column: Mapping[str, Any], values: np.ndarray) -> None:
+    name = column["name"]
+    if "choices" in column:
+        last = len(column["choices"]) - 1
+        wrong = (values < 0) | (values > last) | (values != np.floor(values))
+        _refuse(name, wrong, f"is no index of its choices, 0 to {last}", values)
+    elif "range" in column:
+        low, high = column["range"]
+        # As float32, in which the values are: 0.1 is not the same number in float64.
+        wrong = (values < np.float32(low)) | (values > np.float32(high))
+        _refuse(name, wrong, f"is outside its range, {low} to {high}", values)
+
+
+def _decode_row(columns: Sequence[Mapping[str, Any]], row: np.ndarray) -> dict[str, Any]:
+    return {
+        column["name"]: column["choices"][int(value)] if "choices" in column else _shortest(value)
+        for column, value in zip(columns, row, strict=True)
+    }
+
+
+def _shortest(value: np.floating[Any]) -> float:
+    """Return 0.1 for the float32 that is nearest to 0.1."""
+    return float(str(value))
+
+
+def _refuse(name: str, wrong: np.ndarray, problem: str, values: np.ndarray | None = None) -> None:
+    """Raise SignatureError if any value of a sample is wrong."""
+    if not wrong.any():
+        return
+    samples = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
+    first = samples[0]
+    value = "" if values is None else f" ({values[first]})"
+    more = f"; so are {len(samples) - 1} more" if len(samples) > 1 else ""
+    raise SignatureError(f"{name} of sample {first}{value} {problem}{more}")
+
+
+def _listed(names: Sequence[str], limit: int = 10) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
