@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from workflow import files
 from workflow.config.schema import plain
+from workflow.onnx_file import weights_sha256
 from workflow.paths import (
     CLASS_METRICS,
     METRICS,
@@ -145,8 +146,6 @@ def _track(config: DictConfig, measures: dict[str, Any], made_from: dict[str, An
     import wandb
 
     from workflow.tracking.run import WEIGHTS, finish_run, return_to_run
-
-    from .export import weights_sha256
 
     run = return_to_run(plain(config), made_from["run"]["id"])
     # Synced later, the summary of the last process replaces that of `train`: say it again.

@@ -1,6 +1,5 @@
 """Stage `export`: write the model as ONNX, and in it preprocessing, signature and provenance."""
 
-import hashlib
 import itertools
 import json
 import logging
@@ -106,22 +105,6 @@ def examples(folder: Path, classes: list[str], number: int) -> list[dict[str, An
     turns = itertools.zip_longest(*members)
     chosen = [index for turn in turns for index in turn if index is not None][:number]
     return [{"image": images[i].tolist(), "label": classes[labels[i]]} for i in chosen]
-
-
-def weights_sha256(model_path: Path) -> str:
-    """Return a hash of the names, types, shapes and values of an exported model's weights.
-
-    That of the file is another one in each run, which its metadata names.
-    """
-    import onnx
-
-    digest = hashlib.sha256()
-    weights = onnx.load(model_path).graph.initializer
-    for weight in sorted(weights, key=lambda weight: weight.name):
-        values = onnx.numpy_helper.to_array(weight)
-        digest.update(f"{weight.name} {values.dtype} {values.shape} ".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
 
 
 def _compare(content: bytes, images: np.ndarray, expected: np.ndarray) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ..onnx_file import read_provenance
 from ..paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
-from ..report.report import best_epoch, read_history, read_provenance
+from ..report.report import best_epoch, read_history
 from ..runs.experiments import metric_text
 from ..tracking.transaction_log import marker, run_folders
 

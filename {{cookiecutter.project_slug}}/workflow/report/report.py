@@ -23,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import files
 from ..git import GitError
+from ..onnx_file import read_provenance
 from ..paths import (
     CLASS_METRICS,
     HISTORY,
@@ -174,15 +175,6 @@ def read_predictions(path: Path) -> Counter[tuple[str, str]]:
     """Return how many samples there are of each actual and predicted class."""
     with path.open(newline="", encoding="utf-8") as file:
         return Counter((row["actual"], row["predicted"]) for row in csv.DictReader(file))
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """Return the provenance in a model file; its weights are not read where they lie apart."""
-    import onnx
-
-    proto = onnx.load(path, load_external_data=False)
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    return json.loads(metadata.get("provenance", "{}"))
 
 
 def headline(

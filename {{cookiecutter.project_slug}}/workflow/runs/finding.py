@@ -300,9 +300,7 @@ def _model(commit: str) -> tuple[dict[str, Any], str | None]:
     from dvc.fs import DVCFileSystem
     from dvc.repo import Repo
 
-    from {{ cookiecutter.package_name }}.export import weights_sha256
-
-    from ..report.report import read_provenance
+    from ..onnx_file import read_provenance, weights_sha256
 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / MODEL.name

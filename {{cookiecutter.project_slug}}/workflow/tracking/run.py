@@ -22,7 +22,7 @@ from .server import log_in, settings
 from .transaction_log import HEADER, marker, mend, set_data_folder, wandb_folder
 
 SHOWN = 5  # files that were left out, by name
-WEIGHTS = "model/weights"  # in a run's summary: the hash of what was trained
+WEIGHTS = "model/weights_sha256"  # in a run's summary: the hash of what was trained
 
 
 def start_run(

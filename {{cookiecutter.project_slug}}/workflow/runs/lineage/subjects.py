@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ...report.report import read_provenance
+from ...onnx_file import read_provenance
 from ...serving.model import version_of
 from ...tracking.provenance import file_sha256
 from ...tracking.transaction_log import run_folders

@@ -11,10 +11,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from {{ cookiecutter.package_name }}.export import weights_sha256
-
+from ...onnx_file import read_provenance, weights_sha256
 from ...paths import MODEL
-from ...report.report import read_provenance
 from ...tracking.run import WEIGHTS
 from ...tracking.transaction_log import run_folders
 from .. import finding as runs
