@@ -3,12 +3,16 @@
 import copy
 import inspect
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args
 
+import lightning
 import pytest
+import torch
 import wandb
 import yaml
 from hydra import compose as hydra_compose
@@ -17,13 +21,17 @@ from hydra.utils import get_class
 from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT_STR
 from lightning.fabric.utilities.seed import max_seed_value
 from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import StrategyRegistry
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from my_ml_project.train import train
 from omegaconf import DictConfig, OmegaConf
 from workflow import paths
 from workflow.config.compose import check, compose, expand, main
-from workflow.config.schema import LARGEST_SEED, TARGETS, Config, Trainer, validate
-from workflow.config.values import ConfigError
+from workflow.config.schema import LARGEST_SEED, NOT_IN_TRAINER, Config, Trainer, validate
+from workflow.config.signatures import signature
+from workflow.config.targets import check_nodes, signature_of
+from workflow.config.values import ConfigError, Signature, declared_in
 from workflow.paths import CONF, ROOT
 from workflow.tracking import provenance
 
@@ -103,16 +111,16 @@ def test_mistake_in_a_file_is_named(
         assert words in str(refused.value)
 
 
-def keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys of a schema, and the type of each value or item."""
-    for field in fields(schema):
-        declared = field.type
+def keys(signature: Signature, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a signature, and the type of each value or item."""
+    for name, parameter in signature.parameters.items():
+        declared = parameter.declared()
         if is_dataclass(declared):
-            yield from keys(declared, f"{prefix}{field.name}.")
+            yield from keys(declared_in(declared), f"{prefix}{name}.")
             continue
-        if get_origin(declared) is Annotated:
+        while get_args(declared) and declared not in NEARLY:
             declared = get_args(declared)[0]
-        yield f"{prefix}{field.name}", next(iter(get_args(declared)), declared)
+        yield f"{prefix}{name}", declared
 
 
 # What is nearly of a type, and would become a value of it.
@@ -126,12 +134,13 @@ NEARLY = {
 
 def test_no_value_of_another_type_is_converted(config) -> None:
     settings = config("optimizer=sgd", "+optimizer.nesterov=false")
-    schemas = [("", Config)]
+    signatures = [("", declared_in(Config))]
     for group in ("model", "optimizer", "callbacks.early_stopping", "callbacks.predictions_table"):
-        target = OmegaConf.select(settings, group)["_target_"]
-        schemas.append((f"{group}.", TARGETS[target]))
+        signatures.append(
+            (f"{group}.", signature_of(OmegaConf.select(settings, group)["_target_"]))
+        )
     seen = set()
-    for key, kind in (found for prefix, schema in schemas for found in keys(schema, prefix)):
+    for key, kind in (found for prefix, one in signatures for found in keys(one, prefix)):
         for value in NEARLY.get(kind, ()):
             changed = copy.deepcopy(settings)
             before = OmegaConf.select(changed, key)
@@ -315,6 +324,9 @@ def test_choices_and_limits_are_those_of_the_libraries() -> None:
         (["model._target_=7"], ["model._target_: 7 is not the import path", "command line"]),
         (["serving.threads=2"], ["SERVING_THREADS", "conf/serving/default.yaml"]),
         (["serving=default"], ["serving: ", "no part of a training", "conf/serving/default.yaml"]),
+        (["trainer.benchmark=true"], ["to add it: inv train -- +trainer.benchmark=true"]),
+        (["+trainer.logger=true"], ["trainer.logger: no such key"]),
+        (["+trainer.benchmark=1"], ["trainer.benchmark: 1 is not true or false"]),
         (["model=null"], ["must be a string or a list"]),
     ],
 )
@@ -338,16 +350,93 @@ def test_what_a_message_says_to_type_is_accepted(config, monkeypatch) -> None:
     assert check(["optimizer.lr=0.1,0.01", "seed=1,2"], grid=True) == 4
 
 
-def test_schema_agrees_with_the_classes() -> None:
-    for target, schema in TARGETS.items():
-        parameters = inspect.signature(get_class(target)).parameters
-        required = {
-            name
-            for name, parameter in parameters.items()
-            if parameter.default is parameter.empty and name != "params"
+def test_keys_of_the_trainer_are_parameters_of_lightnings() -> None:
+    taken = set(inspect.signature(lightning.Trainer).parameters)
+    assert {field.name for field in fields(Trainer)} - {"threads"} <= taken
+    assert taken >= NOT_IN_TRAINER
+
+
+LIBRARIES = {
+    "torch.optim": torch.optim,
+    "torch.optim.lr_scheduler": torch.optim.lr_scheduler,
+    "lightning.pytorch": lightning.pytorch,
+    "lightning.pytorch.callbacks": lightning.pytorch.callbacks,
+}
+
+
+def test_signatures_read_from_source_are_those_of_the_classes() -> None:
+    classes = {
+        f"{name}.{public}": getattr(module, public)
+        for name, module in LIBRARIES.items()
+        for public in module.__all__
+    }
+    for target in [target for target, made in classes.items() if inspect.isclass(made)]:
+        imported = inspect.signature(get_class(target)).parameters
+        parameters = {
+            name: parameter.default is parameter.empty
+            for name, parameter in imported.items()
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         }
-        names = {field.name for field in fields(schema)}
-        assert required <= names <= set(parameters), target
+        found = signature(target)
+        assert found is not None, target
+        assert {name: one.required for name, one in found.parameters.items()} == parameters, target
+
+
+def test_limits_are_those_of_the_library() -> None:
+    refused = {"lr": -1e-9, "weight_decay": -1e-9, "momentum": -1e-9, "betas": (0.9, 1.0)}
+    weights = [torch.nn.Parameter(torch.zeros(2, 2))]
+    for optimizer in (torch.optim.AdamW, torch.optim.SGD, torch.optim.NAdam, torch.optim.RMSprop):
+        for name, value in refused.items():
+            if name in inspect.signature(optimizer).parameters:
+                with pytest.raises(ValueError, match="Invalid"):
+                    optimizer(weights, **{name: value})
+    with pytest.raises(MisconfigurationException):
+        EarlyStopping("val/loss", mode="least")
+
+
+def test_class_of_a_project_needs_no_entry(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "their_networks.py").write_text(
+        "from typing import Annotated, Literal\n"
+        "from annotated_types import Interval\n"
+        "from torch import nn\n"
+        "Width = Annotated[int, Interval(ge=1, le=64)]\n"
+        "class Base(nn.Module):\n"
+        "    def __init__(self, width: Width, kind: Literal['a', 'b'] = 'a',\n"
+        "                 head: nn.Module | None = None, sizes: tuple[int, ...] = ()):\n"
+        "        super().__init__()\n"
+        "class Net(Base):\n"
+        "    pass\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    net = "their_networks.Net"
+    head = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 2}
+    check_nodes({"model": {"_target_": net, "width": 64, "head": head, "sizes": [1, 2, 3]}})
+    for node, said in [
+        ({"width": 65}, "model.width: 65 must be at least 1 and at most 64"),
+        ({"width": 1.5}, "model.width: 1.5 is not a whole number"),
+        ({"widht": 1}, "model.widht: no such key; did you mean width?"),
+        ({}, "model.width: is missing"),
+        ({"width": 1, "kind": "c"}, 'model.kind: "c" is not one of a, b'),
+        ({"width": 1, "sizes": [1, "2"]}, "model.sizes: '2' is text, not a whole number"),
+        ({"width": 1, "head": {**head, "bias": 1}}, "model.head.bias: 1 is not true or false"),
+        ({"_target_": f"{net}s"}, f"model._target_: {net}s: their_networks has no Nets; did you"),
+        ({"_target_": "no_such.Net"}, "model._target_: no_such.Net: no module no_such"),
+    ]:
+        with pytest.raises(ConfigError) as refused:
+            check_nodes({"model": {"_target_": net, **node}})
+        assert str(refused.value).startswith(said)
+
+
+def test_composing_imports_no_framework(config) -> None:
+    program = (
+        "import sys; from workflow.config.compose import check; check(['+trainer.benchmark=true']);"
+        "sys.exit(str([n for n in ('torch', 'lightning', 'wandb', 'griffe') if n in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.stderr.strip() == "[]"
 
 
 def test_seed_0_is_recorded(workspace: Path, config) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
+from annotated_types import Ge, Interval
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,8 +19,8 @@ class MLP(nn.Module):
         self,
         image_shape: Sequence[int],
         classes: Sequence[str],
-        hidden: Sequence[int],
-        dropout: float,
+        hidden: Sequence[Annotated[int, Ge(1)]],
+        dropout: Annotated[float, Interval(ge=0, lt=1)],
     ) -> None:
         super().__init__()
         widths = [image_shape[0] * image_shape[1], *hidden]
@@ -38,10 +39,10 @@ class CNN(nn.Module):
 
     def __init__(
         self,
-        image_shape: Sequence[int],
+        image_shape: Sequence[Annotated[int, Ge(2)]],  # it takes the largest of 2 x 2
         classes: Sequence[str],
-        channels: Sequence[int],
-        dropout: float,
+        channels: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]],
+        dropout: Annotated[float, Interval(ge=0, lt=1)],
     ) -> None:
         super().__init__()
         first, second = channels

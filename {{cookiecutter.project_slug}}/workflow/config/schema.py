@@ -7,7 +7,20 @@ from typing import Annotated, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from .. import credentials
-from .values import ConfigError, Rule, at_least, below, between, check, inside, one_of
+from . import targets
+from .values import (
+    ConfigError,
+    Rule,
+    Signature,
+    at_least,
+    between,
+    check,
+    check_value,
+    declared_in,
+    inside,
+    makes,
+    one_of,
+)
 
 # Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
 # library is compared with it by a test, because importing the library would take seconds.
@@ -76,7 +89,7 @@ class Loader:
 
 
 @dataclass(kw_only=True)
-class Trainer:
+class Trainer:  # what the workflow relies on; trainer_keys has the others
     accelerator: Annotated[str, one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")]
     devices: Annotated[Any, DEVICES]
     # Others, such as fsdp, write checkpoints that `train` cannot resume from.
@@ -127,75 +140,11 @@ class Config:
     seed: Annotated[int, between(0, LARGEST_SEED)]
 
 
-# What the class that `_target_` names takes. A class of your own needs no entry;
-# with one, its keys are checked before the run starts, not when the class is made.
-
-
-@dataclass(kw_only=True)
-class MLP:
-    image_shape: tuple[int, int]
-    classes: list[str]
-    hidden: Annotated[list[int], at_least(1)]
-    dropout: Annotated[float, below(1)]
-
-
-@dataclass(kw_only=True)
-class CNN:
-    image_shape: Annotated[tuple[int, int], at_least(2)]  # it takes the largest of 2 x 2
-    classes: list[str]
-    channels: Annotated[tuple[int, int], at_least(1)]
-    dropout: Annotated[float, below(1)]
-
-
-@dataclass(kw_only=True)
-class AdamW:
-    lr: Annotated[float, at_least(0)]
-    weight_decay: Annotated[float, at_least(0)] = 0.01
-    betas: Annotated[tuple[float, float], below(1)] = (0.9, 0.999)
-    eps: Annotated[float, at_least(0)] = 1e-8
-    fused: bool | None = None
-
-
-@dataclass(kw_only=True)
-class SGD:
-    lr: Annotated[float, at_least(0)]
-    momentum: Annotated[float, at_least(0)] = 0.0
-    weight_decay: Annotated[float, at_least(0)] = 0.0
-    nesterov: bool = False
-    fused: bool | None = None
-
-
-@dataclass(kw_only=True)
-class EarlyStopping:
-    monitor: Annotated[str, one_of(*MEASURES)]
-    mode: Annotated[str, one_of("min", "max")] = "min"
-    patience: Annotated[int, at_least(0)] = 3
-    min_delta: Annotated[float, at_least(0)] = 0.0
-
-
-@dataclass
-class NoArguments:
-    pass
-
-
-@dataclass(kw_only=True)
-class PredictionsTable:
-    rows: Annotated[int, at_least(1)]
-
-
-_PACKAGE = "{{ cookiecutter.package_name }}"
-TARGETS: dict[str, type] = {
-    f"{_PACKAGE}.model.MLP": MLP,
-    f"{_PACKAGE}.model.CNN": CNN,
-    "torch.optim.AdamW": AdamW,
-    "torch.optim.SGD": SGD,
-    "lightning.pytorch.callbacks.EarlyStopping": EarlyStopping,
-    "workflow.lightning.callbacks.EpochProgress": NoArguments,
-    "workflow.lightning.wandb_callbacks.Throughput": NoArguments,
-    "workflow.lightning.wandb_callbacks.StopReason": NoArguments,
-    "workflow.lightning.wandb_callbacks.PredictionsTable": PredictionsTable,
-    "workflow.lightning.wandb_callbacks.ConfusionMatrix": NoArguments,
-    "workflow.lightning.wandb_callbacks.CheckpointArtifact": NoArguments,
+# What `train` gives to lightning.Trainer itself, and what would leave a training no checkpoint.
+NOT_IN_TRAINER = {
+    *("barebones", "callbacks", "default_root_dir", "enable_checkpointing"),
+    *("enable_model_summary", "enable_progress_bar", "fast_dev_run", "logger"),
+    *("num_sanity_val_steps", "plugins", "use_distributed_sampler"),
 }
 
 
@@ -210,13 +159,14 @@ def validate(config: DictConfig) -> None:
     OmegaConf.resolve(config)
     settings = plain(config)
     _refuse_secrets(settings)  # before any other message repeats a value
-    check(Config, settings)
+    _check_keys(settings)
     for group in ("model", "optimizer"):
-        _validate_target(settings[group], group)
+        _require_target(settings[group], group)
     for name, node in settings["callbacks"].items():
         if node is not None:
-            _validate_target(node, f"callbacks.{name}")
+            _require_target(node, f"callbacks.{name}")
             _validate_direction(node, f"callbacks.{name}")
+    targets.check_nodes(settings)
     _validate_combinations(settings)
 
 
@@ -257,23 +207,45 @@ def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(value, f"{key}.{name}" if key else str(name))
 
 
-def _validate_target(node: Any, key: str) -> None:
-    target = node.get("_target_") if isinstance(node, dict) else None
-    if target is not None and not isinstance(target, str):
-        raise ConfigError(f"{key}._target_", f"{target} is not the import path of a class")
-    if target is None:
+def _check_keys(settings: dict[str, Any]) -> None:
+    """Check the keys above. What names a class with `_target_` may stand beside them."""
+    known = declared_in(Config).parameters
+    own = {name: node for name, node in settings.items() if name in known or not makes(node)}
+    trainer = own.get("trainer")
+    if isinstance(trainer, dict):
+        required = declared_in(Trainer).parameters
+        check(trainer_keys(*trainer), trainer, "trainer.")
+        own["trainer"] = {name: trainer[name] for name in trainer if name in required}
+    check(Config, own)
+
+
+def trainer_keys(*used: str) -> Signature:
+    """Return what `trainer` may hold: the keys above, and what else lightning.Trainer takes.
+
+    Args:
+        used: names of keys; where the ones above are enough for them, nothing else is read.
+    """
+    required = declared_in(Trainer).parameters
+    if used and required.keys() >= {*used}:
+        return Signature(required)
+    taken = targets.signature_of("lightning.Trainer")
+    others = {} if taken is None else taken.parameters
+    return Signature(
+        {name: others[name] for name in others if name not in NOT_IN_TRAINER} | required
+    )
+
+
+def _require_target(node: Any, key: str) -> None:
+    if not makes(node):
         raise ConfigError(key, "needs _target_, the import path of the class to make")
-    schema = TARGETS.get(target)
-    if schema is not None:
-        arguments = {name: value for name, value in node.items() if name != "_target_"}
-        check(schema, arguments, f"{key}.")
 
 
 def _validate_direction(node: dict[str, Any], key: str) -> None:
     """Refuse an early stopping that would take the best epoch for the worst."""
-    if TARGETS.get(node["_target_"]) is EarlyStopping:
+    if str(node["_target_"]).endswith(".EarlyStopping") and "monitor" in node:
+        check_value(f"{key}.monitor", node["monitor"], Annotated[str, one_of(*MEASURES)])
         better = MEASURES[node["monitor"]]
-        if node.get("mode", EarlyStopping.mode) != better:
+        if node.get("mode", "min") != better:
             raise ConfigError(f"{key}.mode", f"must be {better} for {node['monitor']}")
 
 

@@ -1,12 +1,14 @@
-"""Checks a value against its declared type and rule. None is converted: it is right or refused."""
+"""Checks a value against its declared type and limits. None is converted: right, or refused."""
 
 import difflib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MaxLen, MinLen
 
 UNSET = "???"  # OmegaConf's mark of a key that has no value yet
 LARGEST_INT = 2**63 - 1
@@ -26,9 +28,13 @@ class UnquotedError(ConfigError):
     """A text was read as a number, or as true or false, because it is not in quotes."""
 
 
+class Made:
+    """The type of what YAML has no value of: a node with `_target_` makes one."""
+
+
 @dataclass(frozen=True)
 class Rule:
-    """Which values of its type a key may have, as in `Annotated[int, at_least(1)]`.
+    """A limit that no limit of annotated-types says.
 
     Args:
         allows: whether a value is allowed; of a list, whether each item is.
@@ -43,24 +49,23 @@ class Rule:
     choices: tuple[Any, ...] = ()
 
 
-def at_least(low: float) -> Rule:
-    return Rule(lambda value: value >= low, f"must be at least {low}")
+def at_least(low: float) -> Ge:
+    return Ge(low)
 
 
-def between(low: float, high: float) -> Rule:
+def between(low: float, high: float) -> Interval:
     """Allow both ends, too."""
-    text = f"must be at least {low} and at most {high}"
-    return Rule(lambda value: low <= value <= high, text)
+    return Interval(ge=low, le=high)
 
 
-def below(high: float, low: float = 0) -> Rule:
+def below(high: float, low: float = 0) -> Interval:
     """Allow `low`, but not `high`."""
-    return Rule(lambda value: low <= value < high, f"must be at least {low} and below {high}")
+    return Interval(ge=low, lt=high)
 
 
-def inside(low: float, high: float) -> Rule:
+def inside(low: float, high: float) -> Interval:
     """Allow neither end."""
-    return Rule(lambda value: low < value < high, f"must be above {low} and below {high}")
+    return Interval(gt=low, lt=high)
 
 
 def one_of(*choices: Any) -> Rule:
@@ -69,59 +74,109 @@ def one_of(*choices: Any) -> Rule:
     return Rule(lambda value: value in choices, text, choices=choices)
 
 
-def check(schema: type, given: dict[str, Any], prefix: str = "") -> None:
-    """Check the keys, types and values of a node of the config against a dataclass.
+@dataclass(frozen=True)
+class Parameter:
+    """A key: its type, made where it is asked for, and whether it has no default."""
+
+    declared: Callable[[], Any]
+    required: bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The keys of a node; with `takes_others`, it may have others, too."""
+
+    parameters: dict[str, Parameter]
+    takes_others: bool = False
+
+
+def declared_in(schema: type) -> Signature:
+    """Return the keys that a dataclass declares."""
+    return Signature(
+        {
+            field.name: Parameter(
+                lambda field=field: field.type,  # type: ignore[misc]
+                field.default is MISSING and field.default_factory is MISSING,
+            )
+            for field in fields(schema)
+        }
+    )
+
+
+def check(schema: type | Signature, given: dict[str, Any], prefix: str = "") -> None:
+    """Check the keys, types and values of a node of the config.
 
     Args:
+        schema: a dataclass, or the signature of a class.
         prefix: what comes before the names of `given` in a dotted key.
 
     Raises:
         ConfigError: names the first key that is wrong, and the nearest right name.
     """
-    known = {field.name: field for field in fields(schema)}
+    signature = declared_in(schema) if isinstance(schema, type) else schema
+    known = signature.parameters
     for name in given:
-        if name not in known:
+        if name not in known and not signature.takes_others:
             raise ConfigError(f"{prefix}{name}", f"no such key; {nearest(str(name), [*known])}")
-    for name, declared in known.items():
+    for name, parameter in known.items():
         value = given.get(name, UNSET)
         if value == UNSET:
-            if declared.default is MISSING and declared.default_factory is MISSING:
+            if parameter.required:
                 raise ConfigError(f"{prefix}{name}", "is missing")
         else:
-            _check_value(f"{prefix}{name}", value, declared.type)
+            check_value(f"{prefix}{name}", value, parameter.declared())
 
 
-def nearest(name: str, names: list[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """Say which of `names` was probably meant, in words to put behind a complaint."""
+    names = sorted(names)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]}?"
-    return f"known: {', '.join(sorted(names))}" if names else "it takes no keys"
+    return f"known: {', '.join(names)}" if names else "it takes no keys"
 
 
-def _check_value(key: str, value: Any, declared: Any) -> None:
+def makes(node: Any) -> bool:
+    """Whether a node of the config names a class to make."""
+    return isinstance(node, dict) and "_target_" in node
+
+
+def check_value(key: str, value: Any, declared: Any) -> None:
+    """Check one value.
+
+    Raises:
+        ConfigError: it is of another type, or beyond a limit.
+    """
     if isinstance(declared, type) and is_dataclass(declared):
         check(declared, _group(key, value), f"{key}.")
         return
-    rule = None
+    limits: tuple[Any, ...] = ()
     if get_origin(declared) is Annotated:
-        declared, rule = get_args(declared)
-    if rule and rule.choices and value is not None and value not in rule.choices:
-        raise ConfigError(key, f"{_shown(value)} {rule.text}")
+        declared, *rest = get_args(declared)
+        limits = tuple(rest)
+    for limit in limits:
+        choices = getattr(limit, "choices", ())
+        if choices and value is not None and value not in choices:
+            raise ConfigError(key, f"{_shown(value)} {limit.text}")
     _check_type(key, value, declared)
-    if rule and value is not None:
-        for item in value if isinstance(value, list) and not rule.whole else [value]:
-            if not rule.allows(item):
-                raise ConfigError(key, f"{_shown(item)} {rule.text}")
+    for limit in limits if value is not None else ():
+        _check_limit(key, value, limit)
 
 
 def _check_type(key: str, value: Any, wanted: Any) -> None:
     origin, arguments = get_origin(wanted), get_args(wanted)
-    if wanted is Any:
+    if wanted in (Any, Made):
         return
-    if NoneType in arguments:
+    if origin is Annotated or (isinstance(wanted, type) and is_dataclass(wanted)):
+        check_value(key, value, wanted)
+    elif origin in (Union, UnionType):
+        _check_union(key, value, arguments)
+    elif wanted is NoneType:
         if value is not None:
-            _check_type(key, value, next(kind for kind in arguments if kind is not NoneType))
+            raise ConfigError(key, f"{_shown(value)} is not null")
+    elif origin is Literal:
+        if not any(value == choice and type(value) is type(choice) for choice in arguments):
+            raise ConfigError(key, f"{_shown(value)} {one_of(*arguments).text}")
     elif origin is dict:
         _group(key, value)
     elif origin in (list, tuple):
@@ -129,10 +184,73 @@ def _check_type(key: str, value: Any, wanted: Any) -> None:
             raise ConfigError(key, f"{_shown(value)} is not a list")
         if origin is tuple and len(value) != len(arguments):
             raise ConfigError(key, f"{_shown(value)} must have {len(arguments)} items")
-        for item in value:
-            _check_type(key, item, arguments[0])
+        kinds = arguments if origin is tuple else arguments * len(value)
+        for item, kind in zip(value, kinds, strict=True):
+            _check_type(key, item, kind)
     else:
         _check_scalar(key, value, wanted)
+
+
+def _check_union(key: str, value: Any, kinds: tuple[Any, ...]) -> None:
+    if (value is None and NoneType in kinds) or (Made in kinds and makes(value)):
+        return
+    named = [kind for kind in kinds if kind not in (NoneType, Made)]
+    choices = [choice for kind in named if get_origin(kind) is Literal for choice in get_args(kind)]
+    if choices:  # one list of them for the message
+        named = [kind for kind in named if get_origin(kind) is not Literal]
+        named.append(Literal[tuple(choices)])
+    problems = []
+    for kind in named:
+        try:
+            _check_type(key, value, kind)
+        except ConfigError as error:
+            problems.append(error)
+        else:
+            return
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        texts = [error.problem.removeprefix(f"{_shown(value)} is not ") for error in problems]
+        raise ConfigError(key, f"{_shown(value)} is not {' or '.join(dict.fromkeys(texts))}")
+
+
+def _check_limit(key: str, value: Any, limit: Any) -> None:
+    if isinstance(limit, MinLen | MaxLen):
+        least = isinstance(limit, MinLen)
+        length = limit.min_length if isinstance(limit, MinLen) else limit.max_length
+        if len(value) < length if least else len(value) > length:
+            which = "at least" if least else "at most"
+            raise ConfigError(key, f"{_shown(value)} must have {which} {length} items")
+        return
+    whole = isinstance(limit, Rule) and limit.whole
+    for item in value if isinstance(value, list) and not whole else [value]:
+        if item is None or makes(item):
+            continue
+        if isinstance(limit, Rule):
+            if not limit.allows(item):
+                raise ConfigError(key, f"{_shown(item)} {limit.text}")
+        elif problem := _beyond(item, limit):
+            raise ConfigError(key, f"{_shown(item)} must be {problem}")
+
+
+def _beyond(value: Any, limit: Any) -> str | None:
+    """Return what a number must be, where it is beyond a limit of annotated-types."""
+    texts, allowed = [], True
+    for part in limit if isinstance(limit, GroupedMetadata) else [limit]:
+        match part:
+            case Ge(low):
+                texts.append(f"at least {low}")
+                allowed &= value >= low
+            case Gt(low):
+                texts.append(f"above {low}")
+                allowed &= value > low
+            case Le(high):
+                texts.append(f"at most {high}")
+                allowed &= value <= high
+            case Lt(high):
+                texts.append(f"below {high}")
+                allowed &= value < high
+    return None if allowed else " and ".join(texts)
 
 
 def _group(key: str, value: Any) -> dict[str, Any]:

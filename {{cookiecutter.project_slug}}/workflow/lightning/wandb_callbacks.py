@@ -5,11 +5,12 @@ After training, the best epoch is validated once more; what is drawn there is of
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
 import wandb
+from annotated_types import Ge
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -113,7 +114,7 @@ class BestModelCallback(L.Callback):
 class PredictionsTable(BestModelCallback):
     """A table of validation images with what the model says of them, the least sure first."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: Annotated[int, Ge(1)]) -> None:
         super().__init__()
         self.rows = rows
 
