@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import follows, overrides, require_git, run, run_module
+from .shell import follows, overrides, require_code, require_git, run, run_module
 
 
 @task
@@ -11,6 +11,7 @@ def queue(context: Context) -> None:
 
     inv exp.queue -- 'optimizer.lr=0.1,0.01' 'model=mlp,cnn'
     """
+    require_code()
     run_module("config.compose", "--check-grid", *overrides())
     run("dvc", "exp", "run", "--queue", *(f"--set-param={override}" for override in overrides()))
     follows("inv exp.run")

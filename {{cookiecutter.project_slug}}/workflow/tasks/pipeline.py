@@ -4,13 +4,14 @@ import time
 
 from invoke import Context, task
 
-from .shell import follows, overrides, run, run_module
+from .shell import follows, overrides, require_code, run, run_module
 
 
 @task
 def train(context: Context) -> None:
     """Run what changed of the pipeline; Hydra overrides after `--`."""
     since = time.time()
+    require_code()
     if overrides():
         run_module("config.compose", "--check", *overrides())
         run("dvc", "exp", "run", *(f"--set-param={override}" for override in overrides()))
@@ -23,6 +24,7 @@ def train(context: Context) -> None:
 def evaluate(context: Context) -> None:
     """Bring the exported model's measures up to date, show them."""
     since = time.time()
+    require_code()
     run("dvc", "repro", "evaluate")
     run_module("pipeline.outcome", f"--since={since}", shown=False)
 

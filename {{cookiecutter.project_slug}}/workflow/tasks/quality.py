@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import follows, overrides, run, uv
+from .shell import follows, overrides, run, run_module, uv
 
 
 @task
@@ -11,13 +11,14 @@ def test(context: Context) -> None:
     run("pytest", *overrides())
 
 
-@task(help={"fix": "mend what can be mended"})
+@task(help={"fix": "fix what can be fixed, and write the code of stages into dvc.yaml"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check the format, types and declared dependencies."""
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
     run("deptry", ".")
+    run_module("pipeline.code", *(["--fix"] if fix else []))
     follows("inv test", "git commit")
 
 

@@ -48,6 +48,16 @@ def require_git() -> None:
         raise Exit(code=code)
 
 
+def require_code() -> None:
+    """End the task, before anything runs, where dvc.yaml does not list all code of its stages."""
+    from ..pipeline import code
+
+    try:
+        code.require_listed()
+    except code.CodeError as error:
+        raise Exit(str(error), code=1) from None
+
+
 def run_module(
     module: str, *arguments: str, ends_with_this: bool = False, shown: bool = True
 ) -> None:

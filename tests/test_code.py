@@ -1,0 +1,42 @@
+"""Code is a dependency: what a stage imports re-runs it, and what serves re-runs nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from driving import Project
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_new_module_of_the_model_trains_again_and_one_of_serving_does_not(
+    trained: Project, tmp_path: Path
+) -> None:
+    project = trained.copy(tmp_path)
+    package = project.path / "my_ml_project"
+    recorded = (project.path / "dvc.lock").read_text("utf-8")
+
+    with (project.path / "workflow/serving/routes.py").open("a", encoding="utf-8") as file:
+        file.write("# another comment\n")
+    assert "nothing changed" in project.inv("train")
+
+    (package / "sizes.py").write_text("SIZE = 3\n", "utf-8")
+    model = package / "model.py"
+    model.write_text(model.read_text("utf-8") + "\nfrom .sizes import SIZE as SIZE\n", "utf-8")
+    for task in (["train"], ["exp.queue", "--", "seed=1"]):
+        refused = project.inv(*task, code=1)
+        assert refused.strip().splitlines() == [
+            "dvc.yaml: deps lack my_ml_project/sizes.py in train; my_ml_project/sizes.py in export;"
+            " my_ml_project/sizes.py in evaluate: inv check --fix adds them"
+        ]
+    assert (project.path / "dvc.lock").read_text("utf-8") == recorded
+
+    printed = project.inv("check", "--fix")
+    assert "dvc.yaml: train: my_ml_project/sizes.py added" in printed
+    project.inv("train", "--", "trainer.max_epochs=1")
+    (package / "sizes.py").write_text("SIZE = 4\n", "utf-8")
+    printed = project.run("dvc", "status", "train")
+    assert "modified" in printed
+    assert "my_ml_project/sizes.py" in printed
+    assert "my_ml_project/sizes.py" in (project.path / "dvc.lock").read_text("utf-8")

@@ -1,0 +1,131 @@
+"""What a stage imports is among its deps, and nothing that only serves, deploys or tracks."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import grimp
+import pytest
+from workflow.paths import ROOT
+from workflow.pipeline.code import RECORDS, decides, files, missing, read
+
+COPIED = ["conf", "my_ml_project", "workflow"]
+NUMBERS = {"numpy", "torch", "lightning", "sklearn", "onnx", "onnxruntime"}
+ASIDE = (*RECORDS, "workflow.tracking")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The code of the project, for one test to change."""
+    for name in COPIED:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def code(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the check in the project."""
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "workflow.pipeline.code", *options]
+        variables = {"PYTHONPATH": str(project)}
+        return subprocess.run(
+            command, cwd=project, env=variables, capture_output=True, encoding="utf-8"
+        )
+
+    return run
+
+
+def extend(path: Path, text: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def test_a_new_project_lists_all_its_code() -> None:
+    assert missing() == {}
+    assert {stage.name for stage in read()} >= {"fetch", "prepare", "train", "export", "evaluate"}
+
+
+def test_a_module_that_a_module_imports_is_named_and_written_into_dvc_yaml(project, code) -> None:
+    package = project / "my_ml_project"
+    (package / "blocks").mkdir()
+    (package / "blocks" / "__init__.py").write_text('"""Runs nothing."""\n')
+    (package / "blocks" / "pooling.py").write_text("from ..sizes import SIZE\n")
+    (package / "sizes.py").write_text("SIZE = 3\n")
+    extend(package / "model.py", "\n\ndef pool():\n    from .blocks import pooling\n")
+    before = (project / "dvc.yaml").read_text(encoding="utf-8")
+
+    refused = code()
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("dvc.yaml: deps lack ")
+    assert "my_ml_project/blocks/pooling.py, my_ml_project/sizes.py in train" in line
+    assert line.endswith("inv check --fix adds them")
+    assert "__init__" not in line
+
+    assert "train: my_ml_project/sizes.py added" in code("--fix").stdout
+    assert code().returncode == 0
+    after = (project / "dvc.yaml").read_text(encoding="utf-8")
+    added = [line for line in after.splitlines() if line not in before.splitlines()]
+    assert set(added) == {"      - my_ml_project/blocks/pooling.py", "      - my_ml_project/sizes.py"}
+    assert [line for line in after.splitlines() if line not in added] == before.splitlines()
+
+    (package / "sizes.py").unlink()
+    (package / "blocks" / "pooling.py").write_text("")
+    assert "sizes.py removed: there is no such file" in code("--fix").stdout
+    assert "sizes.py" not in (project / "dvc.yaml").read_text(encoding="utf-8")
+
+
+def test_a_module_that_only_conf_names_counts_where_its_key_is_read(project, code) -> None:
+    package = project / "my_ml_project"
+    (package / "blur.py").write_text("")
+    (package / "warm.py").write_text("")
+    (project / "conf/callbacks/blur.yaml").write_text("blur:\n  _target_: my_ml_project.blur.Blur\n")
+    overlay = "# @package _global_\nexport:\n  writer:\n    _target_: my_ml_project.warm.Writer\n"
+    (project / "conf/experiment/warm.yaml").write_text(overlay)
+    refused = code().stderr
+    assert "my_ml_project/blur.py in train" in refused
+    assert "my_ml_project/warm.py in export" in refused
+    code("--fix")
+    assert code().returncode == 0
+
+
+def test_a_file_that_cannot_be_parsed_is_named_in_one_line(project, code) -> None:
+    extend(project / "my_ml_project" / "model.py", "\ndef (:\n")
+    refused = code()
+    assert refused.returncode == 1
+    assert "model.py" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_what_serves_deploys_or_tracks_is_no_code_of_a_training() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in files("train")}
+    assert {"my_ml_project/train.py", "my_ml_project/model.py"} <= names
+    assert "workflow/lightning/callbacks.py" in names
+    of_workflow = {name for name in names if name.startswith("workflow/")}
+    assert all(name.startswith("workflow/lightning/") for name in of_workflow)
+    assert not names & {
+        "workflow/lightning/wandb_callbacks.py",
+        "my_ml_project/evaluate.py",
+        "my_ml_project/__init__.py",
+    }
+
+
+def test_the_workflow_computes_nothing_that_a_stage_uses_and_its_deps_leave_out() -> None:
+    graph = grimp.build_graph(
+        "my_ml_project", "workflow", include_external_packages=True, cache_dir=None
+    )
+    for stage in read():
+        for module in stage.modules:
+            for used in graph.find_modules_directly_imported_by(module):
+                if used.startswith("workflow.") and not decides(used):
+                    imported = graph.find_modules_directly_imported_by(used)
+                    assert used.startswith(ASIDE) or not imported & NUMBERS, f"is {used} in DECIDES?"
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_table_names_modules_of_the_workflow(name: str) -> None:
+    assert ROOT.joinpath(*name.split(".")).with_suffix(".py").exists(), name
