@@ -14,11 +14,11 @@ def test(context: Context) -> None:
 @task(help={"fix": "fix what can be fixed, and write the code of stages into dvc.yaml"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check the format, types and declared dependencies."""
+    run_module("pipeline.code", *(["--fix"] if fix else []))
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
     run("deptry", ".")
-    run_module("pipeline.code", *(["--fix"] if fix else []))
     follows("inv test", "git commit")
 
 
