@@ -78,10 +78,11 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
 
 @task(help={"fix": "mend what can be mended"})
 def check(context: Context, fix: bool = False) -> None:
-    """Lint, check the format and the types of the template's own code."""
+    """Lint, check the format and the types of the template's own code; a project's imports."""
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
+    run_in_project("python", "-m", "workflow.pipeline.code", inside=True)
 
 
 @task(help={"upgrade": "take the newest versions that pyproject.toml allows"})
@@ -127,21 +128,31 @@ def generate(target: Path, **answers: str) -> None:
 
 
 def run_workflow_tests(*options: str) -> None:
-    """Run the tests of workflow/ on a new project, in the environment that the projects share."""
+    """Run the tests of workflow/ on a new project."""
+    tools = ("--with=pytest-xdist", "--with=filelock")
+    command = ("pytest", f"--config-file={WORKFLOW_TESTS}/pytest.ini", "--dist=loadfile")
+    run_in_project(*command, *options, tools=tools)
+
+
+def run_in_project(*command: str, tools: tuple[str, ...] = (), inside: bool = False) -> None:
+    """Run a command on a new project, in the environment that the projects share.
+
+    Args:
+        tools: options of `uv run` for what that environment lacks.
+        inside: in the project's folder; else in this one, from where the project is imported.
+    """
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder).resolve() / "my-ml-project"
         generate(project)
         run("git", "init", "--quiet", folder=project)
-        command = ["uv", "run", "--project", str(project), "--locked", "--all-extras"]
-        command += ["--all-groups", "--with=pytest-xdist", "--with=filelock", "pytest"]
-        command += [f"--config-file={WORKFLOW_TESTS}/pytest.ini", "--dist=loadfile", *options]
+        uv = ["uv", "run", "--project", str(project), "--locked", "--all-extras", "--all-groups"]
         variables = {
             "PYTHONPATH": str(project),
             "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{python}"),
             "UV_PYTHON": python,
         }
-        run(*command, variables=variables)
+        run(*uv, *tools, *command, folder=project if inside else ROOT, variables=variables)
 
 
 def run(*command: str, folder: Path = ROOT, variables: dict[str, str] | None = None) -> None:
