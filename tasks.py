@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from invoke import Context, Exit, task
@@ -78,11 +80,17 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
 
 @task(help={"fix": "mend what can be mended"})
 def check(context: Context, fix: bool = False) -> None:
-    """Lint, check the format and the types of the template's own code; a project's imports."""
+    """Lint, check the format and types of the template's code; a project's imports and schema."""
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
-    run_in_project("python", "-m", "workflow.pipeline.code", inside=True)
+    with new_project() as project:
+        run_in_project(project, "python", "-m", "workflow.pipeline.code", inside=True)
+        command = ["python", "-m", "workflow.config.json_schema", *([] if fix else ["--check"])]
+        run_in_project(project, *command, inside=True)
+        text = (project / "conf" / "schema.json").read_text("utf-8")
+    text = text.replace('"my_ml_project.', '"{{ cookiecutter.package_name }}.')
+    (PROJECT / "conf" / "schema.json").write_text(text, encoding="utf-8", newline="\n")
 
 
 @task(help={"upgrade": "take the newest versions that pyproject.toml allows"})
@@ -131,28 +139,37 @@ def run_workflow_tests(*options: str) -> None:
     """Run the tests of workflow/ on a new project."""
     tools = ("--with=pytest-xdist", "--with=filelock")
     command = ("pytest", f"--config-file={WORKFLOW_TESTS}/pytest.ini", "--dist=loadfile")
-    run_in_project(*command, *options, tools=tools)
+    with new_project() as project:
+        run_in_project(project, *command, *options, tools=tools)
 
 
-def run_in_project(*command: str, tools: tuple[str, ...] = (), inside: bool = False) -> None:
-    """Run a command on a new project, in the environment that the projects share.
+@contextmanager
+def new_project() -> Iterator[Path]:
+    """Make a project that is removed afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder).resolve() / "my-ml-project"
+        generate(project)
+        run("git", "init", "--quiet", folder=project)
+        yield project
+
+
+def run_in_project(
+    project: Path, *command: str, tools: tuple[str, ...] = (), inside: bool = False
+) -> None:
+    """Run a command on a project, in the environment that the projects share.
 
     Args:
         tools: options of `uv run` for what that environment lacks.
         inside: in the project's folder; else in this one, from where the project is imported.
     """
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder).resolve() / "my-ml-project"
-        generate(project)
-        run("git", "init", "--quiet", folder=project)
-        uv = ["uv", "run", "--project", str(project), "--locked", "--all-extras", "--all-groups"]
-        variables = {
-            "PYTHONPATH": str(project),
-            "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{python}"),
-            "UV_PYTHON": python,
-        }
-        run(*uv, *tools, *command, folder=project if inside else ROOT, variables=variables)
+    uv = ["uv", "run", "--project", str(project), "--locked", "--all-extras", "--all-groups"]
+    variables = {
+        "PYTHONPATH": str(project),
+        "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{python}"),
+        "UV_PYTHON": python,
+    }
+    run(*uv, *tools, *command, folder=project if inside else ROOT, variables=variables)
 
 
 def run(*command: str, folder: Path = ROOT, variables: dict[str, str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema
 import lightning
 import pytest
 import torch
@@ -27,6 +29,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from my_ml_project.train import train
 from omegaconf import DictConfig, OmegaConf
 from workflow import paths
+from workflow.config import json_schema
 from workflow.config.compose import check, compose, expand, main
 from workflow.config.schema import LARGEST_SEED, NOT_IN_TRAINER, Config, Trainer, validate
 from workflow.config.signatures import signature
@@ -426,6 +429,43 @@ def test_class_of_a_project_needs_no_entry(tmp_path: Path, monkeypatch) -> None:
         with pytest.raises(ConfigError) as refused:
             check_nodes({"model": {"_target_": net, **node}})
         assert str(refused.value).startswith(said)
+
+
+def test_schema_for_editors_is_current() -> None:
+    json_schema.main(["--check"])
+
+
+def faults(file: Path, content: Any, schema: dict[str, Any]) -> list[str]:
+    """What an editor says of a file of conf/, by the line in it that names its schema."""
+    (line,) = (line for line in file.read_text("utf-8").splitlines() if "$schema=" in line)
+    path, _, name = line.partition("$schema=")[2].partition("#/definitions/")
+    assert (file.parent / path).resolve() == ROOT / json_schema.FILE
+    validator = jsonschema.Draft7Validator({**schema, "$ref": f"#/definitions/{name}"})
+    return [error.message for error in validator.iter_errors(content)]
+
+
+def test_editors_are_told_of_each_mistake_and_of_nothing_right() -> None:
+    schema = json.loads((ROOT / json_schema.FILE).read_text(encoding="utf-8"))
+    contents = {
+        path.relative_to(ROOT / CONF).as_posix(): yaml.safe_load(path.read_text(encoding="utf-8"))
+        for path in (ROOT / CONF).rglob("*.yaml")
+        if "hydra" not in path.parts
+    }
+    for name, content in contents.items():
+        assert not faults(ROOT / CONF / name, content, schema), name
+    for name, changes in {
+        "model/cnn.yaml": {"chanels": [1, 2]},
+        "model/mlp.yaml": {"dropout": 1.0},
+        "optimizer/adam.yaml": {"momentum": 0.9},
+        "callbacks/early_stopping.yaml": {"early_stopping": {"patience": "8"}},
+        "precision/bf16.yaml": {"precision": "bf16"},
+        "trainer/gpu.yaml": {"logger": False},
+        "experiment/small_cnn.yaml": {"optimizer": {"lr": -1}},
+        "tracking/wandb.yaml": {"mode": True},
+        "serving/default.yaml": {"thread": 1},
+        "config.yaml": {"seed": -1},
+    }.items():
+        assert faults(ROOT / CONF / name, {**contents[name], **changes}, schema), name
 
 
 def test_composing_imports_no_framework(config) -> None:

@@ -59,7 +59,7 @@ def _is_tag(name: str) -> bool:
 
 CLASSES = Rule(_are_classes, "must be at least two different names", whole=True)
 DEVICES = Rule(
-    _are_devices, "is no number of devices, -1 (all), auto or list of indices", whole=True
+    _are_devices, "must be a number of devices, -1 (all), auto, or a list of indices", whole=True
 )
 LIMIT = Rule(
     _is_limit, "must be at least 1 batch, or a fraction such as 0.5, at most 1.0", whole=True

@@ -11,12 +11,13 @@ def test(context: Context) -> None:
     run("pytest", *overrides())
 
 
-@task(help={"fix": "fix what can be fixed, and write the code of stages into dvc.yaml"})
+@task(help={"fix": "fix what can be fixed: style, the code of stages in dvc.yaml, conf/schema.json"})
 def check(context: Context, fix: bool = False) -> None:
-    """Lint, check the format, types and declared dependencies."""
+    """Lint, check the format, the schema of conf/, types and declared dependencies."""
     run_module("pipeline.code", *(["--fix"] if fix else []))
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
+    run_module("config.json_schema", *([] if fix else ["--check"]))
     run("mypy")
     run("deptry", ".")
     follows("inv test", "git commit")

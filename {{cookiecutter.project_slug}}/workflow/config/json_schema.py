@@ -1,0 +1,230 @@
+"""conf/schema.json: what each file of conf/ may hold, for the completion of an editor.
+
+    python -m workflow.config.json_schema          write it
+    python -m workflow.config.json_schema --check  say whether it is current
+
+An editor with yaml-language-server (VS Code, Neovim, Helix, Zed …) finds it by a line of the file:
+    # yaml-language-server: $schema=../schema.json#/definitions/model
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
+
+from .. import files
+from ..paths import CONF, ROOT
+from ..serving.settings import Settings
+from .compose import package_of
+from .schema import Config, trainer_keys
+from .signatures import NoSuchTargetError
+from .targets import GIVEN, HYDRAS, signature_of
+from .values import Made, Rule, Signature, declared_in
+
+Schema = dict[str, Any]
+
+FILE = CONF / "schema.json"
+NOT_COMPOSED = {"hydra", "serving"}  # Hydra's own, and what a training does not read
+TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", NoneType: "null"}
+# Hydra fills these in: ${another.key}, or ??? for a value that is still missing.
+REFERENCE = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}
+REFERRED = {"$ref": "#/definitions/reference"}
+TARGET = {"type": "string", "description": "the import path of the class to make"}
+MADE = {"type": "object", "properties": {"_target_": TARGET}, "required": ["_target_"]}
+REFERRED_MADE = {"$ref": "#/definitions/made"}
+DEFAULTS = {"type": "array", "description": "files that this one builds on"}
+
+
+def build(conf: Path = CONF) -> Schema:
+    """Return the JSON schema of a folder conf/: a definition for each of its folders."""
+    groups = sorted(path.name for path in conf.iterdir() if path.is_dir())
+    groups = [name for name in groups if name not in NOT_COMPOSED]
+    targets = {name: _targets(conf / name) for name in groups}
+    nodes = {name: _of_type(p.declared()) for name, p in declared_in(Config).parameters.items()}
+    nodes["trainer"] = _of_keys(trainer_keys())
+    for name, found in targets.items():
+        if name == "callbacks":
+            node = _made(found)
+            nodes[name] = {"type": "object", "additionalProperties": {"anyOf": [node, _null()]}}
+        elif found:
+            nodes[name] = _made(found, *GIVEN.get(name, ()))
+    for node in nodes.values():
+        if node.get("type") == "object":
+            node.setdefault("properties", {})["defaults"] = DEFAULTS
+    whole = {
+        "type": "object",
+        "properties": {
+            "defaults": DEFAULTS,
+            "hydra": {"type": "object"},
+            **{name: {"$ref": f"#/definitions/{name}"} for name in nodes},
+        },
+        "additionalProperties": REFERRED_MADE,
+    }
+    serving = _of_keys(declared_in(Settings))
+    definitions = {**nodes, "config": whole, "serving": serving}
+    definitions |= {"reference": REFERENCE, "made": MADE}
+    for name in groups:
+        package = _package(conf / name, conf)
+        if package != name:
+            definitions[name] = {"$ref": f"#/definitions/{package or 'config'}"}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": definitions}
+
+
+def text(conf: Path = CONF) -> str:
+    return _formatted(build(conf)) + "\n"
+
+
+def _formatted(node: Any, name: str = "", indent: str = "") -> str:
+    """Return JSON with a line for each key of conf/, whatever the package is called."""
+    line = json.dumps(node, ensure_ascii=False)
+    if name != "properties" and '"properties": {' not in line:
+        return line
+    inner = f"{indent}  "
+    if isinstance(node, dict):
+        texts = [f"{json.dumps(key)}: {_formatted(node[key], key, inner)}" for key in node]
+    else:
+        texts = [_formatted(item, indent=inner) for item in node]
+    start, end = "{}" if isinstance(node, dict) else "[]"
+    return f"{start}\n{inner}" + f",\n{inner}".join(texts) + f"\n{indent}{end}"
+
+
+def _package(folder: Path, conf: Path) -> str:
+    """Return the key under which Hydra puts the files of a folder; "" for the whole config."""
+    packages = {".".join(package_of(path, conf)) for path in folder.glob("*.yaml")}
+    return packages.pop() if len(packages) == 1 else folder.name
+
+
+def _targets(folder: Path) -> list[str]:
+    """Return the classes that the files of a folder name, each once."""
+    found: dict[str, None] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        for child in (node, *node.values()):
+            if isinstance(child, dict) and isinstance(child.get("_target_"), str):
+                found[child["_target_"]] = None
+    return [*found]
+
+
+def _made(targets: list[str], *given: str) -> Schema:
+    """Return the schema of a node that names one of the classes, or another."""
+    keys: Schema = {name: {} for name in HYDRAS} | {"defaults": DEFAULTS}
+    keys["_target_"] = {"anyOf": [{"enum": targets}, TARGET]}
+    every, cases = dict(keys), []
+    for target in targets:
+        try:
+            taken = signature_of(target)
+        except NoSuchTargetError:
+            continue  # refused when it is composed
+        if taken is None:
+            continue
+        own = _of_keys(taken)
+        for name in given:
+            own["properties"].pop(name, None)
+        if taken.takes_others:
+            own["additionalProperties"] = True
+        every |= own["properties"]
+        own["properties"] |= keys
+        names_it = {"properties": {"_target_": {"const": target}}, "required": ["_target_"]}
+        cases.append({"if": names_it, "then": own})
+    # A file that changes some keys of another, such as an experiment, names no class.
+    changes = {"type": "object", "properties": every}
+    cases.append({"if": {"not": {"required": ["_target_"]}}, "then": changes})
+    return {"type": "object", "allOf": cases}
+
+
+def _of_keys(signature: Signature) -> Schema:
+    properties = {
+        name: _of_value(parameter.declared()) for name, parameter in signature.parameters.items()
+    }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _of_value(declared: Any) -> Schema:
+    schema = _of_type(declared)
+    if not schema or schema.get("type") == "string":
+        return schema
+    return {"anyOf": [*schema.get("anyOf", [schema]), REFERRED]}
+
+
+def _of_type(declared: Any) -> Schema:
+    """Return the schema of a type; {} allows any value."""
+    origin, arguments = get_origin(declared), get_args(declared)
+    if declared in TYPES:
+        return {"type": TYPES[declared]}
+    if isinstance(declared, type) and hasattr(declared, "__dataclass_fields__"):
+        return _of_keys(declared_in(declared))
+    if origin is Annotated:
+        schema = _of_type(arguments[0])
+        for limit in arguments[1:]:
+            schema = _limited(schema, limit)
+        return schema
+    if origin is Literal:
+        return {"enum": [*arguments]}
+    if origin in (Union, UnionType):
+        kinds = [kind for kind in arguments if kind not in (Made, NoneType)]
+        if not kinds:
+            return {}
+        schemas = [_of_type(kind) for kind in kinds]
+        schemas += [REFERRED_MADE] if Made in arguments else []
+        schemas += [_null()] if NoneType in arguments else []
+        return {} if {} in schemas else {"anyOf": schemas}
+    if origin is list:
+        return {"type": "array", "items": _of_type(arguments[0])}
+    if origin is tuple:
+        items = [_of_type(kind) for kind in arguments]
+        return {"type": "array", "items": items, "minItems": len(items), "maxItems": len(items)}
+    return {"type": "object"} if origin is dict else {}
+
+
+def _limited(schema: Schema, limit: Any) -> Schema:
+    if isinstance(limit, Rule):
+        if limit.choices:
+            null = [None] if _null() in schema.get("anyOf", []) else []
+            return {"enum": [*limit.choices, *null]}
+        return {**schema, "description": limit.text}
+    if isinstance(limit, MinLen):
+        return {**schema, "minItems": limit.min_length}
+    if isinstance(limit, MaxLen):
+        return {**schema, "maxItems": limit.max_length}
+    if schema.get("type") == "array":
+        items = schema["items"]
+        of_all = isinstance(items, list)
+        limited = [_limited(item, limit) for item in items] if of_all else _limited(items, limit)
+        return {**schema, "items": limited}
+    if "anyOf" in schema:
+        return {"anyOf": [_limited(kind, limit) for kind in schema["anyOf"]]}
+    if schema.get("type") in ("integer", "number"):
+        for part in limit if isinstance(limit, GroupedMetadata) else [limit]:
+            match part:
+                case Ge(bound):
+                    schema = {**schema, "minimum": bound}
+                case Gt(bound):
+                    schema = {**schema, "exclusiveMinimum": bound}
+                case Le(bound):
+                    schema = {**schema, "maximum": bound}
+                case Lt(bound):
+                    schema = {**schema, "exclusiveMaximum": bound}
+    return schema
+
+
+def _null() -> Schema:
+    return {"type": "null"}
+
+
+def main(arguments: list[str]) -> None:
+    wanted = text(ROOT / CONF)
+    file = ROOT / FILE
+    current = file.exists() and file.read_text(encoding="utf-8") == wanted
+    if arguments == ["--check"] and not current:
+        raise SystemExit(f"{FILE.as_posix()} is not that of conf/ and its classes: inv check --fix")
+    if not current:
+        files.replace(file, wanted)
+        print(f"{FILE.as_posix()} is renewed")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
