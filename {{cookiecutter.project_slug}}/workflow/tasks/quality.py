@@ -11,7 +11,7 @@ def test(context: Context) -> None:
     run("pytest", *overrides())
 
 
-@task(help={"fix": "fix what can be fixed: style, the code of stages in dvc.yaml, conf/schema.json"})
+@task(help={"fix": "fix what can be fixed, and write stages' code to dvc.yaml, conf/schema.json"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check the format, the schema of conf/, types and declared dependencies."""
     run_module("pipeline.code", *(["--fix"] if fix else []))
