@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 LOCATE = """
 import sys
-from {package}.deployment import sources
+from {package}.serving import sources
 try:
     found = sources.locate(sys.argv[1])
 except sources.SourceError as error:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 STORE = """
 import sys
 from pathlib import Path
-from workflow.deployment import sources
+from workflow.serving import sources
 from workflow.serving import local
 stored = sources.store(sys.argv[1], Path(sys.argv[2]))
 (served,) = local.parse(sys.argv[1]).values()
@@ -267,7 +267,7 @@ def test_what_is_wrong_is_one_line_and_makes_no_tag(fault: str, registry: Regist
     before = project.run("git", "for-each-ref")
     printed = project.inv("model.promote", *typed.split(), code=1, variables=variables)
     command, line = printed.splitlines()
-    assert command.startswith("$ python -m workflow.registry promote")
+    assert command.startswith("$ python -m workflow.runs.promoting promote")
     assert line.startswith("model: ")
     assert reason in line
     assert project.run("git", "for-each-ref") == before

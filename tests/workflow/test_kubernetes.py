@@ -7,9 +7,9 @@ import pytest
 import yaml
 from workflow.deployment import kubernetes, kustomize, pods
 from workflow.deployment.errors import DeployError
-from workflow.deployment.sources import Located
 from workflow.paths import ROOT
 from workflow.serving import settings
+from workflow.serving.sources import Located
 
 MODELS = [Located(name, name, f"s3://bucket/{name}.onnx", "0" * 64) for name in ("cnn", "mlp")]
 IMAGES = {name: f"registry.example.com:5000/{name}@sha256:{'1' * 64}" for name in kubernetes.IMAGES}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from gto import api
-from workflow.deployment import sources
-from workflow.deployment.sources import SourceError
 from workflow.paths import MODEL
 from workflow.registry import promotion, versions
 from workflow.registry.versions import RegistryError, named
+from workflow.serving import sources
+from workflow.serving.sources import SourceError
 
 REGISTERED = ["model@v0.0.1 0", "model@v0.0.2 1", "model@v0.0.3 2"]
 
@@ -156,4 +156,4 @@ def test_outside_of_git_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("stage", ["", "-a", "a b", "a/b", "a:b", "a#1", "ä"])
 def test_a_stage_has_a_name_that_git_and_wandb_take(stage: str) -> None:
     with pytest.raises(RegistryError, match="is no name for a stage"):
-        promotion.promote("HEAD", stage)
+        promotion.promote("HEAD", "0" * 32, stage)

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from workflow.deployment import sources
-from workflow.deployment.sources import SourceError
+from workflow.serving import sources
+from workflow.serving.sources import SourceError
 
 FILE = "models/model.onnx"
 TAG = "model@v1.0.0"

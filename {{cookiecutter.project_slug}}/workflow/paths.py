@@ -16,6 +16,7 @@ TRAIN_METRICS = TRAIN_RUN / "metrics.json"
 MODEL = Path("models/model.onnx")
 SERVED = Path("runs/served")  # what services were asked, where they keep it
 DEPLOYMENT = Path(".deploy")  # what `inv deploy.…` keeps and writes
+DEPLOYED_MODELS = DEPLOYMENT / "models"
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 CLASS_METRICS = REPORTS / "classes.json"

@@ -8,10 +8,11 @@ import docker
 from ..containers import engine
 from ..containers.engine import EngineError
 from ..git import GitError
+from ..serving import sources
 from ..serving.settings import SettingsError
-from . import kubernetes, sources, stack, status
+from ..serving.sources import SourceError
+from . import kubernetes, stack, status
 from .errors import DeployError
-from .sources import SourceError
 
 
 def main() -> int:

@@ -10,11 +10,11 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from ..containers import engine, images
 from ..paths import DEPLOYMENT, ROOT
-from ..serving import settings
+from ..serving import settings, sources
+from ..serving.sources import Located
 from ..serving.store import shown
-from . import kubectl, kustomize, rollout, sources, state
+from . import kubectl, kustomize, rollout, state
 from .errors import DeployError
-from .sources import Located
 
 TREE = Path("deploy/kubernetes")
 RENDERED = DEPLOYMENT / "kubernetes"

@@ -14,7 +14,7 @@ import yaml
 
 from ..serving import settings
 from ..serving.settings import Settings
-from .sources import Located
+from ..serving.sources import Located
 
 MODEL_PORT = 8000  # of a model's Service
 LEAVE_SECONDS = 30  # what a pod takes to end, beside its last requests: preStop is ten of them

@@ -2,7 +2,9 @@
 
 import msgspec
 
-from . import render, sources, state
+from ..paths import DEPLOYED_MODELS
+from ..serving import sources
+from . import state
 from .errors import DeployError
 from .state import Deployment, Model, Release
 
@@ -35,7 +37,7 @@ def wanted(models: str, deployment: Deployment) -> dict[str, Release]:
 
 def make(written: str, image: str = "") -> Release:
     """Bring the model of "NAME=SOURCE" to where containers read it, and return its release."""
-    stored = sources.store(written, render.MODELS_FOLDER)
+    stored = sources.store(written, DEPLOYED_MODELS)
     return Release(stored.source, stored.commit, stored.sha256, image, stored.run)
 
 

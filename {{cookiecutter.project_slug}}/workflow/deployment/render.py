@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from ..paths import DEPLOYMENT, ROOT, SERVED
+from ..paths import DEPLOYED_MODELS, DEPLOYMENT, ROOT, SERVED
 from ..serving import settings
 from .state import Deployment, Release
 
@@ -20,7 +20,6 @@ COMPOSE_FILE = DEPLOYMENT / "compose.yaml"
 COMPOSE_BASE = ROOT / "deploy" / "compose.yaml"
 PROXY_FILE = DEPLOYMENT / "proxy" / "haproxy.cfg"
 PROXY_TEMPLATE = ROOT / "deploy" / "haproxy.cfg.jinja"
-MODELS_FOLDER = DEPLOYMENT / "models"
 NUMBERS_PORT = 8404  # of the proxy, as deploy/compose.yaml publishes it
 DRAIN_SECONDS = 30  # the longest that an old config of the proxy ends what it has begun
 
@@ -53,7 +52,7 @@ def model_service(deployment: Deployment, name: str, release: Release) -> dict[s
         # there are.
         "cpus": min(chosen.threads + 1, deployment.processors),
         "mem_limit": f"{chosen.memory_mb}m",
-        "volumes": [_mount(MODELS_FOLDER, "/models"), _mount(SERVED, "/served", writable=True)],
+        "volumes": [_mount(DEPLOYED_MODELS, "/models"), _mount(SERVED, "/served", writable=True)],
     }
 
 

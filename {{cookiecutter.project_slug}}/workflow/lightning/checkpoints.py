@@ -128,7 +128,7 @@ def _committed(commit: str, folder: Path) -> Path:
     from ..object_store import DataError, Store
 
     path = CHECKPOINT.as_posix()
-    md5 = runs.outs_at(commit).get(path)
+    md5 = provenance.outs_at(commit).get(path)
     if not md5:
         raise CheckpointError(f"commit {commit[:12]} has no {path}: nothing was trained in it")
     try:

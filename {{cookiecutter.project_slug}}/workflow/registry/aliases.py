@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..runs.finding import RecordedRun, artifact_models
+from ..tracking import artifacts
 from ..tracking.run import chosen_mode
 from ..tracking.server import log_in
 
@@ -14,25 +14,29 @@ class NotToldError(Exception):
     """W&B was not told; the text says why, in one line."""
 
 
-def add(run: RecordedRun, *aliases: str) -> str:
-    """Give the model of a run these aliases, which no other has then; return what W&B calls it.
+def add(run: str | None, model: str, *aliases: str) -> str:
+    """Give a model these aliases, which no other has then; return what W&B calls it.
+
+    Args:
+        run: entity/project/id of the run that logged it, where that is known.
+        model: its DVC hash.
 
     Raises:
         NotToldError: tracking is offline, W&B does not answer, or it has no such run or model.
     """
-    return _change(run, set(aliases), set())
+    return _change(run, model, set(aliases), set())
 
 
-def remove(run: RecordedRun, alias: str) -> str:
-    """Take an alias from the model of a run, and return what W&B calls the model.
+def remove(run: str | None, model: str, alias: str) -> str:
+    """Take an alias from a model, and return what W&B calls the model.
 
     Raises:
         NotToldError: as for `add`.
     """
-    return _change(run, set(), {alias})
+    return _change(run, model, set(), {alias})
 
 
-def _change(run: RecordedRun, added: set[str], removed: set[str]) -> str:
+def _change(run: str | None, model: str, added: set[str], removed: set[str]) -> str:
     import wandb
 
     mode = chosen_mode("auto")
@@ -41,7 +45,7 @@ def _change(run: RecordedRun, added: set[str], removed: set[str]) -> str:
     if problem := log_in():
         raise NotToldError(problem)
     try:
-        artifact = _artifact(run)
+        artifact = _artifact(run, model)
         artifact.aliases = sorted({*artifact.aliases, *added} - removed)
         artifact.save()
         return artifact.qualified_name
@@ -49,13 +53,12 @@ def _change(run: RecordedRun, added: set[str], removed: set[str]) -> str:
         raise NotToldError(" ".join(str(error).split())) from None
 
 
-def _artifact(run: RecordedRun) -> "Artifact":
+def _artifact(run: str | None, model: str) -> "Artifact":
     import wandb
 
-    if "run" not in run.made_from:
-        raise NotToldError(f"the model of {run.name} cannot be read, or was not tracked")
-    path = run.made_from["run"]["path"]
-    for artifact, md5 in artifact_models(wandb.Api().run(path)):
-        if md5 == run.model:
+    if run is None:
+        raise NotToldError("the model cannot be read, or was not tracked")
+    for artifact, md5 in artifacts.models(wandb.Api().run(run)):
+        if md5 == model:
             return artifact
-    raise NotToldError(f"run {path} has no such model there")
+    raise NotToldError(f"run {run} has no such model there")

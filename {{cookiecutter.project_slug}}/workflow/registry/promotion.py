@@ -8,9 +8,8 @@ from .. import git
 from ..git import GitError
 from ..object_store import DataError, Store
 from ..paths import MODEL, ROOT
-from ..runs import finding as runs
-from ..runs.finding import RecordedRun
-from . import commits, versions
+from ..tracking import provenance
+from . import versions
 from .versions import RegistryError, Version
 
 STAGE = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]*[a-zA-Z0-9])?")  # for gto, and an alias of W&B
@@ -21,44 +20,45 @@ class Promotion:
     """A version in a stage.
 
     Args:
-        run: what its commit has recorded.
         new: whether it was not in the stage before.
         shared: whether the DVC remote has the model.
     """
 
     version: Version
-    run: RecordedRun
     new: bool
     shared: bool
 
 
-def promote(name: str, stage: str) -> Promotion:
-    """Put the model of a run into a stage; a commit that has no version as yet gets one.
+def require_stage(name: str) -> None:
+    """Raise RegistryError if a stage cannot be called that."""
+    if not STAGE.fullmatch(name):
+        raise RegistryError(f"{name!r} is no name for a stage: letters, digits, - and _ in them")
+
+
+def promote(commit: str, model: str, stage: str) -> Promotion:
+    """Put the model of a commit into a stage; a commit that has no version so far gets one.
 
     Args:
-        name: of the run, as `inv restore` takes it.
+        model: its DVC hash.
 
     Raises:
-        RunError: there is no such run.
-        RegistryError: no commit has its model, the model is lost, or Git cannot make the tags.
+        RegistryError: the model is lost, or Git cannot make the tags.
     """
-    if not STAGE.fullmatch(stage):
-        raise RegistryError(f"{stage!r} is no name for a stage: letters, digits, - and _ in them")
-    run = commits.with_model(name)
+    require_stage(stage)
     try:
         store = Store()
-        store.place(MODEL.as_posix(), str(run.model))
+        store.place(MODEL.as_posix(), model)
     except DataError as error:
         raise RegistryError(str(error)) from None
-    shared = store.is_shared(str(run.model))
+    shared = store.is_shared(model)
     current = versions.in_stage(stage)
-    new = current is None or current.commit != run.commit
+    new = current is None or current.commit != commit
     if new:
         # By force: one that another version replaced may come back.
-        _gto("assign", stage=stage, ref=run.commit, force=True)
+        _gto("assign", stage=stage, ref=commit, force=True)
         current = versions.in_stage(stage)
     assert current
-    return Promotion(current, run, new, shared)
+    return Promotion(current, new, shared)
 
 
 def demote(stage: str) -> tuple[Version, Version | None]:
@@ -83,7 +83,7 @@ def push() -> int:
         RegistryError: the remote does not take it.
     """
     registered = versions.registered()
-    hashes = {md5 for version in registered for md5 in runs.outs_at(version.commit).values()}
+    hashes = {md5 for version in registered for md5 in provenance.outs_at(version.commit).values()}
     try:
         return Store().push(hashes) if hashes else 0
     except DataError as error:

@@ -1,12 +1,10 @@
 """Runs as they were recorded: by W&B, online or offline, by DVC as experiments, or by Git."""
 
-import base64
 import json
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from .. import git
 from ..paths import METRICS, MODEL, home
 from ..registry import versions
 from ..registry.versions import RegistryError, Version
-from ..tracking import patch, provenance
+from ..tracking import artifacts, patch, provenance
 from ..tracking.run import WEIGHTS
 from ..tracking.server import log_in
 from ..tracking.sync import read
@@ -158,27 +156,20 @@ def online(path: str) -> RecordedRun:
 def logged_models(run: str) -> set[str]:
     """Return the DVC hashes of the models that a W&B run logged, by its folder, id or path."""
     if not (folders := run_folders(run)):
-        return {md5 for _, md5 in artifact_models(_of_wandb(run))}
-    artifacts = [r["artifact"] for folder in folders for r in read(folder) if "artifact" in r]
+        return {md5 for _, md5 in artifacts.models(_of_wandb(run))}
+    logged = [r["artifact"] for folder in folders for r in read(folder) if "artifact" in r]
     return {
-        _md5(entry["digest"])
-        for artifact in artifacts
+        artifacts.md5(entry["digest"])
+        for artifact in logged
         if artifact["type"] == "model"
         for entry in artifact["manifest"]["contents"]
         if entry["path"] == MODEL.name
     }
 
 
-def artifact_models(run: Any) -> Iterator[tuple[Any, str]]:
-    """Yield the models that a run, as `wandb.Api` gives it, has logged, with their DVC hashes."""
-    for artifact in run.logged_artifacts():
-        if artifact.type == "model" and MODEL.name in artifact.manifest.entries:
-            yield artifact, _md5(artifact.manifest.entries[MODEL.name].digest)
-
-
 def revision(commit: str, name: str, kind: str) -> RecordedRun:
     """Read what a commit has of the last training before it."""
-    outs = outs_at(commit)
+    outs = provenance.outs_at(commit)
     lock = _git("show", f"{commit}:./uv.lock")
     made_from, weights = _model(commit)
     return RecordedRun(
@@ -191,19 +182,6 @@ def revision(commit: str, name: str, kind: str) -> RecordedRun:
         weights=weights,
         made_from={**made_from, "lock": provenance.sha256(lock) if lock else None},
     )
-
-
-def outs_at(commit: str) -> dict[str, str]:
-    """Return the DVC hash of each file and folder that DVC keeps for a commit, by its path."""
-    shown = _git_text("ls-tree", "-r", "--name-only", commit, "./data/") or ""
-    files = [name for name in shown.splitlines() if name.endswith(".dvc")]
-    texts = {name: _at(commit, name) for name in ["dvc.lock", *files]}
-    return provenance.outs_in({name: text for name, text in texts.items() if text})
-
-
-def model_at(commit: str) -> str | None:
-    """Return the DVC hash of the exported model that a commit has."""
-    return outs_at(commit).get(MODEL.as_posix())
 
 
 def main_worktree() -> Path | None:
@@ -264,11 +242,6 @@ def _of_wandb(path: str) -> Any:
     if problem := log_in():
         raise RunError(problem)
     return wandb.Api().run(path)
-
-
-def _md5(digest: str) -> str:
-    """Return the MD5 that W&B keeps a file by as DVC writes it."""
-    return base64.b64decode(digest).hex()
 
 
 def _experiment(name: str) -> str | None:

@@ -18,6 +18,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..paths import DEPLOYED_MODELS
 from ..ports import is_taken
 from ..registry import versions
 from . import starter
@@ -156,10 +157,10 @@ def find(written: str, source: str) -> Path:
     """
     if not versions.NOTATION.fullmatch(source):
         return Path(source)
-    from ..deployment import render, sources  # with DVC, which a file does not need
+    from . import sources  # with DVC, which a file does not need
 
     try:
-        return sources.store(written, render.MODELS_FOLDER).file
+        return sources.store(written, DEPLOYED_MODELS).file
     except sources.SourceError as error:
         raise ModelError(str(error)) from None
 

@@ -10,19 +10,19 @@ STAGE = {"stage": "such as production, staging"}
 @task(help={"run": "as `inv restore` takes it, or a version: model@v0.0.1", **STAGE})
 def promote(context: Context, run: str, stage: str = "production") -> None:
     """Put the model of a run into a stage, as a version."""
-    run_module("registry", "promote", run, f"--stage={stage}")
+    run_module("runs.promoting", "promote", run, f"--stage={stage}")
     follows("inv data.push", "git push --tags", f"inv serve --models 'model=model#{stage}'")
 
 
 @task(help=STAGE)
 def demote(context: Context, stage: str = "production") -> None:
     """Take the version out that is in a stage; the last one is back."""
-    run_module("registry", "demote", f"--stage={stage}")
+    run_module("runs.promoting", "demote", f"--stage={stage}")
     follows("git push --tags", "inv model.history")
 
 
 @task
 def history(context: Context) -> None:
     """Show which version was in which stage when, and by whom."""
-    run_module("registry", "history")
+    run_module("runs.promoting", "history")
     follows("inv restore model@VERSION", "inv model.promote RUN")

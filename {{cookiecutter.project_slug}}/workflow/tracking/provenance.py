@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from .. import git
-from ..paths import METRICS, PARAMS, TRAIN_RUN
+from ..paths import METRICS, MODEL, PARAMS, TRAIN_RUN, home
 
 NAMED = 100  # files that a run's provenance names one by one
 RESULTS = (TRAIN_RUN, METRICS)  # of what Git tracks; DVC removes them before it runs a stage
@@ -94,6 +94,19 @@ def outs_in(files: dict[str, str]) -> dict[str, str]:
                 if "md5" in out:
                     hashes[(Path(name).parent / out["path"]).as_posix()] = out["md5"]
     return hashes
+
+
+def outs_at(commit: str) -> dict[str, str]:
+    """Return the DVC hash of each file and folder that DVC keeps for a commit, by its path."""
+    shown = git.text(home(), "ls-tree", "-r", "--name-only", commit, "./data/") or ""
+    files = [name for name in shown.splitlines() if name.endswith(".dvc")]
+    texts = {name: git.text(home(), "show", f"{commit}:./{name}") for name in ["dvc.lock", *files]}
+    return outs_in({name: text for name, text in texts.items() if text})
+
+
+def model_at(commit: str) -> str | None:
+    """Return the DVC hash of the exported model that a commit has."""
+    return outs_at(commit).get(MODEL.as_posix())
 
 
 def config_sha256(config: dict[str, Any]) -> str:

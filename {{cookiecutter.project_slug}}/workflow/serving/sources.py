@@ -25,9 +25,9 @@ from .. import git
 from ..paths import MODEL, ROOT
 from ..registry import versions
 from ..registry.versions import RegistryError
-from ..serving import store as stores
-from ..serving.model import ModelError, load, version_of
-from ..serving.store import StoreError
+from . import store as stores
+from .model import ModelError, load, version_of
+from .store import StoreError
 
 # Containers and what a cluster has are called by a model's name: a label of DNS, and some more.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")

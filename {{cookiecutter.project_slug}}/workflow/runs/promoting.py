@@ -1,4 +1,4 @@
-"""The commands behind `inv model.…`: python -m <package>.registry --help."""
+"""The commands behind `inv model.…`: python -m workflow.runs.promoting --help."""
 
 import argparse
 from datetime import datetime
@@ -8,11 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..git import GitError
-from ..runs import finding as runs
-from ..runs.finding import RunError
-from . import aliases, promotion, versions
-from .aliases import NotToldError
-from .versions import Period, RegistryError, Version
+from ..registry import aliases, promotion, versions
+from ..registry.aliases import NotToldError
+from ..registry.versions import Period, RegistryError, Version
+from . import commits, finding
+from .finding import RecordedRun, RunError
 
 
 def main() -> int:
@@ -33,13 +33,15 @@ def main() -> int:
 
 
 def promote(run: str, stage: str) -> None:
-    done = promotion.promote(run, stage)
+    promotion.require_stage(stage)
+    recorded = commits.with_model(run)
+    done = promotion.promote(recorded.commit, str(recorded.model), stage)
     version = done.version
     print(f"{version} is in {stage}{'' if done.new else ' already'}: commit {version.commit[:12]}")
     if not done.shared:
         print("its file is in this cache only: inv data.push")
     try:
-        print(f"W&B: {aliases.add(done.run, stage, version.name)} is {stage}")
+        print(f"W&B: {aliases.add(*logged(recorded), stage, version.name)} is {stage}")
     except NotToldError as problem:
         print(f"W&B was not told: {problem}; inv wandb.sync, then the same command again")
 
@@ -48,16 +50,21 @@ def demote(stage: str) -> None:
     out, now = promotion.demote(stage)
     print(f"{out} is no longer in {stage}; {now or 'no version'} is")
     try:
-        print(f"W&B: {aliases.remove(recorded(out), stage)} is no longer {stage}")
+        print(f"W&B: {aliases.remove(*logged(of(out)), stage)} is no longer {stage}")
         if now:
-            print(f"W&B: {aliases.add(recorded(now), stage, now.name)} is {stage}")
+            print(f"W&B: {aliases.add(*logged(of(now)), stage, now.name)} is {stage}")
     except NotToldError as problem:
         mend = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
         print(f"W&B was not told: {problem}; {mend}")
 
 
-def recorded(version: Version) -> runs.RecordedRun:
-    return runs.revision(version.commit, str(version), runs.REGISTERED)
+def of(version: Version) -> RecordedRun:
+    return finding.revision(version.commit, str(version), finding.REGISTERED)
+
+
+def logged(run: RecordedRun) -> tuple[str | None, str]:
+    """Return the W&B run that logged a model, where its file says so, and the model's DVC hash."""
+    return run.made_from.get("run", {}).get("path"), str(run.model)
 
 
 def show() -> None:
@@ -87,7 +94,7 @@ def moment(when: datetime) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    root = argparse.ArgumentParser(prog="registry", description=__doc__)
+    root = argparse.ArgumentParser(prog="promoting", description=__doc__)
     actions = root.add_subparsers(dest="action", required=True)
     action = actions.add_parser("promote", help="put the model of a run into a stage")
     action.add_argument("run", help="see `inv --help restore`")
