@@ -44,10 +44,11 @@ def page(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_shows_what_came_out(page: Path, trained: Project) -> None:
     text = browser("--dump-dom", page.as_uri())
     accuracy = trained.json("reports/metrics.json")["accuracy"]
-    assert f"{100 * accuracy:.1f}" in text
+    assert f"{accuracy:.4f}" in text
     commit = trained.run("git", "rev-parse", "HEAD").strip()
     assert commit in text
-    for heading in ("Learning curves", "Confusion matrix", "Worst mistakes", "Experiments"):
+    headings = ("Learning curves", "Confusion matrix", "Calibration", "Worst mistakes")
+    for heading in (*headings, "Experiments"):
         assert heading in text
     assert text.count("<path") + text.count("<polyline") >= 3  # the curves
 

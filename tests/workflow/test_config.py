@@ -497,7 +497,7 @@ def test_dvc_yaml_names_the_paths_of_the_code() -> None:
             for out in stage.get(kind, []):
                 outs.add(out if isinstance(out, str) else next(iter(out)))
     written = ["PARAMS", "RAW_DATA", "PREPARED_DATA", "CHECKPOINT", "HISTORY", "MODEL"]
-    written += ["METRICS", "PREDICTIONS", "WORST_MISTAKES"]
+    written += ["METRICS", "PREDICTIONS", "SECTIONS", "PICTURES"]
     assert {getattr(paths, name).as_posix() for name in written} <= outs
 
 

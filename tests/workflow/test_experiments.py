@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from workflow.runs import experiments
 from workflow.runs.experiments import Row
 
@@ -14,12 +15,13 @@ import json, pathlib, yaml
 params = yaml.safe_load(open("params.yaml"))
 assert params["optimizer"]["lr"] > 0, "no step"
 pathlib.Path("reports").mkdir(exist_ok=True)
-measures = {"accuracy": 1 - params["optimizer"]["lr"], "loss": 0.5, "classes": {"cat": {"f1": 1}}}
-pathlib.Path("reports/metrics.json").write_text(json.dumps(measures))
+metrics = {"mae": 1 + params["optimizer"]["lr"], "r2": 0.5, "classes": {"cat": {"f1": 1}}}
+pathlib.Path("reports/metrics.json").write_text(json.dumps(metrics))
 """
 PARAMS = """
 seed: 0
 optimizer: {lr: 0.1, betas: [0.9, 0.99]}
+metric: {name: mae, mode: min}
 """
 PIPELINE = """
 stages:
@@ -83,15 +85,16 @@ def test_commit_and_experiments_are_rows(rows: dict[str, Row]) -> None:
     assert first.state == "success"
     assert len(first.revision) == 40
     assert first.when is not None
-    assert first.params == {"seed": 0, "optimizer.lr": 0.2, "optimizer.betas": [0.9, 0.99]}
-    assert first.metrics == {"accuracy": 0.8, "loss": 0.5}, "nested metrics are left out"
+    assert first.params["optimizer.lr"] == 0.2
+    assert first.params["optimizer.betas"] == [0.9, 0.99]
+    assert first.metrics == {"mae": 1.2, "r2": 0.5}, "nested metrics are left out"
 
 
 def test_failed_experiment_has_an_error_and_no_metrics(rows: dict[str, Row]) -> None:
     broken = rows["broken"]
     assert broken.state == "failed"
     assert broken.error == "AssertionError: no step", "and not that it failed"
-    # DVC itself shows it with the measures of the experiment that lay there when it was queued.
+    # DVC itself shows it with the metrics that were there when it was queued.
     assert broken.metrics == {}
 
 
@@ -119,9 +122,10 @@ def test_printed_table(
     experiments.main([])
     printed = capsys.readouterr().out
     lines = {line.lstrip(" >").split()[0]: line for line in printed.splitlines()}
-    assert lines["first"].split() == ["first", "optimizer.lr=0.2", "0.8000*", "0.5000"]
-    assert lines["second"].split() == [">", "second", "optimizer.lr=0.3", "0.7000", "0.5000"]
+    assert lines["first"].split() == ["first", "optimizer.lr=0.2", "1.2000*", "0.5000"]
+    assert lines["second"].split() == [">", "second", "optimizer.lr=0.3", "1.3000", "0.5000"]
     assert lines["main"].split() == ["main", "optimizer.lr=0.1", "-", "-"]
+    assert "* best mae" in printed
     assert "dvc queue logs broken" in lines["broken:"]
     assert max(map(len, printed.splitlines())) <= 100
 
@@ -136,6 +140,30 @@ def row(name: str, **fields) -> Row:
         "metrics": {},
     }
     return Row(name=name, **{**defaults, **fields})
+
+
+@pytest.mark.parametrize(("mode", "value"), [("min", 41.0), ("max", 57.0)])
+def test_the_best_is_the_one_of_the_metric_and_direction_of_the_config(
+    mode: str, value: float
+) -> None:
+    named = {"metric.name": "mae", "metric.mode": mode}
+    rows = [
+        row("here", kind="workspace", params=named, metrics={"mae": 57.0, "accuracy": 0.9}),
+        row("other", params=named, metrics={"mae": 41.0, "accuracy": 0.8}),
+        row("diverged", params=named, metrics={"mae": float("nan")}),
+        row("old", metrics={"accuracy": 1.0}),
+    ]
+    metric = experiments.deciding_metric(rows)
+    assert experiments.best(rows, metric) == value
+
+
+def test_a_config_that_names_no_metric_has_no_best(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row("here", kind="workspace", metrics={"mae": 3.0}), row("a", metrics={"mae": 2.0})]
+    assert experiments.deciding_metric(rows) is None
+    Console().print(experiments.table(rows))
+    printed = capsys.readouterr().out
+    assert "2.0000" in printed
+    assert "*" not in printed
 
 
 def test_values_that_look_alike_differ() -> None:
@@ -161,14 +189,6 @@ def test_a_row_without_parameters_makes_none_differ() -> None:
 def test_parameter_as_it_is_typed(name: str, value: object, text: str) -> None:
     assert experiments.param_text({name: value}, name) == text
     assert experiments.param_text({}, name) == "-"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "-"), (20, "20"), (0.98891, "0.9889"), (0.0, "0.0000"), (2.5e-5, "2.50e-05")],
-)
-def test_metric_text(value: float | None, text: str) -> None:
-    assert experiments.metric_text(value) == text
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from my_ml_project.data import ArrayDataset
-from my_ml_project.evaluate import measure, predict
+from my_ml_project.evaluate import predict
 from my_ml_project.export import export
 from my_ml_project.model import Classifier
 from my_ml_project.train import train
@@ -108,24 +108,7 @@ def test_predict_in_batches_is_predict_at_once(workspace: Path, config) -> None:
     settings = config()
     train(settings, workspace / "run")
     export(workspace / "run" / "model.ckpt", workspace / "model.onnx", PREPARED_DATA, samples=0)
-    images = np.load(workspace / "data" / "prepared" / "test_images.npy")
-    at_once, _ = predict(workspace / "model.onnx", images)
-    in_batches, _ = predict(workspace / "model.onnx", images, batch_size=7)
+    inputs = {"images": np.load(workspace / "data" / "prepared" / "test_images.npy")}
+    at_once = predict(workspace / "model.onnx", inputs)
+    in_batches = predict(workspace / "model.onnx", inputs, batch_size=7)
     np.testing.assert_allclose(in_batches, at_once, atol=1e-6)
-
-
-def test_measures_are_those_counted_by_hand() -> None:
-    labels = np.array([0, 0, 1, 1])
-    probabilities = np.array([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5], [0.1, 0.9]])
-    measures = measure(labels, probabilities, classes=["cat", "dog"])
-    # Said: cat, dog, cat (the first of equals), dog. Of two cats one is found, of two dogs one.
-    assert measures["accuracy"] == 0.5
-    assert measures["classes"]["cat"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "samples": 2}
-    assert measures["loss"] == pytest.approx(-np.log([0.8, 0.4, 0.5, 0.9]).mean())
-
-
-def test_class_that_is_never_predicted_is_measured() -> None:
-    probabilities = np.array([[0.9, 0.1], [0.8, 0.2]])
-    measures = measure(np.array([0, 0]), probabilities, classes=["cat", "dog"])
-    assert measures["accuracy"] == 1.0
-    assert measures["classes"]["dog"] == {"precision": 0, "recall": 0, "f1": 0, "samples": 0}

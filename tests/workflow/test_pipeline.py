@@ -52,7 +52,7 @@ def dvc(project: Path, *arguments: str) -> str:
 
 
 def test_pipeline_makes_a_measured_model(project: Path) -> None:
-    for path in (paths.CHECKPOINT, paths.MODEL, paths.WORST_MISTAKES):
+    for path in (paths.CHECKPOINT, paths.MODEL, paths.PICTURES / "worst_mistakes.png"):
         assert (project / path).stat().st_size > 0
     metrics = json.loads((project / paths.METRICS).read_text(encoding="utf-8"))
     assert metrics["accuracy"] > 0.5

@@ -19,9 +19,9 @@ DEPLOYMENT = Path(".deploy")  # what `inv deploy.…` keeps and writes
 DEPLOYED_MODELS = DEPLOYMENT / "models"
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
-CLASS_METRICS = REPORTS / "classes.json"
 PREDICTIONS = REPORTS / "predictions.csv"
-WORST_MISTAKES = REPORTS / "worst_mistakes.png"
+SECTIONS = REPORTS / "sections.json"
+PICTURES = REPORTS / "pictures"
 
 
 def home() -> Path:

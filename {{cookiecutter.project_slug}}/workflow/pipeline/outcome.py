@@ -7,15 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from ..onnx_file import read_provenance
 from ..paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
-from ..report.report import best_epoch, read_history
-from ..runs.experiments import metric_text
+from ..results import DecidingMetric, best_epoch, metric_text, read_history, read_metrics
 from ..tracking.transaction_log import marker, run_folders
 
-WRITTEN = (TRAIN_METRICS, METRICS, MODEL)  # anew by each stage that ran
+WRITTEN = (TRAIN_METRICS, METRICS, MODEL)  # by each stage that ran
 NEXT = "next: inv report, inv compare"
 
 
@@ -23,31 +22,29 @@ def lines(root: Path = Path(), since: float | None = None) -> Iterator[str]:
     """Yield what came out, and what follows.
 
     Args:
-        since: when the pipeline was started; results that are older are said to be so.
+        since: when the pipeline was started; the first line says whether anything changed since.
     """
     missing = [path.as_posix() for path in WRITTEN if not (root / path).exists()]
     if missing:
-        yield f"{missing[0]} is not there: inv train"
+        yield f"{missing[0]} is missing: inv train"
         return
     newest = max((root / path).stat().st_mtime for path in WRITTEN)
     if since is not None and newest < since:
         yield f"up to date: nothing changed since {datetime.fromtimestamp(newest):%Y-%m-%d %H:%M}"
-    measured = json.loads((root / METRICS).read_text(encoding="utf-8"))
-    numbers = [f"{name} {metric_text(value)}" for name, value in measured.items()]
-    yield f"test: {', '.join(numbers)} ({METRICS.as_posix()})"
+    metrics = read_metrics(root / METRICS)
+    texts = [f"{name} {metric_text(value)}" for name, value in metrics.items()]
+    yield f"test: {', '.join(texts)} ({METRICS.as_posix()})"
     yield f"training: {training(root)}"
-    made_from = read_provenance(root / MODEL)
-    if run := made_from.get("run"):
+    if run := read_provenance(root / MODEL).get("run"):
         yield f"run: {tracked(run['id'], root / 'wandb')}"
     yield NEXT
 
 
 def training(root: Path) -> str:
-    """Say which epoch was kept, and whether and why the training stopped early."""
-    params = OmegaConf.to_container(OmegaConf.load(root / PARAMS))
-    assert isinstance(params, dict)
+    """Say which epoch was the best, and whether and why the training stopped early."""
+    params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
     epochs = json.loads((root / TRAIN_METRICS).read_text(encoding="utf-8"))["epochs"]
-    best = best_epoch(read_history(root / HISTORY))
+    best = best_epoch(read_history(root / HISTORY), DecidingMetric.of(params))
     kept = f"epoch {best} of {epochs} was the best" if best else f"{epochs} epochs"
     planned = params["trainer"].get("max_epochs")
     if planned is None or not 0 <= epochs < planned:
@@ -55,7 +52,7 @@ def training(root: Path) -> str:
     return f"{kept}, {stopped(params)} (trainer.max_epochs={planned})"
 
 
-def stopped(params: dict[Any, Any]) -> str:
+def stopped(params: dict[str, Any]) -> str:
     """Say why a training ended before its last epoch."""
     for node in params["callbacks"].values():
         if node and node["_target_"].endswith(".EarlyStopping"):

@@ -1,1 +1,1 @@
-"""The report of the last run, as one page."""
+"""The report: sections that an evaluation writes, and one page of all that came out."""

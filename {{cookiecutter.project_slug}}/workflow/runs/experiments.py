@@ -1,6 +1,6 @@
 """The experiments side by side: what differed, what came out.
 
-`python -m <package>.experiments --all-commits 10` shows those of the last ten commits.
+`python -m workflow.runs.experiments --all-commits 10` shows those of the last ten commits.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from rich.text import Text
 from .. import git
 from ..git import GitError
 from ..paths import METRICS, TRAIN_METRICS
+from ..results import DecidingMetric, metric_text, numbers
 
-# Where scalar measures are read from; of two with one name, that of the first file counts.
+# Where metrics are read from; of two with one name, that of the first file counts.
 METRICS_FILES = (METRICS, TRAIN_METRICS)
-BEST = "accuracy"
 NONE = "-"
 NOTHING = (
     "nothing to compare on this commit: try a value (inv train -- optimizer.lr=0.01)"
@@ -127,14 +127,29 @@ def differing(rows: Iterable[Row], always: Iterable[str] = ()) -> list[str]:
     ]
 
 
-def measures(rows: Iterable[Row]) -> list[str]:
+def metric_names(rows: Iterable[Row]) -> list[str]:
     """Return the names of the metrics that any of the rows has."""
     return list(dict.fromkeys(name for row in rows for name in row.metrics))
 
 
-def best(rows: Iterable[Row]) -> float | None:
-    """Return the best accuracy, or None where no row has one."""
-    return max((row.metrics[BEST] for row in rows if BEST in row.metrics), default=None)
+def deciding_metric(rows: Sequence[Row]) -> DecidingMetric | None:
+    """Return the metric that the current config names; None in one from before it named any."""
+    here = current(rows)
+    params = here.params if here else {}
+    name, mode = params.get("metric.name"), params.get("metric.mode")
+    return DecidingMetric(name, mode) if name and mode else None
+
+
+def best(rows: Iterable[Row], metric: DecidingMetric | None) -> float | None:
+    """Return the best value of the metric that decides, or None where no row has one."""
+    if metric is None:
+        return None
+    return metric.best(row.metrics[metric.name] for row in rows if metric.name in row.metrics)
+
+
+def is_best(row: Row, name: str, metric: DecidingMetric | None, top: float | None) -> bool:
+    """Whether a row's metric of this name is the one that decides, and the best."""
+    return metric is not None and name == metric.name and top == row.metrics.get(name) is not None
 
 
 def param_label(name: str) -> str:
@@ -152,23 +167,17 @@ def param_text(params: dict[str, Any], name: str) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def metric_text(value: float | None) -> str:
-    if value is None:
-        return NONE
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
-
-
 def table(rows: Sequence[Row]) -> Table:
     """Draw the comparable rows; each says in which parameters it differs from the first."""
-    here, rows = current(rows), comparable(rows)
-    top = best(rows)
-    params, metrics = differing(rows), measures(rows)
+    here, metric = current(rows), deciding_metric(rows)
+    rows = comparable(rows)
+    top = best(rows, metric)
+    params, metrics = differing(rows), metric_names(rows)
+    star = f"* best {metric.name}   " if metric and metric.name in metrics else ""
     drawn = Table(
         box=None,
         header_style="bold",
-        caption=f"> in the folder now   * best {BEST}   {NONE} none",
+        caption=f"> in the folder now   {star}{NONE} none",
         caption_justify="left",
     )
     drawn.add_column("  experiment", no_wrap=True)
@@ -179,10 +188,9 @@ def table(rows: Sequence[Row]) -> Table:
     for row in rows:
         cells = [_title(row, here), "\n".join(_changed(row.params, first, params))]
         for name in metrics:
-            value = row.metrics.get(name)
-            text = metric_text(value)
-            if name == BEST:
-                text += "*" if value is not None and value == top else " "
+            text = metric_text(row.metrics.get(name))
+            if metric and name == metric.name:
+                text += "*" if is_best(row, name, metric, top) else " "
             cells.append(text)
         # As Text: a list such as [64,32] is a style to rich.
         drawn.add_row(*map(Text, cells), style="bold" if row is here else "")
@@ -252,13 +260,11 @@ def _row(kind: str, entry: dict[str, Any], state: str, log: str | None = None) -
     for file in data.get("params", {}).values():
         params.update(_flat(file.get("data") or {}))
     metrics: dict[str, float] = {}
-    # DVC shows one that failed with the measures that lay there when it was queued.
+    # DVC shows one that failed with the metrics that were there when it was queued.
     if state == "success":
         for path in METRICS_FILES:
-            found = data.get("metrics", {}).get(path.as_posix(), {}).get("data") or {}
-            for name, value in found.items():
-                if _is_number(value):
-                    metrics.setdefault(name, value)
+            file = data.get("metrics", {}).get(path.as_posix(), {})
+            metrics = {**metrics, **numbers(file.get("data") or {}), **metrics}
     when = data.get("timestamp")
     error = entry["error"] or {}
     reason = error.get("msg") or error.get("type") or None
@@ -284,10 +290,6 @@ def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def train(context: Context) -> None:
 
 @task
 def evaluate(context: Context) -> None:
-    """Bring the exported model's measures up to date, show them."""
+    """Evaluate the exported model, and show its metrics."""
     since = time.time()
     require_code()
     run("dvc", "repro", "evaluate")
@@ -39,5 +39,5 @@ def compare(context: Context, commits: int = 0) -> None:
 @task(help={"show": "open the page in the browser"})
 def report(context: Context, show: bool = False) -> None:
     """Write reports/report.html: what came out, as one page."""
-    run_module("report.report", *(["--show"] if show else []))
+    run_module("report", *(["--show"] if show else []))
     follows(*([] if show else ["inv report --show"]), "inv serve")

@@ -1,0 +1,88 @@
+"""The worst mistakes of an evaluation: as pictures where inputs are images, else as rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..signature import Spec, decode
+from .pictures import png
+from .sections import Section
+
+TEXT_LENGTH = 200  # characters of a text that a row shows
+TITLE_LENGTH = 14  # characters of a name in the title of a picture
+PER_ROW = 8  # pictures
+
+
+def rows(
+    inputs: Mapping[str, np.ndarray],
+    signature: Sequence[Spec],
+    predictions: Mapping[str, Sequence[Any]],
+    worst: np.ndarray,
+    limit: int = 20,
+) -> Section | None:
+    """Return a table of samples as people read them; None where no input can be read so.
+
+    Args:
+        inputs: arrays with a row for each sample, by name.
+        signature: the `inputs` of the model's signature.
+        predictions: columns with a value for each sample.
+        worst: indices of the samples, the worst first.
+    """
+    readable = [spec for spec in signature if spec.get("kind") in ("features", "text")]
+    if not readable:
+        return None
+    shown = worst[:limit]
+    columns = {name: [values[index] for index in shown] for name, values in predictions.items()}
+    for spec in readable:
+        columns |= _columns(spec, decode(spec, inputs[spec["name"]][shown]))
+    table = [list(row) for row in zip(*columns.values(), strict=True)]
+    return {"kind": "mistakes_rows", "columns": list(columns), "rows": table}
+
+
+def picture(
+    inputs: Mapping[str, np.ndarray],
+    signature: Sequence[Spec],
+    predictions: Mapping[str, Sequence[Any]],
+    worst: np.ndarray,
+    limit: int = 24,
+) -> bytes | None:
+    """Draw the samples as a grid, and return the PNG; None where no input is an image.
+
+    Args: see `rows`.
+    """
+    image = next((spec for spec in signature if spec.get("kind") == "image"), None)
+    if image is None:
+        return None
+    from matplotlib.figure import Figure
+
+    samples = worst[:limit].tolist()
+    lines = max(1, -(-len(samples) // PER_ROW))
+    height = 1.35 + 0.2 * len(predictions)
+    figure = Figure(figsize=(1.4 * PER_ROW, height * lines), layout="constrained")
+    axes = figure.subplots(lines, PER_ROW, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, index in zip(axes, samples, strict=False):
+        pixels = inputs[image["name"]][index] / image["max_value"]
+        axis.imshow(pixels.squeeze(), cmap="gray_r", vmin=0, vmax=1)
+        texts = [
+            f"{name} {_short(values[index], TITLE_LENGTH)}" for name, values in predictions.items()
+        ]
+        axis.set_title("\n".join(texts), fontsize=8)
+    if not samples:
+        figure.text(0.5, 0.5, "No mistake on the test split", ha="center", va="center")
+    return png(figure)
+
+
+def _columns(spec: Spec, samples: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return what samples have in the columns of an input: numbers, choices, or texts."""
+    if spec["kind"] == "text":
+        return {spec["name"]: [_short(text, TEXT_LENGTH) for text in samples]}
+    names = [column["name"] for column in spec["columns"]]
+    return {name: [sample[name] for sample in samples] for name in names}
+
+
+def _short(value: Any, length: int) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
