@@ -266,6 +266,8 @@ def _type(module: Module, node: ast.AST | None, depth: int = DEPTH) -> Any:
 
 def _named(module: Module, node: ast.Name | ast.Attribute, depth: int) -> Any:
     name = _name(node)
+    if _is_from_torch(module, node):
+        return Made
     found = _reference(module, node)
     if found is None:
         if name in SCALARS:
@@ -277,6 +279,16 @@ def _named(module: Module, node: ast.Name | ast.Attribute, depth: int) -> Any:
     if isinstance(definition, ast.ClassDef):
         return Made
     return _type(where, definition, depth - 1)  # an alias, such as `Size = int | tuple[int, int]`
+
+
+def _is_from_torch(module: Module, node: ast.AST) -> bool:
+    """Whether a type is one of torch's: to read its 3,000 lines takes longer than all others."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    imported = module.names.get(node.id) if isinstance(node, ast.Name) else None
+    if isinstance(imported, ast.ImportFrom):
+        return imported.module == "torch"
+    return isinstance(imported, ast.Import) and any(a.name == "torch" for a in imported.names)
 
 
 def _generic(module: Module, name: str, items: list[ast.expr], depth: int) -> Any:
