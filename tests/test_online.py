@@ -163,7 +163,7 @@ def test_a_killed_training_that_is_gone_on_with_is_whole_on_the_server(
     if server == "down until it is gone on with":
         project.backend.start()
     done = project.module("train", *TRAIN)
-    assert "going on with the interrupted run" in done.stdout, done.stderr
+    assert "resuming the interrupted run" in done.stdout, done.stderr
     if server == "down":
         project.backend.start()
         for log in project.logs:
@@ -217,9 +217,9 @@ def test_a_training_that_filled_the_disk_goes_on_when_there_is_room(project: Pro
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
-        "the disk is full; make room: the next `inv train` goes on from the last epoch\n"
+        "the disk is full; make room: the next `inv train` resumes from the last epoch\n"
     )
-    assert "going on with the interrupted run" in done.stdout
+    assert "resuming the interrupted run" in done.stdout
     (project.path / "wandb").rmdir()
     (project.path / "kept").rename(project.path / "wandb")
     for log in project.logs:

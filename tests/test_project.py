@@ -249,7 +249,7 @@ def test_a_killed_training_goes_on_to_the_same_result(trained: Project, tmp_path
 
     project.interrupt("inv", "train", when="epoch  9/20", how=kill)
     printed = project.inv("train")
-    (run_id,) = re.findall(r"going on with the interrupted run (\w+)", printed)
+    (run_id,) = re.findall(r"resuming the interrupted run (\w+)", printed)
     assert {run["run_id"] for run in project.runs()} == {run_id}
     for name in ("runs/train/metrics.json", "reports/metrics.json"):
         assert project.json(name) == trained.json(name)
@@ -267,7 +267,7 @@ def test_ctrl_c_ends_the_training_and_the_next_goes_on(trained: Project, tmp_pat
     printed = project.interrupt("inv", "train", when="epoch  9/20", how=press)
     assert "Traceback" not in printed
     assert not (project.path / "runs/train/model.ckpt").exists()
-    assert "going on with the interrupted run" in project.inv("train")
+    assert "resuming the interrupted run" in project.inv("train")
     assert project.json("reports/metrics.json") == trained.json("reports/metrics.json")
 
 

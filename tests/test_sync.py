@@ -270,6 +270,6 @@ def test_a_run_uploaded_between_kill_and_resume_has_every_epoch_once(project: Pr
     assert project.epochs[:4] == [0, 1, 2, 3]
 
     done = project.module("train", *command[3:])
-    assert f"going on with the interrupted run {project.run_id}" in done.stdout, done.stderr
+    assert f"resuming the interrupted run {project.run_id}" in done.stdout, done.stderr
     assert project.sync().returncode == 0
     assert project.epochs == list(range(40))

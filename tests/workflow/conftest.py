@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from my_ml_project.export import export
 from my_ml_project.prepare import SPLITS, pixel_type
-from my_ml_project.train import train
+from running import train
 from omegaconf import DictConfig
 from workflow.config.compose import compose
 from workflow.paths import CONF, PREPARED_DATA, ROOT

@@ -26,7 +26,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from my_ml_project.train import train
+from running import train
 from omegaconf import DictConfig, OmegaConf
 from workflow import paths
 from workflow.config import json_schema
@@ -252,7 +252,10 @@ def compose_params(folder: Path) -> DictConfig:
         ("callbacks.early_stopping.patience", [-1]),
         ("callbacks.early_stopping.min_delta", [-0.1]),
         ("callbacks.early_stopping.mode", ["least", "max"]),
-        ("callbacks.early_stopping.monitor", ["val/acc"]),
+        ("metric.name", ["", "val/loss"]),
+        ("metric.mode", ["least"]),
+        ("scheduler.warmup", [-1]),
+        ("scheduler.interval", ["batch"]),
         ("callbacks.predictions_table.rows", [0]),
         ("tracking.project", ["", "a/b", "x" * 129]),
         ("tracking.tags", [[""], ["x" * 65]]),
@@ -268,11 +271,11 @@ def test_value_out_of_range_is_refused_before_anything_runs(key: str, values: li
             validate(changed)
 
 
-def test_early_stopping_on_accuracy_needs_its_mode(config) -> None:
-    accuracy = "callbacks.early_stopping.monitor=val/accuracy"
-    with pytest.raises(ConfigError, match=r"early_stopping\.mode: must be max for val/accuracy"):
-        config(accuracy)
-    config(accuracy, "callbacks.early_stopping.mode=max")
+def test_early_stopping_follows_the_metric_of_the_config(config) -> None:
+    composed = config("metric.name=accuracy", "metric.mode=max").callbacks.early_stopping
+    assert (composed.monitor, composed.mode) == ("val/accuracy", "max")
+    with pytest.raises(ConfigError, match=r"early_stopping\.mode: must be min, as metric\.mode"):
+        config("callbacks.early_stopping.mode=max")
 
 
 def test_values_at_the_ends_of_their_ranges_are_accepted(config) -> None:

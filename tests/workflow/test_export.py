@@ -12,7 +12,7 @@ from my_ml_project.data import ArrayDataset
 from my_ml_project.evaluate import predict
 from my_ml_project.export import export
 from my_ml_project.model import Classifier
-from my_ml_project.train import train
+from running import train
 from workflow.config.schema import plain
 from workflow.monitoring.features import current
 from workflow.paths import CONF, PREPARED_DATA, ROOT

@@ -8,7 +8,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from my_ml_project.train import train
+from running import train
 from omegaconf import DictConfig
 from workflow.config.values import ConfigError
 from workflow.paths import PREPARED_DATA, ROOT

@@ -15,9 +15,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from my_ml_project.train import TrainingError, job_environment, train
+from running import train
+from workflow.config.schema import plain
+from workflow.config.values import ConfigError
+from workflow.launch import TrainingError
+from workflow.lightning.processes import job_environment
 from workflow.lightning.resume import Training
-from workflow.paths import CHECKPOINT, TRAIN_RUN
+from workflow.paths import CHECKPOINT, CONF, ROOT, TRAIN_RUN
 
 # Enough steps to be killed in the middle of.
 LONG = ["loader.batch_size=1", "trainer.max_epochs=6", "tracking.mode=offline"]
@@ -141,7 +145,7 @@ def test_interrupted_run_of_another_config_starts_anew(workspace: Path, config, 
     assert (workspace / "run" / "unfinished").exists()
 
     train(config("seed=1"), workspace / "run")
-    assert "starting anew" in capsys.readouterr().out
+    assert "starting from scratch" in capsys.readouterr().out
     assert [row["epoch"] for row in history(workspace / "run")] == ["0", "1"]
     train(config("seed=1"), workspace / "whole")
     assert same(weights(workspace / "run"), weights(workspace / "whole"))
@@ -315,3 +319,58 @@ def test_slurm_gives_ranks_and_nothing_else(tasks: str, monkeypatch: pytest.Monk
     (processes,) = job_environment()
     assert processes.creates_processes_externally == (tasks == "2")
     assert not getattr(processes, "auto_requeue", False)
+
+
+def test_the_metric_of_the_config_decides_everywhere(workspace: Path, config) -> None:
+    by_accuracy = ["metric.name=accuracy", "metric.mode=max", "optimizer.lr=0.1"]
+    best = train(config(*by_accuracy, "trainer.max_epochs=4"), workspace / "run")
+    with (workspace / "run/history.csv").open(encoding="utf-8") as file:
+        accuracies = [float(row["val/accuracy"]) for row in csv.DictReader(file)]
+    assert best == pytest.approx(max(accuracies), abs=1e-6)
+    metrics = json.loads((workspace / "run/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["val/accuracy"] == best
+    composed = plain(config(*by_accuracy))["callbacks"]["early_stopping"]
+    assert (composed["monitor"], composed["mode"]) == ("val/accuracy", "max")
+
+
+def test_a_metric_that_nobody_logs_is_one_line(workspace: Path, config) -> None:
+    line = "metric.name: val/mae is not logged; logged are .*train/loss, val/accuracy, val/loss"
+    with pytest.raises(ConfigError, match=line):
+        train(config("metric.name=mae", "~callbacks.early_stopping"), workspace / "run")
+    watched = "callbacks: EarlyStopping watches val/mae, which is not logged; logged are "
+    with pytest.raises(ConfigError, match=watched):
+        train(config("callbacks.early_stopping.monitor=val/mae"), workspace / "run")
+
+
+OTHER_SCHEDULES = [
+    "constant scheduler.warmup=2",
+    "cosine scheduler.interval=step scheduler.schedule.T_max=40 scheduler.warmup=10",
+]
+SCHEDULES = sorted(path.stem for path in (ROOT / CONF / "scheduler").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES, *OTHER_SCHEDULES])
+def test_a_schedule_survives_a_kill_bit_for_bit(workspace: Path, config, schedule: str) -> None:
+    options = [f"scheduler={schedule.split()[0]}", *schedule.split()[1:], "trainer.max_epochs=5"]
+    train(config(*options), workspace / "whole")
+    interrupt = "+callbacks.interrupt._target_=test_start.InterruptOnce"
+    with pytest.raises(RuntimeError, match="interrupted"):
+        train(config(*options, interrupt), workspace / "killed")
+    train(config(*options, interrupt), workspace / "killed")
+    histories = [workspace / run / "history.csv" for run in ("whole", "killed")]
+    assert histories[0].read_bytes() == histories[1].read_bytes()
+    for name in ("state_dict", "lr_schedulers", "optimizer_states"):
+        whole, killed = (load(workspace / run)[name] for run in ("whole", "killed"))
+        assert str(whole) == str(killed), name
+    used = load(workspace / "whole")["optimizer_states"][0]["param_groups"][0]["lr"]
+    assert (used == 3e-3) == (schedule.split()[0] == "constant")
+
+
+def test_a_schedule_that_would_not_resume_is_refused(workspace: Path, config) -> None:
+    plateau = "+scheduler.schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"
+    with pytest.raises(ConfigError, match=r"^scheduler\.schedule: ReduceLROnPlateau does not"):
+        train(config(plateau), workspace / "run")
+
+
+def load(run: Path) -> dict:
+    return torch.load(run / "model.ckpt", weights_only=True)

@@ -1,19 +1,27 @@
 """Files that are written whole or not at all: whatever ends the process, the old one is there."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def replace(path: Path, content: str | bytes) -> None:
-    """Write a file beside `path`, and then put it in its place; the mode of an old one stays.
+    """Replace a file; the mode of an old one stays.
 
     Args:
         content: text is written as UTF-8, with \\n as line end.
     """
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; what is there at the end takes the place of `path`."""
     unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
+    yield unfinished
+    with unfinished.open("rb+") as file:
         os.fsync(file.fileno())  # or a machine that goes down leaves an empty file in its place
     if path.exists():
         unfinished.chmod(path.stat().st_mode)

@@ -11,6 +11,8 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workflow.lightning.schedule import with_schedule
+
 
 class MLP(nn.Module):
     """Fully connected layers on the flattened image: (batch, rows, columns) to (batch, classes)."""
@@ -105,8 +107,9 @@ class Classifier(L.LightningModule):
         """Return the logits (batch, classes) of raw images (batch, rows, columns)."""
         return self.network(self.standardize(images))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return instantiate(self.config["optimizer"], _partial_=True)(self.parameters())
+    def configure_optimizers(self) -> Any:
+        optimizer = instantiate(self.config["optimizer"], _partial_=True)(self.parameters())
+        return with_schedule(optimizer, self.config)
 
     # Measures are logged once an epoch: `self.log` in every step costs a sixth of the throughput.
 

@@ -20,7 +20,7 @@ from .. import credentials, files
 from ..lightning.start import load_start, pin_start
 from ..paths import CONF, PARAMS, ROOT
 from ..serving import settings
-from .schema import keys_beside, validate
+from .schema import keys_beside, plain, validate
 from .values import ConfigError, UnquotedError, nearest
 
 _UNSET = object()
@@ -91,7 +91,7 @@ def check(overrides: list[str], grid: bool = False) -> int:
         _refuse_serving(_key(text))
     for experiment in experiments:
         config = compose(experiment)
-        load_start(config)
+        load_start(plain(config))
         pin_start(config)
     return len(experiments)
 

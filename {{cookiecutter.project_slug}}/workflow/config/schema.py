@@ -15,7 +15,6 @@ from .values import (
     at_least,
     between,
     check,
-    check_value,
     declared_in,
     inside,
     makes,
@@ -24,8 +23,6 @@ from .values import (
 
 # Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
 # library is compared with it by a test, because importing the library would take seconds.
-# What the model logs of each epoch, and which of two values is the better one.
-MEASURES = {"train/loss": "min", "val/loss": "min", "val/accuracy": "max"}
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 LARGEST_PIXEL = 2**24  # up to here, float32 has every whole number
 
@@ -53,6 +50,10 @@ def _is_project(name: str) -> bool:
     return 1 <= len(name) <= 128 and not set(name) & set("/\\#?%:")
 
 
+def _is_metric(name: str) -> bool:
+    return bool(name.strip()) and not name.startswith(("train/", "val/", "test/"))
+
+
 def _is_tag(name: str) -> bool:
     return 1 <= len(name) <= 64
 
@@ -68,6 +69,7 @@ LIMIT = Rule(
 
 FILE_NAME = Rule(_is_file_name, "must be a file's name, without a folder")
 PROJECT = Rule(_is_project, "must be 1 to 128 characters, without / \\ # ? % :")
+METRIC = Rule(_is_metric, "must be a metric's name without its split, such as loss")
 TAG = Rule(_is_tag, "must be 1 to 64 characters")
 
 
@@ -108,6 +110,19 @@ class Trainer:  # what the workflow relies on; trainer_keys has the others
 
 
 @dataclass(kw_only=True)
+class Metric:
+    name: Annotated[str, METRIC]
+    mode: Annotated[str, one_of("min", "max")]
+
+
+@dataclass(kw_only=True)
+class Scheduler:
+    interval: Annotated[str, one_of("epoch", "step")]
+    warmup: Annotated[int, at_least(0)]
+    schedule: dict[str, Any] | None
+
+
+@dataclass(kw_only=True)
 class Train:
     resume: str  # latest, never, a run, or the path of a checkpoint
     init_from: str | None  # a run, or the path of a checkpoint
@@ -132,6 +147,8 @@ class Config:
     loader: Loader
     model: dict[str, Any]
     optimizer: dict[str, Any]
+    scheduler: Scheduler
+    metric: Metric
     trainer: Trainer
     train: Train
     callbacks: dict[str, Any]
@@ -162,10 +179,12 @@ def validate(config: DictConfig) -> None:
     _check_keys(settings)
     for group in ("model", "optimizer"):
         _require_target(settings[group], group)
+    if settings["scheduler"]["schedule"] is not None:
+        _require_target(settings["scheduler"]["schedule"], "scheduler.schedule")
     for name, node in settings["callbacks"].items():
         if node is not None:
             _require_target(node, f"callbacks.{name}")
-            _validate_direction(node, f"callbacks.{name}")
+            _validate_direction(node, f"callbacks.{name}", settings["metric"])
     targets.check_nodes(settings)
     _validate_combinations(settings)
 
@@ -240,13 +259,13 @@ def _require_target(node: Any, key: str) -> None:
         raise ConfigError(key, "needs _target_, the import path of the class to make")
 
 
-def _validate_direction(node: dict[str, Any], key: str) -> None:
+def _validate_direction(node: dict[str, Any], key: str, metric: dict[str, Any]) -> None:
     """Refuse an early stopping that would take the best epoch for the worst."""
-    if str(node["_target_"]).endswith(".EarlyStopping") and "monitor" in node:
-        check_value(f"{key}.monitor", node["monitor"], Annotated[str, one_of(*MEASURES)])
-        better = MEASURES[node["monitor"]]
-        if node.get("mode", "min") != better:
-            raise ConfigError(f"{key}.mode", f"must be {better} for {node['monitor']}")
+    if str(node["_target_"]).endswith(".EarlyStopping"):
+        better = metric["mode"]
+        watched = node.get("monitor") == f"val/{metric['name']}"
+        if watched and node.get("mode", "min") != better:
+            raise ConfigError(f"{key}.mode", f"must be {better}, as metric.mode")
 
 
 def _validate_combinations(settings: dict[str, Any]) -> None:

@@ -32,7 +32,8 @@ LIMITS: dict[str, dict[str, Any]] = {
         "min_delta": at_least(0),
     },
 }
-GIVEN = {"optimizer": ("params",)}  # by the code that makes the class of this node
+# By the code that makes the class of this node.
+GIVEN = {"optimizer": ("params",), "scheduler.schedule": ("optimizer",)}
 HYDRAS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 

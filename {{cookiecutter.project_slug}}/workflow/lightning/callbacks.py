@@ -4,6 +4,7 @@ import csv
 import math
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerFn
 
-from ..config.schema import MEASURES
+from ..config.values import ConfigError
 
 
 class DivergedError(Exception):
@@ -44,7 +45,7 @@ class StayStopped(L.Callback):
 
 
 class StopDiverged(L.Callback):
-    """Ends a training whose loss is no finite number, before anything of that epoch is kept.
+    """Ends a training whose loss or metric is not finite, before anything of that epoch is kept.
 
     The losses are read every `log_every_n_steps` and at the end of an epoch: to read one is to
     wait for the GPU.
@@ -53,7 +54,9 @@ class StopDiverged(L.Callback):
         DivergedError: from the step, or the validation, that was found.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str) -> None:
+        """`metric` is the name of the one that decides; it has to be a finite number, too."""
+        self._metric = metric
         self._losses: list[torch.Tensor] = []
         self._steps: list[int] = []
 
@@ -74,9 +77,9 @@ class StopDiverged(L.Callback):
             raise DivergedError(self._text(trainer, "train/loss", loss, step))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["val/loss"])
-        if trainer.state.fn == TrainerFn.FITTING and not math.isfinite(loss):
-            raise DivergedError(self._text(trainer, "val/loss", loss, trainer.global_step))
+        value = float(trainer.callback_metrics[self._metric])
+        if trainer.state.fn == TrainerFn.FITTING and not math.isfinite(value):
+            raise DivergedError(self._text(trainer, self._metric, value, trainer.global_step))
 
     @staticmethod
     def _text(trainer: L.Trainer, name: str, loss: float, step: int) -> str:
@@ -84,8 +87,30 @@ class StopDiverged(L.Callback):
         return f"{name} is {loss} in epoch {epoch}, step {step}"
 
 
+class RequireMetrics(L.Callback):
+    """Ends a training that does not log what a callback, or the config, decides by.
+
+    Raises:
+        ConfigError: after the first validation.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        logged = trainer.callback_metrics
+        if self._metric not in logged:
+            raise ConfigError("metric.name", f"{self._metric} is not logged; {_listed(logged)}")
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            monitor = getattr(callback, "monitor", None)
+            if monitor is not None and monitor not in logged:
+                name = type(callback).__name__
+                problem = f"{name} watches {monitor}, which is not logged; {_listed(logged)}"
+                raise ConfigError("callbacks", problem)
+
+
 class History(L.Callback):
-    """Writes the measures of each epoch to a CSV file that DVC plots; survives a resume."""
+    """Writes the metrics of each epoch to a CSV file that DVC plots; survives a resume."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -99,7 +124,7 @@ class History(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             return
-        row = {name: round(float(trainer.callback_metrics[name]), 6) for name in MEASURES}
+        row = {name: round(value, 6) for name, value in epoch_metrics(trainer).items()}
         self.rows.append({"epoch": trainer.current_epoch, **row})
         if trainer.is_global_zero:
             self._write()
@@ -112,13 +137,14 @@ class History(L.Callback):
 
     def _write(self) -> None:
         with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["epoch", *MEASURES], lineterminator="\n")
+            names = dict.fromkeys(name for row in self.rows for name in row)
+            writer = csv.DictWriter(file, list(names), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
 
 
 class EpochProgress(L.Callback):
-    """One line an epoch; in a terminal, the share of the running epoch once a second.
+    """One line an epoch; in a terminal, the fraction of the running epoch once a second.
 
     Lightning's own bar is drawn after every step, which costs a small model a third of its
     throughput, and fills a log file with control characters.
@@ -144,16 +170,27 @@ class EpochProgress(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or not trainer.is_global_zero:
             return
-        loss, val_loss, accuracy = (float(trainer.callback_metrics[name]) for name in MEASURES)
+        metrics = [f"{name} {value:.4f}" for name, value in epoch_metrics(trainer).items()]
         seconds = time.monotonic() - self._started
         start = "\r" if self._terminal else ""
-        print(
-            f"{start}{self._epoch(trainer)}  train loss {loss:.4f}  validation loss {val_loss:.4f}"
-            f"  accuracy {accuracy:.3f}  {seconds:.2f} s",
-            flush=True,
-        )
+        columns = [f"{start}{self._epoch(trainer)}", *metrics, f"{seconds:.2f} s"]
+        print("  ".join(columns), flush=True)
 
     @staticmethod
     def _epoch(trainer: L.Trainer) -> str:
         width = len(str(trainer.max_epochs))
         return f"epoch {trainer.current_epoch + 1:{width}}/{trainer.max_epochs}"
+
+
+def epoch_metrics(trainer: L.Trainer) -> dict[str, float]:
+    """Return what the model logged of this epoch, by name: `train/…` first, then `val/…`.
+
+    What callbacks log, such as the throughput, differs from run to run and is not part of it.
+    """
+    logged = trainer.callback_metrics
+    names = [name for split in ("train/", "val/") for name in logged if name.startswith(split)]
+    return {name: float(logged[name]) for name in names}
+
+
+def _listed(logged: Iterable[str]) -> str:
+    return f"logged are {', '.join(sorted(logged))}"

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from omegaconf import DictConfig, OmegaConf
 
+from .. import files
 from ..paths import CHECKPOINT
+from ..pipeline import code
 from ..tracking import provenance
 
 STATE = "state.json"
@@ -86,10 +87,8 @@ class Training:
             shutil.copyfile(path, run_dir / path.name)
 
     def _note(self, **state: Any) -> None:
-        temporary = self.folder / "state.tmp"
         known = {"fingerprint": self.fingerprint, "run_id": self.run_id}
-        temporary.write_text(json.dumps({**known, **state}), encoding="utf-8")
-        temporary.replace(self.folder / STATE)
+        files.replace(self.folder / STATE, json.dumps({**known, **state}))
 
     def put(self, checkpoint: dict[str, Any], settings: dict[str, Any]) -> None:
         """Lay down a checkpoint of a past run, to be gone on from with the config `settings`.
@@ -120,13 +119,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        temporary = Path(f"{path}.tmp")
-        super().save_checkpoint(checkpoint, temporary, storage_options)
-        temporary.replace(path)
+        with files.replacing(Path(path)) as unfinished:
+            super().save_checkpoint(checkpoint, unfinished, storage_options)
 
 
 def find(
-    run_dir: Path, config: DictConfig, start: str | None = None, anew: bool = False
+    run_dir: Path, config: dict[str, Any], start: str | None = None, anew: bool = False
 ) -> Training:
     """Return the unfinished training of `run_dir`, or a new one.
 
@@ -147,7 +145,7 @@ def find(
         if same and not anew:
             return Training(folder, **state)
         why = "is not wanted" if same else "had another config, code, data or start"
-        print(f"the interrupted run {state['run_id']} {why}: starting anew")
+        print(f"the interrupted run {state['run_id']} {why}: starting from scratch")
         shutil.rmtree(folder)
     return Training(folder, fingerprint)
 
@@ -168,14 +166,11 @@ def _folder(run_dir: Path) -> Path:
     return run_dir / "unfinished"
 
 
-def _fingerprint(config: DictConfig, start: str | None) -> str:
+def _fingerprint(config: dict[str, Any], start: str | None) -> str:
     """Return a hash of all that decides how a training goes: config, code, data, start."""
-    # Of `train`, what it names counts, not the name.
-    others = ("train", "tracking", "export")
-    keys = [str(key) for key in config if key not in others]
-    parts = [OmegaConf.to_yaml(OmegaConf.masked_copy(config, keys), resolve=True)]
-    code = sorted(Path().glob("*/**/*.py"))
-    parts += [path.read_text(encoding="utf-8") for path in code]
+    others = ("train", "tracking", "export")  # what `train` names is compared by its content
+    parts = [json.dumps({key: config[key] for key in sorted(config) if key not in others})]
+    parts += [path.read_text(encoding="utf-8") for path in code.files("train")]
     parts += [f"{path} {md5}" for path, md5 in sorted(provenance.data_hashes().items())]
     parts += [start] if start else []
     return provenance.sha256("\n".join(parts).encode())

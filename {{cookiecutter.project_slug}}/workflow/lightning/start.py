@@ -1,11 +1,9 @@
 """What a training begins with: the checkpoint of a past run, as the config's `train` says."""
 
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from ..config.schema import plain
 from ..config.values import ConfigError
 from ..paths import PREPARED_DATA
 
@@ -65,7 +63,7 @@ class Start:
 
     def _require_same(self, settings: dict[str, Any]) -> None:
         trained = self.checkpoint.content["hyper_parameters"]["config"]
-        for group in ("data", "model", "optimizer", "seed"):
+        for group in ("data", "model", "optimizer", "scheduler", "seed"):
             before, now = _flat(trained[group], group), _flat(settings[group], group)
             for key in before | now:
                 old, new = before.get(key), now.get(key)
@@ -95,7 +93,7 @@ class Start:
         return ConfigError(self.key, f"{self.checkpoint.name} {problem}")
 
 
-def load_start(config: DictConfig) -> Start | None:
+def load_start(config: dict[str, Any]) -> Start | None:
     """Return what a training of this config begins with, or None where nothing is named.
 
     Raises:
@@ -110,11 +108,11 @@ def load_start(config: DictConfig) -> Start | None:
         start = Start(key, checkpoints.load(_named(config, key)))
     except CheckpointError as error:
         raise ConfigError(key, str(error)) from None
-    start.require_config(plain(config))
+    start.require_config(config)
     return start
 
 
-def pin_start(config: DictConfig) -> bool:
+def pin_start(config: MutableMapping[Any, Any]) -> bool:
     """Name the commit in the config where a branch or `HEAD` is named; return whether one was.
 
     Raises:
@@ -130,19 +128,19 @@ def pin_start(config: DictConfig) -> bool:
         pinned = checkpoints.pin(name)
     except CheckpointError as error:
         raise ConfigError(key, str(error)) from None
-    config.train[key.removeprefix("train.")] = pinned
+    config["train"][key.removeprefix("train.")] = pinned
     return pinned != name
 
 
-def _key(config: DictConfig) -> str | None:
+def _key(config: Mapping[Any, Any]) -> str | None:
     """Return the key that names a run or a file."""
-    if config.train.init_from is not None:
+    if config["train"]["init_from"] is not None:
         return "train.init_from"
-    return None if config.train.resume in ("latest", "never") else "train.resume"
+    return None if config["train"]["resume"] in ("latest", "never") else "train.resume"
 
 
-def _named(config: DictConfig, key: str) -> str:
-    return str(config.train[key.removeprefix("train.")])
+def _named(config: Mapping[Any, Any], key: str) -> str:
+    return str(config["train"][key.removeprefix("train.")])
 
 
 def _flat(value: Any, name: str) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class CheckpointArtifact(L.Callback):
             type="checkpoint",
             metadata={
                 "data": provenance.data_hashes(),
-                "val/loss": float(checkpoint.best_model_score),
+                str(checkpoint.monitor): float(checkpoint.best_model_score),
                 "epochs": trainer.current_epoch,
             },
         )

@@ -1,0 +1,54 @@
+"""Running a training from the command line: what a user can fix ends it with one line."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from .config.schema import plain, validate
+from .config.values import ConfigError
+from .git import GitError
+from .pipeline.code import CodeError
+from .variables import VariableError, check, drop_unused
+
+SET_BY_USER = dict(os.environ)  # a training sets variables too, and a sweep has many in a process
+RESUMES = "the next `inv train` resumes from the last epoch"
+
+
+class TrainingError(Exception):
+    """A training did not end as it should; the text says why, in one line."""
+
+
+def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -> float:
+    """Check the config and the environment, and train in Hydra's folder of this run.
+
+    Raises:
+        SystemExit: with one line, where the user can fix what is wrong.
+    """
+    from .tracking.run import chosen_mode
+
+    try:
+        validate(config)
+        settings = plain(config)
+        for line in check(settings, SET_BY_USER):
+            if "LOCAL_RANK" not in SET_BY_USER:  # the first process of several says it
+                print(f"environment: {line}", flush=True)
+        drop_unused()
+        chosen_mode(config.tracking.mode)
+        # Read by OpenMP when torch is imported, and by the processes that this one starts.
+        os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)
+        return train(settings, Path(HydraConfig.get().runtime.output_dir))
+    except ConfigError as error:
+        raise SystemExit(f"config: {error}") from None
+    except (CodeError, GitError, TrainingError) as error:
+        raise SystemExit(f"train: {error}") from None
+    except VariableError as error:
+        raise SystemExit(f"environment: {error}") from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise SystemExit(f"the disk is full; make room: {RESUMES}") from None

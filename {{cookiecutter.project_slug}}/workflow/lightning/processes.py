@@ -1,0 +1,24 @@
+"""How a training finds its place among several processes."""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning.fabric.plugins import ClusterEnvironment
+
+
+def job_environment() -> "list[ClusterEnvironment]":
+    """Return how to find this process's place in a SLURM job; else Lightning finds it.
+
+    Without Lightning's own answer to SLURM's signals, which is a checkpoint of its own that it
+    loads in every later training. In a job of one task, this process starts others itself.
+    """
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    if os.environ["SLURM_NTASKS"] == "1":
+        return [LightningEnvironment()]
+    return [SLURMEnvironment(auto_requeue=False)]
