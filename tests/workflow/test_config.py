@@ -40,7 +40,7 @@ from workflow.tracking import provenance
 
 GROUPS = [
     *("callbacks", "data", "export", "loader", "model"),
-    *("optimizer", "precision", "tracking", "trainer"),
+    *("optimizer", "precision", "scheduler", "tracking", "trainer"),
 ]
 
 
