@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from my_ml_project.export import export
 from my_ml_project.prepare import SPLITS, pixel_type
-from running import train
 from omegaconf import DictConfig
+from running import train
 from workflow.config.compose import compose
 from workflow.paths import CONF, PREPARED_DATA, ROOT
 

@@ -26,8 +26,8 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from running import train
 from omegaconf import DictConfig, OmegaConf
+from running import train
 from workflow import paths
 from workflow.config import json_schema
 from workflow.config.compose import check, compose, expand, main

@@ -8,8 +8,8 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from running import train
 from omegaconf import DictConfig
+from running import train
 from workflow.config.values import ConfigError
 from workflow.paths import PREPARED_DATA, ROOT
 
