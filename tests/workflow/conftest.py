@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from my_ml_project.export import export
-from my_ml_project.prepare import SPLITS, pixel_type
+from my_ml_project.prepare import SPLITS
 from omegaconf import DictConfig
 from running import train
+from workflow import signature
 from workflow.config.compose import compose
+from workflow.config.schema import plain
 from workflow.paths import CONF, PREPARED_DATA, ROOT
 
 # Overrides with which a training takes less than a second.
@@ -86,14 +88,15 @@ def python(workspace: Path) -> Callable[..., subprocess.Popen]:
 
 
 def write_prepared_data(folder: Path, data: DictConfig) -> None:
-    """Write what stage `prepare` writes: few samples, random, with a pattern for each class."""
+    """Write what stage `prepare` writes: few images, random, with a pattern for each class."""
     generator = np.random.default_rng(0)
-    rows, columns = data.image_shape
-    patterns = generator.uniform(0.2, 0.8, (len(data.classes), rows, columns))
+    (spec,) = signature.inputs(plain(data))
+    shape, classes = spec["shape"][1:], len(data.target.names)
+    patterns = generator.uniform(0.2, 0.8, (classes, *shape))
     folder.mkdir(parents=True)
     for split in SPLITS:
-        labels = np.arange(6 * len(data.classes)) % len(data.classes)
-        images = patterns[labels] + generator.uniform(-0.2, 0.2, (len(labels), rows, columns))
-        images = (data.max_value * images).astype(pixel_type(data.max_value))
-        np.save(folder / f"{split}_images.npy", images)
-        np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
+        target = np.arange(6 * classes) % classes
+        images = patterns[target] + generator.uniform(-0.2, 0.2, (len(target), *shape))
+        encoded = signature.encode(spec, (spec["max_value"] * images).astype(int))
+        np.save(folder / f"{split}_{spec['name']}.npy", encoded)
+        np.save(folder / f"{split}_target.npy", target)

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_every_group_is_tested() -> None:
         ("+model.droput=0.5", ["model.droput", "dropout", "command line"]),
         ("trainer.max_epochs=many", ["trainer.max_epochs", "many", "command line"]),
         ("trainer.max_epochs=0", ["trainer.max_epochs", "at least 1", "command line"]),
-        ("data.test_share=1.5", ["data.test_share", "above 0 and below 1", "command line"]),
+        ("data.test_fraction=1.5", ["data.test_fraction", "above 0 and below 1", "command line"]),
         ("model=ccn", ["model", "conf/model/ccn.yaml", "did you mean cnn"]),
         ("tracking.mode=ofline", ["tracking.mode", "offline", "command line"]),
         ("optimzer=sgd", ["optimzer", "optimizer"]),
@@ -163,7 +164,7 @@ def test_no_value_of_another_type_is_converted(config) -> None:
         ("trainer/cpu.yaml", "devices: 1", "\tdevices: 1", "conf/trainer/cpu.yaml, line "),
         ("config.yaml", "seed: 0", "seed: 0\nseed: 1", "found duplicate key seed"),
         ("config.yaml", "trainer: cpu", "trainer: cpus", "no conf/trainer/cpus.yaml; did you mean"),
-        ("model/cnn.yaml", "{data.classes}", "{data.clases}", "'data.clases' not found"),
+        ("model/cnn.yaml", "{data.target}", "{data.tarket}", "'data.tarket' not found"),
     ],
 )
 def test_file_that_cannot_be_read_is_named(
@@ -196,11 +197,11 @@ def test_class_names_are_kept_as_written_or_refused(text: str, said: str, tmp_pa
     name = options("data")[0]
     file = folder / "data" / f"{name}.yaml"
     lines = file.read_text(encoding="utf-8").splitlines()
-    lines = [f"classes: {text}" if line.startswith("classes:") else line for line in lines]
+    lines = [f"  names: {text}" if line.startswith("  names:") else line for line in lines]
     file.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(ConfigError) as refused:
         compose([f"data={name}"], folder)
-    for words in ("data.classes", said, f"conf/data/{name}.yaml"):
+    for words in ("data.target.names", said, f"conf/data/{name}.yaml"):
         assert words in str(refused.value)
 
 
@@ -209,11 +210,11 @@ def test_words_that_yaml_reads_otherwise_reach_every_stage_as_written(
 ) -> None:
     words = ["no", "yes", "on", "null", "~", "1e3", "1:30", "0x10", "1_000", "2024-01-01", "true"]
     quoted = ",".join(f'"{word}"' for word in words)
-    composed = compose([f"data.classes=[{quoted}]"], ROOT / CONF)
+    composed = compose([f"data.target.names=[{quoted}]"], ROOT / CONF)
     paths.PARAMS.write_text(OmegaConf.to_yaml(composed), encoding="utf-8")
     read = compose_params(workspace)
     validate(read)
-    assert list(read.data.classes) == list(read.model.classes) == words
+    assert list(read.data.target.names) == list(read.model.target.names) == words
 
 
 def compose_params(folder: Path) -> DictConfig:
@@ -223,12 +224,41 @@ def compose_params(folder: Path) -> DictConfig:
 
 
 @pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ([], "columns: must have at least one column"),
+        (["age"], "columns: age is not a column: `name: age`"),
+        ([{"unit": "m"}], "columns: column one without a name: name: is missing"),
+        ([{"name": "age", "rnge": [0, 1]}], "column age: rnge: no such key; did you mean range"),
+        ([{"name": "age", "range": [9, 1]}], "must be the lowest and the highest value"),
+        ([{"name": "age", "choices": ["old"]}], "at least two different names"),
+        ([{"name": "age", "choices": [1, 2]}], "1 is not text; quote it"),
+        ([{"name": "age", "choices": ["a", "b"], "range": [0, 1]}], "leave one out"),
+        ([{"name": "age"}, {"name": "age"}], "age names two arrays of data/raw/"),
+        ([{"name": "target"}], "target names two arrays of data/raw/"),
+    ],
+)
+def test_column_that_is_declared_wrong_is_named(columns: list, said: str, config) -> None:
+    settings = config()
+    settings.data.inputs = {"table": {"kind": "features", "columns": columns}}
+    with pytest.raises(ConfigError, match=f"^data.inputs.*{re.escape(said)}"):
+        validate(settings)
+
+
+@pytest.mark.parametrize(
     ("key", "values"),
     [
         ("seed", [-1, 2**32]),
         ("data.name", ["", "a/b"]),
-        ("data.image_shape", [[8], [8, 8, 3], [0, 8]]),
-        ("data.max_value", [0, 2**24 + 1]),
+        ("data.validation_fraction", [0, 1]),
+        ("data.inputs.images.rows", [0, 1.5]),
+        ("data.inputs.images.channels", [0]),
+        ("data.inputs.images.max_value", [0, 2**24 + 1]),
+        ("data.inputs.images.kind", ["picture", None]),
+        ("data.inputs.Two words", [{"kind": "text", "length": 8}]),
+        ("data.inputs.comment", [{}, None, "text"]),
+        ("data.inputs.target", [{"kind": "features", "columns": [{"name": "age"}]}]),
+        ("data.target.kind", ["number"]),
         ("loader.batch_size", [0, -1, 2**63]),
         ("loader.workers", [-1]),
         ("model.channels", [[16], [0, 32]]),
@@ -324,7 +354,7 @@ def test_choices_and_limits_are_those_of_the_libraries() -> None:
         (["optimizer.betas=[0.9,1.5]"], ["1.5 must be", "below 1"]),
         (["lr=0.1"], ["did you mean optimizer.lr?"]),
         (["data.name=7"], ["""as in 'data.name="7"'"""]),
-        (["data.classes=[1,false]"], ["""as in 'data.classes=["1","false"]'"""]),
+        (["data.target.names=[1,false]"], ["""as in 'data.target.names=["1","false"]'"""]),
         (["precision=64-true"], ["bf16, fp32", "trainer.precision=64-true"]),
         (["~callbacks"], ["callbacks: is missing"]),
         (["model._target_=7"], ["model._target_: 7 is not the import path", "command line"]),
@@ -351,7 +381,7 @@ def test_what_a_message_says_to_type_is_accepted(config, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     assert list(config("+optimizer.betas=[0.9,0.99]").optimizer.betas) == [0.9, 0.99]
     assert config('data.name="7"').data.name == "7"
-    assert list(config('data.classes=["1","false"]').data.classes) == ["1", "false"]
+    assert list(config('data.target.names=["1","false"]').data.target.names) == ["1", "false"]
     assert config("trainer.precision=64-true").trainer.precision == "64-true"
     assert check(["optimizer.lr=0.1,0.01", "seed=1,2"], grid=True) == 4
 

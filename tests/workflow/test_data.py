@@ -6,31 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from my_ml_project.data import (
-    ArrayDataModule,
-    ArrayDataset,
-    BatchSampler,
-)
-from my_ml_project.prepare import (
-    DataError,
-    check,
-    pixel_type,
-    split,
-    write,
-)
+from my_ml_project.data import ArrayDataModule, ArrayDataset, BatchSampler
+from my_ml_project.prepare import DataError, check_size, encode, read, split, write
+from workflow import signature
 from workflow.paths import PREPARED_DATA
 
 LABELS = np.repeat(np.arange(4), [20, 40, 60, 80])
 
 
 def test_split_is_disjoint_and_complete() -> None:
-    parts = split(LABELS, validation_share=0.15, test_share=0.2, seed=0)
+    parts = split(LABELS, validation_fraction=0.15, test_fraction=0.2, seed=0)
     indices = np.concatenate(list(parts.values()))
     assert sorted(indices) == list(range(len(LABELS)))
 
 
 def test_split_is_stratified() -> None:
-    parts = split(LABELS, validation_share=0.15, test_share=0.2, seed=0)
+    parts = split(LABELS, validation_fraction=0.15, test_fraction=0.2, seed=0)
     assert np.bincount(LABELS[parts["test"]]).tolist() == [4, 8, 12, 16]
     assert np.bincount(LABELS[parts["validation"]]).tolist() == [3, 6, 9, 12]
 
@@ -51,72 +42,112 @@ def test_no_part_is_without_a_class(sizes: tuple[int, ...], shares: tuple[float,
         assert set(labels[indices]) == set(range(len(sizes)))
 
 
-def good_data(data) -> tuple[np.ndarray, np.ndarray]:
-    labels = np.arange(3 * len(data.classes)) % len(data.classes)
-    return np.full((len(labels), *data.image_shape), data.max_value, dtype=float), labels
+DATA = {
+    "inputs": {
+        "table": {
+            "kind": "features",
+            "columns": [
+                {"name": "age", "range": [0, 120]},
+                {"name": "colour", "choices": ["a", "b"]},
+            ],
+        },
+        "photo": {"kind": "image", "rows": 2, "columns": 3, "channels": 3, "max_value": 4095},
+        "comment": {"kind": "text", "length": 6},
+    },
+    "target": {"kind": "classes", "names": ["cat", "dog"]},
+}
+VALUE = {**DATA, "target": {"kind": "value", "name": "weight"}}
 
 
-def test_good_data_is_accepted(config) -> None:
-    data = config().data
-    check(*good_data(data), data)
+def raw_data(number: int = 12) -> dict[str, np.ndarray]:
+    pixels = np.arange(number * 2 * 3 * 3).reshape(number, 2, 3, 3)
+    return {
+        "age": np.linspace(0, 120, number),
+        "colour": np.array(["a", "b"] * (number // 2)),
+        "photo": pixels.astype(float),
+        "comment": np.array(["größe", "x"] * (number // 2)),
+        "target": np.arange(number) % 2,
+    }
 
 
-def spoil_image(value: float) -> Callable:
-    def spoil(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        images[5, 0, 0] = value
-        return images, labels
+def test_prepared_arrays_are_those_of_the_raw_data(tmp_path: Path) -> None:
+    raw = raw_data()
+    inputs, target = encode(raw, DATA)
+    parts = split(target, 0.2, 0.2, seed=0)
+    write(tmp_path, inputs, target, parts)
+    for part, indices in parts.items():
+        dataset = ArrayDataset(tmp_path, part, DATA["inputs"])
+        read, classes = dataset[torch.arange(len(dataset))]
+        assert {name: str(array.dtype) for name, array in read.items()} == {
+            "table": "torch.float32",
+            "photo": "torch.uint16",
+            "comment": "torch.uint8",
+        }
+        assert read["photo"].tolist() == raw["photo"][indices].tolist()
+        assert read["table"][:, 0].tolist() == raw["age"][indices].astype(np.float32).tolist()
+        assert read["table"][:, 1].tolist() == [0 if i % 2 == 0 else 1 for i in indices]
+        assert classes.tolist() == raw["target"][indices].tolist()
 
-    return spoil
+
+def test_values_are_split_at_random_and_no_split_is_empty(tmp_path: Path) -> None:
+    values = np.array([0.25, 0.5, 0.75])
+    _, target = encode({**raw_data(4), "target": np.array([0.5, 0.25, 9, -1])}, VALUE)
+    assert target.tolist() == [0.5, 0.25, 9, -1]
+    parts = split(np.zeros(len(values)), 0.15, 0.2, seed=0)
+    assert [len(indices) for indices in parts.values()] == [1, 1, 1]
+    check_size(values, VALUE["target"])
+    with pytest.raises(DataError, match="the data has 2 samples; it needs one in each split"):
+        check_size(values[:2], VALUE["target"])
 
 
-def spoil_label(value: int) -> Callable:
-    def spoil(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        labels[5] = value
-        return images, labels
-
-    return spoil
+def change(**arrays) -> Callable:
+    return lambda raw: {**raw, **arrays}
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda images, labels: (images[1:], labels), "images but"),
-        (lambda images, labels: (images[:, 1:], labels), "image_shape"),
-        (lambda images, labels: (images, labels.astype(float)), "not whole numbers"),
-        (lambda images, labels: (images[labels > 0], labels[labels > 0]), "0 has no sample"),
-        (lambda images, labels: (images[1:], labels[1:]), "class 0 has 2 samples; it needs one in"),
-        (lambda images, labels: (images.astype(str), labels), "images are <U.*, not numbers"),
-        (lambda images, labels: (images, labels[:, None]), "not one for each image"),
-        (spoil_image(np.nan), "image 5 has a value that is not a number"),
-        (spoil_image(0.5), "image 5 has a value that is not whole"),
-        (spoil_image(-1), "image 5 has a value outside"),
-        (spoil_image(1e6), "image 5 has a value outside"),
-        (spoil_label(-1), "label 5 is none of"),
-        (spoil_label(1000), "label 5 is none of"),
+        (
+            lambda raw: {k: v for k, v in raw.items() if k != "age"},
+            "array age is missing; arrays: c",
+        ),
+        (lambda raw: {**raw, "age": raw["age"][1:]}, "11 of age, but 12 of target"),
+        (
+            change(age=np.full(12, 121)),
+            r"age of sample 0 \(121.0\) is outside its range.*; so are 11",
+        ),
+        (
+            change(colour=np.array(["c"] * 12)),
+            r"colour of sample 0 \(c\) is not one of the choices",
+        ),
+        (change(photo=np.zeros((12, 3, 2, 3))), "photo have shape .*; conf/data/ declares it"),
+        (change(comment=np.arange(12)), "comment of sample 0 is int, not text"),
+        (change(target=np.full(12, 7)), "target of sample 0"),
     ],
 )
-def test_bad_data_is_refused(spoil: Callable, said: str, config) -> None:
-    data = config().data
+def test_data_that_differs_from_its_declaration_is_refused(spoil: Callable, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        check(*spoil(*good_data(data)), data)
+        encode(spoil(raw_data()), DATA)
 
 
 @pytest.mark.parametrize(
-    ("max_value", "name"),
-    [(1, "uint8"), (255, "uint8"), (256, "uint16"), (65535, "uint16"), (2**24, "uint32")],
+    ("classes", "said"),
+    [
+        ([1, 1, 1], "class cat has no sample"),
+        ([0, 0, 1, 1, 1], "class cat has 2 samples; it needs"),
+    ],
 )
-def test_prepared_pixels_are_those_of_the_raw_data(
-    max_value: int, name: str, tmp_path: Path
-) -> None:
-    labels = np.repeat([0, 1], 6)
-    images = np.linspace(0, max_value, 12 * 4).round().reshape(12, 2, 2)
-    parts = split(labels, 0.2, 0.2, seed=0)
-    write(tmp_path, images, labels, parts, pixel_type(max_value))
-    for part, indices in parts.items():
-        dataset = ArrayDataset(tmp_path, part)
-        read, _ = dataset[torch.arange(len(dataset))]
-        assert str(read.dtype) == f"torch.{name}"
-        assert read.float().tolist() == images[indices].tolist()
+def test_a_class_that_cannot_be_in_each_split_is_refused(classes: list[int], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        check_size(np.array(classes), DATA["target"])
+
+
+def test_texts_of_a_pandas_column_are_refused_with_the_fix(tmp_path: Path) -> None:
+    np.savez(tmp_path / "raw.npz", comment=np.array(["a", None], dtype=object))
+    with pytest.raises(
+        DataError, match=r"comment holds Python objects: save texts as .astype\(str"
+    ):
+        read(tmp_path / "raw.npz")
 
 
 def order(sampler: BatchSampler, epoch: int = 0) -> list[int]:
@@ -167,27 +198,29 @@ def test_processes_share_the_indices() -> None:
 
 def test_dataset_is_memory_mapped(tmp_path: Path) -> None:
     np.save(tmp_path / "train_images.npy", np.zeros((10, 2, 2), dtype=np.uint8))
-    np.save(tmp_path / "train_labels.npy", np.arange(10))
-    dataset = ArrayDataset(tmp_path, "train")
+    np.save(tmp_path / "train_target.npy", np.arange(10))
+    dataset = ArrayDataset(tmp_path, "train", ["images"])
     assert len(dataset) == 10
 
     # A map sees what is written to the file after it was opened; a copy would not.
     images = np.load(tmp_path / "train_images.npy", mmap_mode="r+")
     images[3] = 7
     images.flush()
-    batch, labels = dataset[torch.tensor([3, 5])]
-    assert batch[0].tolist() == [[7, 7], [7, 7]]
-    assert labels.tolist() == [3, 5]
+    inputs, target = dataset[torch.tensor([3, 5])]
+    assert inputs["images"][0].tolist() == [[7, 7], [7, 7]]
+    assert target.tolist() == [3, 5]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_yields_whole_batches(workers: int, workspace: Path, config) -> None:
-    classes = len(config().data.classes)
-    module = ArrayDataModule(PREPARED_DATA, batch_size=8, workers=workers, shuffle=True, seed=0)
+    data = config().data
+    (spec,) = signature.inputs(data)
+    options = {"workers": workers, "shuffle": True, "seed": 0}
+    module = ArrayDataModule(PREPARED_DATA, data.inputs, batch_size=8, **options)
     loaded = list(module.train_dataloader())
-    images, labels = loaded[0]
-    assert images.shape == (8, *config().data.image_shape)
-    assert images.dtype == torch.uint8
-    assert labels.shape == (8,)
-    labels = torch.cat([labels for _, labels in loaded])
-    assert labels.bincount().tolist() == [6] * classes
+    inputs, target = loaded[0]
+    assert inputs[spec["name"]].shape == (8, *spec["shape"][1:])
+    assert inputs[spec["name"]].dtype == torch.uint8
+    assert target.shape == (8,)
+    target = torch.cat([target for _, target in loaded])
+    assert target.bincount().tolist() == [6] * len(data.target.names)

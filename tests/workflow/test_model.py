@@ -7,66 +7,114 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from my_ml_project.export import export
-from my_ml_project.model import Classifier, Standardize
+from my_ml_project.model import Model
+from my_ml_project.preprocess import Preprocess, Standardize
 from running import train
 from torch import nn
+from workflow import signature
 from workflow.config.schema import Trainer, plain
 from workflow.config.values import ConfigError
-from workflow.paths import CONF, PREPARED_DATA, ROOT
+from workflow.paths import PREPARED_DATA
 from workflow.tracking import provenance
 
-MODELS = sorted(path.stem for path in (ROOT / CONF / "model").glob("*.yaml"))
 PRECISIONS = get_args(Trainer.__annotations__["precision"])[1].choices
 
 
-def images(data, number: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    shape = (number, *data.image_shape)
-    return torch.randint(0, data.max_value + 1, shape, dtype=torch.uint8, generator=generator)
+IMAGE = {"kind": "image", "rows": 4, "columns": 5, "max_value": 255}
+PHOTO = {**IMAGE, "channels": 3}
+TABLE = {
+    "kind": "features",
+    "columns": [{"name": "age"}, {"name": "colour", "choices": ["a", "b", "c"]}, {"name": "year"}],
+}
+CHOICES = {"kind": "features", "columns": [{"name": "colour", "choices": ["a", "b"]}]}
+TEXT = {"kind": "text", "length": 12}
+CLASSES = {"kind": "classes", "names": ["cat", "dog"]}
+VALUE = {"kind": "value", "name": "price", "unit": "EUR"}
+DATA = [
+    ("cnn", {"grey": IMAGE}, CLASSES),
+    ("cnn", {"photo": PHOTO}, VALUE),
+    ("mlp", {"photo": PHOTO}, CLASSES),
+    ("mlp", {"table": TABLE}, VALUE),
+    ("mlp", {"only": CHOICES}, CLASSES),
+    ("mlp", {"values": TABLE, "text": TEXT, "photo": IMAGE}, CLASSES),
+]
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("number", [1, 5])
-def test_one_logit_for_each_class(name: str, number: int, config) -> None:
-    settings = config(f"model={name}")
-    logits = instantiate(settings.model)(images(settings.data, number).float())
-    assert logits.shape == (number, len(settings.data.classes))
-    assert logits.isfinite().all()
+def batch(declared: dict, number: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Random inputs and targets of the config's `data`."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for spec in signature.inputs(declared):
+        shape = (number, *spec["shape"][1:])
+        if spec["kind"] == "features":
+            limits = [len(column.get("choices", range(99))) for column in spec["columns"]]
+            array = (np.arange(number)[:, None] % limits).astype(np.float32)
+        else:
+            array = generator.integers(0, spec.get("max_value", 122) + 1, shape, dtype=np.uint8)
+        arrays[spec["name"]] = torch.from_numpy(array)
+    target = np.arange(number) % 2
+    if declared["target"]["kind"] == "value":
+        target = (1000 + 7 * target).astype(np.float32)
+    return arrays, torch.from_numpy(target)
 
 
-def test_standardize_makes_mean_0_and_deviation_1(config) -> None:
-    raw = images(config().data, 100)
-    standardize = Standardize()
-    standardize.fit(raw)
-    values = standardize(raw)
-    assert values.mean().abs() < 1e-5
-    assert (values.std() - 1).abs() < 1e-5
+def model(config, name: str, inputs: dict, target: dict) -> Model:
+    settings = plain(config(f"model={name}", "model.dropout=0"))
+    data = {"inputs": inputs, "target": target}
+    return Model({**settings, "data": data, "model": {**settings["model"], **data}})
 
 
-def test_standardize_survives_images_without_contrast() -> None:
-    flat = torch.full((4, 8, 8), 3, dtype=torch.uint8)
-    standardize = Standardize()
-    standardize.fit(flat)
-    assert standardize(flat).isfinite().all()
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_one_batch_can_be_learned_by_heart(name: str, config) -> None:
-    settings = config(f"model={name}", "model.dropout=0")
+@pytest.mark.parametrize(("name", "inputs", "target"), DATA)
+def test_one_batch_can_be_learned_by_heart(name: str, inputs: dict, target: dict, config) -> None:
     torch.manual_seed(0)
-    classifier = Classifier(plain(settings))
-    batch = images(settings.data, 16)
-    labels = torch.arange(16) % len(settings.data.classes)
-    classifier.standardize.fit(batch)
-    optimizer = classifier.configure_optimizers()
+    learner = model(config, name, inputs, target)
+    samples, actual = batch({"inputs": inputs, "target": target}, 8)
+    learner.fit_preprocessing(samples, actual)
+    optimizer = learner.configure_optimizers()
     for _ in range(150):
-        loss = classifier.training_step((batch, labels), 0)
+        loss = learner.training_step((samples, actual), 0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss < 0.05
+    answers = learner(samples)
+    if target is VALUE:  # in its own unit
+        assert (answers - actual).abs().max() < 1
+    else:
+        assert answers.sum(dim=1).allclose(torch.ones(8))
+        assert answers.argmax(dim=1).equal(actual)
+
+
+def test_cnn_refuses_what_is_no_image_and_names_the_network_that_takes_it(config) -> None:
+    with pytest.raises(ConfigError, match=r"model: CNN takes one image, .* text: model=mlp"):
+        model(config, "cnn", {"table": TABLE, "comment": TEXT}, CLASSES)
+
+
+@pytest.mark.parametrize("size", [(), (3,)])
+def test_standardize_makes_mean_0_and_std_1(size: tuple[int, ...]) -> None:
+    raw = torch.randint(0, 256, (10_000, 2, 3), dtype=torch.uint8)
+    standardize = Standardize(size)
+    standardize.fit(raw)
+    values = standardize(raw)
+    dims = (0, 1) if size else (0, 1, 2)
+    assert values.mean(dims).abs().max() < 1e-4
+    assert (values.std(dims) - 1).abs().max() < 1e-4
+    assert standardize.invert(values).round().equal(raw.float())
+
+
+@pytest.mark.parametrize("constant", [0.0, 3.0, 0.1, -1e6])
+def test_standardize_survives_a_constant(constant: float) -> None:
+    standardize = Standardize((1,))
+    standardize.fit(torch.full((5000, 1), constant))
+    assert standardize(torch.tensor([[constant]])).tolist() == [[0]]
+    assert standardize(torch.tensor([[constant + 1]])).abs().max() <= 1
+
+
+def test_a_choice_is_one_of_the_columns_of_0_and_1() -> None:
+    features = Preprocess({"table": TABLE})
+    table = torch.tensor([[30.0, 2.0, 1990.0], [50.0, 0.0, 2010.0]])
+    features.fit({"table": table})
+    assert features({"table": table})["table"].tolist() == [[-1, -1, 0, 0, 1], [1, 1, 1, 0, 0]]
 
 
 class NotePrecision(L.Callback):
@@ -122,19 +170,25 @@ def test_what_the_machine_or_the_data_cannot_give_is_refused_before_a_run_starts
 class Normalized(nn.Sequential):
     """A network with BatchNorm."""
 
-    def __init__(self, image_shape: list[int], classes: list[str]) -> None:
-        width = image_shape[0] * image_shape[1]
-        super().__init__(nn.Flatten(), nn.BatchNorm1d(width), nn.Linear(width, len(classes)))
+    def __init__(self, name: str, pixels: int, classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.BatchNorm1d(pixels), nn.Linear(pixels, classes))
+        self.name = name
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return super().forward(inputs[self.name])
 
 
 def test_batchnorm_trains_where_one_sample_is_left_for_the_last_batch(
     workspace: Path, config
 ) -> None:
-    samples = len(np.load(workspace / PREPARED_DATA / "train_labels.npy"))
+    samples = len(np.load(workspace / PREPARED_DATA / "train_target.npy"))
     settings = config(f"loader.batch_size={samples - 1}")
+    (spec,) = signature.inputs(settings.data)
     settings.model = {
         "_target_": f"{__name__}.Normalized",
-        **{key: settings.data[key] for key in ("image_shape", "classes")},
+        "name": spec["name"],
+        "pixels": int(np.prod(spec["shape"][1:])),
+        "classes": len(settings.data.target.names),
     }
     assert train(settings, workspace / "run") < 10
 
@@ -150,6 +204,8 @@ def test_checkpoint_loads_without_running_code(workspace: Path, config) -> None:
     train(config(), workspace / "run")
     # Weights and plain types only: a checkpoint of others cannot run code here.
     checkpoint = torch.load(workspace / "run" / "model.ckpt", weights_only=True)
-    classifier = Classifier(checkpoint["hyper_parameters"]["config"])
-    classifier.load_state_dict(checkpoint["state_dict"])
-    assert classifier(images(config().data, 3)).shape == (3, len(config().data.classes))
+    learner = Model(checkpoint["hyper_parameters"]["config"])
+    learner.load_state_dict(checkpoint["state_dict"])
+    data = plain(config())["data"]
+    samples, _ = batch(data, 3)
+    assert learner(samples).shape == (3, len(data["target"]["names"]))

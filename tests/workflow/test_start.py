@@ -123,7 +123,8 @@ def test_fine_tuning_takes_the_weights_and_nothing_else(
     for name in before:
         if name.startswith("network."):
             assert torch.allclose(before[name], after[name], atol=1e-6), name
-    assert after["standardize.mean"] == pytest.approx((images // 2).mean(), rel=1e-4)
+    mean = after["preprocess.kinds.0.standardize.mean"]
+    assert mean == pytest.approx((images // 2).mean(), rel=1e-4)
     assert checkpoint(run_dir)["epoch"] == 0
 
 
@@ -162,7 +163,7 @@ def test_what_it_began_with_is_recorded_in_a_run_of_its_own(
             ["train.init_from=past/model.ckpt", "model.channels=[4,8]"],
             r"as layers.0.weight, this model of shape \(4, 1, 3, 3\)",
         ),
-        (["train.init_from=past/model.ckpt", "model=mlp"], "has none as layers.1.weight, this"),
+        (["train.init_from=past/model.ckpt", "model=mlp"], "as layers.0.weight, this"),
     ],
 )
 def test_what_cannot_be_begun_with_is_one_line(

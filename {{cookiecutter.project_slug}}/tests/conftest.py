@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from omegaconf import DictConfig
 
+from workflow import signature
 from workflow.config.compose import compose
+from workflow.config.schema import plain
 from workflow.paths import CONF, RAW_DATA, ROOT
 
 PACKAGE = "{{ cookiecutter.package_name }}"
@@ -56,11 +59,26 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, config: DictConfig) -> Pa
     return folder
 
 
-def random_samples(data: DictConfig, number: int = 200) -> dict[str, np.ndarray]:
+def random_samples(data: DictConfig, number: int = 200) -> dict[str, Any]:
     """Return raw data as conf/data/ describes it: what `fetch` would write, but random."""
     generator = np.random.default_rng(0)
-    shape = (number, *data.image_shape)
-    return {
-        "images": generator.integers(0, data.max_value, shape, endpoint=True),
-        "labels": np.arange(number) % len(data.classes),
-    }
+    arrays: dict[str, Any] = {}
+    for spec in signature.inputs(plain(data)):
+        if spec["kind"] == "image":
+            shape = (number, *spec["shape"][1:])
+            arrays[spec["name"]] = generator.integers(0, spec["max_value"], shape, endpoint=True)
+        elif spec["kind"] == "text":
+            letters = generator.choice([*"abcé "], (number, 20))
+            arrays[spec["name"]] = ["".join(row) for row in letters]
+        else:
+            arrays |= {column["name"]: random_column(column, number) for column in spec["columns"]}
+    is_value = data.target.kind == "value"
+    arrays["target"] = generator.normal(size=number) if is_value else np.arange(number)
+    return arrays if is_value else arrays | {"target": arrays["target"] % len(data.target.names)}
+
+
+def random_column(column: dict[str, Any], number: int) -> np.ndarray:
+    generator = np.random.default_rng(1)
+    if "choices" in column:
+        return generator.choice(column["choices"], number)
+    return generator.uniform(*column.get("range", (-1, 1)), number)

@@ -22,7 +22,7 @@ def history(pipeline: Path) -> list[dict[str, str]]:
 def test_each_sample_is_in_one_part_of_the_split(pipeline: Path, config: DictConfig) -> None:
     with np.load(pipeline / RAW_DATA / f"{config.data.name}.npz") as raw:
         numbers = {len(raw[name]) for name in raw.files}
-    targets = (pipeline / PREPARED_DATA).glob("*_labels.npy")
+    targets = (pipeline / PREPARED_DATA).glob("*_target.npy")
     assert {sum(len(np.load(path)) for path in targets)} == numbers
 
 
@@ -44,5 +44,5 @@ def test_the_exported_model_is_evaluated_on_each_sample_of_the_test_split(pipeli
     assert metrics
     assert all(math.isfinite(value) for value in metrics.values())
     predictions = list(csv.DictReader((pipeline / PREDICTIONS).open(encoding="utf-8")))
-    actual = np.load(pipeline / PREPARED_DATA / "test_labels.npy")
+    actual = np.load(pipeline / PREPARED_DATA / "test_target.npy")
     assert len(predictions) == len(actual)

@@ -1,6 +1,6 @@
 """Prepared data as batches: whole batches are read at once from memory-mapped arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,33 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from workflow.config.values import ConfigError
 
+Batch = tuple[dict[str, Tensor], Tensor]  # inputs by name (n, …), target (n,)
 
-class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images (n, rows, columns) and labels (n,) in two .npy files, indexed by whole batches."""
 
-    def __init__(self, folder: Path, split: str) -> None:
-        # "c" (copy on write) maps the file without reading it; PyTorch warns of read-only maps.
-        self.images = torch.from_numpy(np.load(folder / f"{split}_images.npy", mmap_mode="c"))
-        self.labels = torch.from_numpy(np.load(folder / f"{split}_labels.npy", mmap_mode="c"))
+class ArrayDataset(Dataset[Batch]):
+    """The inputs (n, …) and the target (n,) of a split, in .npy files, read by whole batches."""
+
+    def __init__(self, folder: Path, split: str, inputs: Iterable[str]) -> None:
+        self.inputs = {name: _open(folder / f"{split}_{name}.npy") for name in inputs}
+        self.target = _open(folder / f"{split}_target.npy")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.target)
 
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+    def __getitem__(self, indices: Tensor) -> Batch:
+        inputs = {name: array.index_select(0, indices) for name, array in self.inputs.items()}
+        return inputs, self.target.index_select(0, indices)
+
+
+def _open(path: Path) -> Tensor:
+    # "c" (copy on write) maps the file without reading it; PyTorch warns of read-only maps.
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
 class BatchSampler(Sampler[Tensor]):
     """Yields the indices of each batch as one tensor.
 
-    The order is a function of seed and epoch alone, so a resumed run goes on exactly as the
+    The order is a function of seed and epoch alone, so a resumed run continues exactly as the
     interrupted one would have. With several processes, each takes every n-th index; the last
     ones are repeated so that all have the same number of batches, as DistributedSampler does.
 
@@ -76,10 +83,18 @@ class ArrayDataModule(L.LightningDataModule):
     """Train and validation batches of a folder written by stage `prepare`."""
 
     def __init__(
-        self, folder: Path, batch_size: int, workers: int, shuffle: bool, seed: int
+        self,
+        folder: Path,
+        inputs: Iterable[str],
+        batch_size: int,
+        workers: int,
+        shuffle: bool,
+        seed: int,
     ) -> None:
+        """`inputs` are the names of the inputs, as in conf/data/."""
         super().__init__()
         self.folder = folder
+        self.inputs = list(inputs)
         self.batch_size = batch_size
         self.workers = workers
         self.shuffle = shuffle
@@ -98,14 +113,14 @@ class ArrayDataModule(L.LightningDataModule):
             if isinstance(limit, float) and int(batches * limit) == 0:
                 raise ConfigError(f"trainer.{key}", f"{limit} of {batches} batches is none")
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader("train", self.seed if self.shuffle else None)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def val_dataloader(self) -> DataLoader[Batch]:
         return self._loader("validation", None)
 
-    def _loader(self, split: str, seed: int | None) -> DataLoader[tuple[Tensor, Tensor]]:
-        dataset = ArrayDataset(self.folder, split)
+    def _loader(self, split: str, seed: int | None) -> DataLoader[Batch]:
+        dataset = ArrayDataset(self.folder, split, self.inputs)
         rank, processes, epoch = 0, 1, 0
         if self.trainer is not None:
             rank, processes = self.trainer.global_rank, self.trainer.world_size

@@ -20,11 +20,11 @@ from workflow.variables import VariableError
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
-    inputs = {"images": np.load(PREPARED_DATA / "test_images.npy", mmap_mode="r")}
-    target = np.load(PREPARED_DATA / "test_labels.npy")
     signature = read_metadata(MODEL)["signature"]
-    signature["inputs"][0] |= {"kind": "image", "max_value": signature["max_value"]}
-    output = signature["outputs"][0] | {"kind": "classes", "names": signature["classes"]}
+    names = [spec["name"] for spec in signature["inputs"]]
+    inputs = {name: np.load(PREPARED_DATA / f"test_{name}.npy", mmap_mode="r") for name in names}
+    target = np.load(PREPARED_DATA / "test_target.npy")
+    (output,) = signature["outputs"]
     evaluate = {"classes": evaluate_classes, "value": evaluate_value}[output["kind"]]
 
     evaluation = evaluate(target, predict(MODEL, inputs), output)

@@ -4,7 +4,7 @@ import itertools
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import numpy as np
@@ -12,8 +12,14 @@ from omegaconf import DictConfig
 
 from workflow import files
 from workflow.paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
+from workflow.signature import decode, decode_target, signature
 
-from .prepare import pixel_type
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .model import Model
+
+BATCH_SIZES = (1, 2, 64)  # in which the exported file is compared with the trained model
 
 
 class ExportError(Exception):
@@ -33,88 +39,139 @@ def main(config: DictConfig) -> None:
 def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: int) -> None:
     """Write a checkpoint of `train` as ONNX.
 
-    Input `images`: (batch, rows, columns), raw, of `pixel_type`. Output `probabilities`: float32
-    (batch, classes). The metadata holds `signature`, `provenance` and `samples` as JSON.
+    The graph takes the inputs of the signature as `prepare` writes them. The metadata holds
+    `signature`, `provenance`, `config` and `samples` as JSON.
 
     Raises:
-        ExportError: onnxruntime answers otherwise than PyTorch on the written file.
+        ExportError: onnxruntime answers differently from PyTorch on samples of the test split.
     """
     import onnx
     import torch
 
-    from .model import Classifier
+    from .model import Model
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it asks for torchvision
 
     checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-    settings = checkpoint["hyper_parameters"]["config"]
-    classifier = Classifier(settings)
-    classifier.load_state_dict(checkpoint["state_dict"])
-    model = torch.nn.Sequential(classifier.standardize, classifier.network, torch.nn.Softmax(1))
+    config = checkpoint["hyper_parameters"]["config"]
+    model = Model(config)
+    model.load_state_dict(checkpoint["state_dict"])
     model.eval()
 
-    data = settings["data"]
-    rows, columns = data["image_shape"]
-    generator = np.random.default_rng(0)
-    pixels = pixel_type(data["max_value"])
-    images = generator.integers(0, data["max_value"] + 1, (2, rows, columns), dtype=pixels)
+    declared = signature(config["data"], np.load(data_folder / "train_target.npy"))
+    inputs, target = read_test_split(data_folder, declared)
+    names = [spec["name"] for spec in declared["inputs"]]
     batch = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
         model,
-        (torch.from_numpy(images),),
-        input_names=["images"],
-        output_names=["probabilities"],
-        dynamic_shapes=({0: batch},),
+        kwargs={"inputs": as_tensors(take(inputs, 2))},
+        input_names=names,
+        output_names=[spec["name"] for spec in declared["outputs"]],
+        dynamic_shapes={"inputs": {name: {0: batch} for name in names}},
         dynamo=True,
         verbose=False,
     )
     assert program is not None
     proto = program.model_proto
-    onnx.helper.set_model_props(
-        proto,
-        {
-            "signature": json.dumps(signature(data)),
-            "provenance": json.dumps(checkpoint["provenance"]),
-            "samples": json.dumps(examples(data_folder, data["classes"], samples)),
-        },
-    )
+    metadata = {
+        "signature": declared | _previous_keys(declared),
+        "provenance": checkpoint["provenance"],
+        "config": config,
+        "samples": examples(declared, inputs, target, samples),
+    }
+    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
     onnx.checker.check_model(proto)
     content = proto.SerializeToString()
-    _compare(content, images, model(torch.from_numpy(images)).detach().numpy())
+    compare(content, model, inputs, scale(declared, target))
     files.replace(model_path, content)  # which may be served right now
 
 
-def signature(data: dict[str, Any]) -> dict[str, Any]:
-    """Return names, types and shapes of input and output; -1 is the size of the batch."""
-    datatype = str(pixel_type(data["max_value"])).upper()
-    return {
-        "inputs": [{"name": "images", "datatype": datatype, "shape": [-1, *data["image_shape"]]}],
-        "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(data["classes"])]}
-        ],
-        "classes": data["classes"],
-        "max_value": data["max_value"],
-    }
+def read_test_split(
+    folder: Path, declared: dict[str, Any]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the inputs (n, …) by name, and the target (n,)."""
+    names = [spec["name"] for spec in declared["inputs"]]
+    inputs = {name: np.load(folder / f"test_{name}.npy", mmap_mode="r") for name in names}
+    return inputs, np.load(folder / "test_target.npy")
 
 
-def examples(folder: Path, classes: list[str], number: int) -> list[dict[str, Any]]:
-    """Return test samples with their labels, the classes taking turns."""
-    images = np.load(folder / "test_images.npy", mmap_mode="r")
-    labels = np.load(folder / "test_labels.npy")
-    members = [np.flatnonzero(labels == index) for index in range(len(classes))]
-    turns = itertools.zip_longest(*members)
-    chosen = [index for turn in turns for index in turn if index is not None][:number]
-    return [{"image": images[i].tolist(), "label": classes[labels[i]]} for i in chosen]
+def take(inputs: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """Return the first samples; from the first on again, where there are not so many."""
+    return {name: array[np.arange(number) % len(array)] for name, array in inputs.items()}
 
 
-def _compare(content: bytes, images: np.ndarray, expected: np.ndarray) -> None:
+def as_tensors(inputs: dict[str, np.ndarray]) -> "dict[str, Tensor]":
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in inputs.items()}
+
+
+def examples(
+    declared: dict[str, Any], inputs: dict[str, np.ndarray], target: np.ndarray, number: int
+) -> list[dict[str, Any]]:
+    """Return test samples as a person gives them, and their actual class or value.
+
+    Classes take turns; values are spread from the smallest to the largest.
+    """
+    (output,) = declared["outputs"]
+    if output["kind"] == "classes":
+        members = [np.flatnonzero(target == index) for index in range(len(output["names"]))]
+        turns = itertools.zip_longest(*members)
+        indices = [index for turn in turns for index in turn if index is not None][:number]
+    else:
+        places = np.linspace(0, len(target) - 1, min(number, len(target))).round().astype(int)
+        indices = np.argsort(target)[places].tolist()
+    actual = decode_target(output, target[indices])
+    columns = [decode(spec, inputs[spec["name"]][indices]) for spec in declared["inputs"]]
+    names = [spec["name"] for spec in declared["inputs"]]
+    return [
+        {"inputs": dict(zip(names, values, strict=True)), "actual": one}
+        | {"image": values[0], "label": one}
+        for values, one in zip(zip(*columns, strict=True), actual, strict=True)
+    ]
+
+
+def _previous_keys(declared: dict[str, Any]) -> dict[str, Any]:
+    """Return what serving reads until it is driven by the kinds."""
+    (first, *others), (output,) = declared["inputs"], declared["outputs"]
+    if others or first["kind"] != "image" or output["kind"] != "classes":
+        return {}
+    return {"classes": output["names"], "max_value": first["max_value"]}
+
+
+def scale(declared: dict[str, Any], target: np.ndarray) -> float:
+    """Return the size of a usual difference between two answers."""
+    is_value = declared["outputs"][0]["kind"] == "value"
+    return max(float(target.std()), 1e-6) if is_value else 1.0
+
+
+def compare(content: bytes, model: "Model", inputs: dict[str, np.ndarray], usual: float) -> None:
+    """Compare the answers of an exported file with the trained model's, in batches of sizes.
+
+    Args:
+        inputs: (n, …) by name.
+        usual: as `scale` returns it.
+
+    Raises:
+        ExportError: they differ by more than a ten-thousandth of `usual`.
+    """
     import onnxruntime
+    import torch
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (answer,) = session.run(None, {"images": images})
-    if not np.allclose(answer, expected, atol=1e-4):
-        difference = np.abs(answer - expected).max()
-        raise ExportError(f"onnxruntime differs from PyTorch by {difference:.2g}")
+    for size in BATCH_SIZES:
+        batch = take(inputs, size)
+        (answer,) = session.run(None, batch)
+        with torch.inference_mode():
+            expected = model(as_tensors(batch)).numpy()
+        if answer.shape != expected.shape:
+            shapes = f"{list(answer.shape)}, not {list(expected.shape)}"
+            raise ExportError(f"onnxruntime answers {shapes}, to a batch of {size}")
+        if not np.allclose(answer, expected, rtol=1e-4, atol=1e-4 * usual):
+            difference = np.abs(answer - expected).max()
+            raise ExportError(
+                f"onnxruntime differs from PyTorch by {difference:.2g} in a batch of {size}"
+            )
 
 
 if __name__ == "__main__":

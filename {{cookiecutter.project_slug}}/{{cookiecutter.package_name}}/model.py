@@ -1,137 +1,216 @@
-"""The networks, and how they are trained."""
+"""The networks, and how they are trained.
 
-from collections.abc import Sequence
+A network takes the preprocessed inputs by their names and returns (n, outputs): as many outputs as
+there are classes, or one for a value.
+"""
+
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any
 
 import lightning as L
 import torch
 from annotated_types import Ge, Interval
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workflow.config.values import ConfigError
 from workflow.lightning.schedule import with_schedule
+
+from .preprocess import Preprocess, Standardize
 
 
 class MLP(nn.Module):
-    """Fully connected layers on the flattened image: (batch, rows, columns) to (batch, classes)."""
+    """Fully connected layers on all inputs together: images flattened, texts by a convolution."""
 
     def __init__(
         self,
-        image_shape: Sequence[int],
-        classes: Sequence[str],
+        inputs: dict[str, Any],
+        target: dict[str, Any],
         hidden: Sequence[Annotated[int, Ge(1)]],
         dropout: Annotated[float, Interval(ge=0, lt=1)],
     ) -> None:
         super().__init__()
-        widths = [image_shape[0] * image_shape[1], *hidden]
-        layers: list[nn.Module] = [nn.Flatten()]
+        self.names = list(inputs)
+        texts = [declared["kind"] == "text" for declared in inputs.values()]
+        self.encoders = nn.ModuleList(TextEncoder() if text else nn.Flatten() for text in texts)
+        widths = [sum(map(_width, inputs.values())), *hidden]
+        layers: list[nn.Module] = []
         for width, following in pairwise(widths):
             layers += [nn.Linear(width, following), nn.ReLU(), nn.Dropout(dropout)]
-        layers.append(nn.Linear(widths[-1], len(classes)))
+        layers.append(nn.Linear(widths[-1], _outputs(target)))
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        pairs = zip(self.names, self.encoders, strict=True)
+        return self.layers(torch.cat([encoder(inputs[name]) for name, encoder in pairs], dim=1))
+
+
+class TextEncoder(nn.Module):
+    """Bytes (n, length) to (n, width): the strongest answer of each filter anywhere in the text.
+
+    A convolution over characters (Zhang, Zhao and LeCun, 2015) with a maximum over time.
+    """
+
+    width = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(256, 16)
+        self.convolution = nn.Conv1d(16, self.width, kernel_size=5, padding=2)
+
+    def forward(self, texts: Tensor) -> Tensor:
+        return self.convolution(self.embedding(texts).transpose(1, 2)).relu().amax(dim=2)
 
 
 class CNN(nn.Module):
-    """Two convolutions and a linear layer: (batch, rows, columns) to (batch, classes)."""
+    """Two convolutions and a linear layer on the one input, an image of at least 2 x 2 pixels."""
 
     def __init__(
         self,
-        image_shape: Sequence[Annotated[int, Ge(2)]],  # it takes the largest of 2 x 2
-        classes: Sequence[str],
+        inputs: dict[str, Any],
+        target: dict[str, Any],
         channels: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]],
         dropout: Annotated[float, Interval(ge=0, lt=1)],
     ) -> None:
         super().__init__()
+        kinds = [declared["kind"] for declared in inputs.values()]
+        if kinds != ["image"]:
+            raise ValueError(f"CNN takes one image, data.inputs has {', '.join(kinds)}: model=mlp")
+        ((self.name, image),) = inputs.items()
         first, second = channels
-        pixels = (image_shape[0] // 2) * (image_shape[1] // 2)
+        pixels = (image["rows"] // 2) * (image["columns"] // 2)
+        if not pixels:
+            raise ValueError("CNN takes images of at least 2 x 2 pixels: model=mlp")
         self.layers = nn.Sequential(
-            nn.Conv2d(1, first, kernel_size=3, padding=1),
+            nn.Conv2d(image.get("channels") or 1, first, kernel_size=3, padding=1),
             nn.ReLU(),
             nn.Conv2d(first, second, kernel_size=3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(second * pixels, len(classes)),
+            nn.Linear(second * pixels, _outputs(target)),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images.unsqueeze(1))
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.layers(inputs[self.name])
 
 
-class Standardize(nn.Module):
-    """Whole numbers in, floats of mean 0 and deviation 1 out.
+class Classes(nn.Module):
+    """A target of classes: network outputs are logits (n, classes), answers their probabilities."""
 
-    A part of the model and not of the data, so that the exported file takes raw images.
-    """
+    def fit(self, target: Tensor) -> None:
+        pass
 
-    mean: Tensor
-    deviation: Tensor
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, target)
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        return outputs.float().softmax(dim=1)
+
+    def metrics(self, outputs: Tensor, target: Tensor) -> dict[str, Tensor]:
+        accuracy = (outputs.argmax(dim=1) == target).float().mean()
+        return {"loss": self.loss(outputs, target), "accuracy": accuracy}
+
+
+class Value(nn.Module):
+    """A target of values: outputs (n, 1) are standardized, answers (n,) in the target's unit."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("deviation", torch.ones(()))
+        self.standardize = Standardize()
 
-    def fit(self, images: Tensor) -> None:
-        """Take mean and deviation from the training images (n, rows, columns)."""
-        values = images.float()
-        self.mean.copy_(values.mean())
-        self.deviation.copy_(values.std().clamp(min=1e-6))
+    def fit(self, target: Tensor) -> None:
+        self.standardize.fit(target)
 
-    def forward(self, images: Tensor) -> Tensor:
-        # In float32, which has every pixel, and then in the type of the network's weights.
-        values = (images.float() - self.mean.float()) / self.deviation.float()
-        return values.to(self.mean.dtype)
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return functional.mse_loss(outputs[:, 0], self.standardize(target))
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        return self.standardize.invert(outputs[:, 0])
+
+    def metrics(self, outputs: Tensor, target: Tensor) -> dict[str, Tensor]:
+        error = (self.answer(outputs) - target).abs().mean()
+        return {"loss": self.loss(outputs, target), "mae": error}
 
 
-class Classifier(L.LightningModule):
-    """Trains a network with cross-entropy; batches are images (n, rows, columns), labels (n,)."""
+class Model(L.LightningModule):
+    """Preprocesses the inputs and trains a network for the target that the config's `data` has."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """`config` is the composed config as plain types, kept in the checkpoint."""
+        """`config` is the composed config as plain types, kept in the checkpoint.
+
+        Raises:
+            ConfigError: the network does not take the inputs of the data.
+        """
         super().__init__()
         self.save_hyperparameters()
         self.config = config
-        self.standardize = Standardize()
-        self.network: nn.Module = instantiate(config["model"])
+        data = config["data"]
+        self.preprocess = Preprocess(data["inputs"])
+        self.target = Classes() if data["target"]["kind"] == "classes" else Value()
+        self.network = _network(config["model"])
         self._train_loss: list[Tensor] = []
         self._validation: list[tuple[Tensor, Tensor]] = []
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (batch, classes) of raw images (batch, rows, columns)."""
-        return self.network(self.standardize(images))
+    def fit_preprocessing(self, inputs: Mapping[str, Tensor], target: Tensor) -> None:
+        """Take means and standard deviations from the training split, (n, …) each."""
+        self.preprocess.fit(inputs)
+        self.target.fit(target)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return what the exported model answers: probabilities (n, classes), or values (n,)."""
+        return self.target.answer(self.network(self.preprocess(inputs)))
 
     def configure_optimizers(self) -> Any:
         optimizer = instantiate(self.config["optimizer"], _partial_=True)(self.parameters())
         return with_schedule(optimizer, self.config)
 
-    # Measures are logged once an epoch: `self.log` in every step costs a sixth of the throughput.
+    # Metrics are logged once an epoch: `self.log` in every step costs a sixth of the throughput.
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        images, labels = batch
-        loss = functional.cross_entropy(self(images), labels)
+    def training_step(self, batch: tuple[dict[str, Tensor], Tensor], _: int) -> Tensor:
+        inputs, target = batch
+        loss = self.target.loss(self.network(self.preprocess(inputs)), target)
         self._train_loss.append(loss.detach())
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        images, labels = batch
-        logits = self(images)
-        self._validation.append((logits, labels))
-        return logits
+    def validation_step(self, batch: tuple[dict[str, Tensor], Tensor], _: int) -> Tensor:
+        """Return the answers to a batch: callbacks draw them."""
+        inputs, target = batch
+        outputs = self.network(self.preprocess(inputs))
+        self._validation.append((outputs, target))
+        return self.target.answer(outputs)
 
     def on_validation_epoch_end(self) -> None:
-        logits = torch.cat([logits for logits, _ in self._validation])
-        labels = torch.cat([labels for _, labels in self._validation])
+        outputs, target = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
         self._validation.clear()
         if self._train_loss:
             self.log("train/loss", torch.stack(self._train_loss).mean(), sync_dist=True)
             self._train_loss.clear()
-        self.log("val/loss", functional.cross_entropy(logits, labels), sync_dist=True)
-        accuracy = (logits.argmax(dim=1) == labels).float().mean()
-        self.log("val/accuracy", accuracy, sync_dist=True)
+        for name, value in self.target.metrics(outputs, target).items():
+            self.log(f"val/{name}", value, sync_dist=True)
+
+
+def _network(node: dict[str, Any]) -> nn.Module:
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):
+            raise ConfigError("model", str(error.__cause__)) from error
+        raise
+
+
+def _width(declared: Mapping[str, Any]) -> int:
+    """Return how many numbers an input is, encoded for the MLP."""
+    if declared["kind"] == "image":
+        return declared["rows"] * declared["columns"] * (declared.get("channels") or 1)
+    if declared["kind"] == "features":
+        return sum(len(column.get("choices") or (1,)) for column in declared["columns"])
+    return TextEncoder.width
+
+
+def _outputs(target: Mapping[str, Any]) -> int:
+    return len(target["names"]) if target["kind"] == "classes" else 1

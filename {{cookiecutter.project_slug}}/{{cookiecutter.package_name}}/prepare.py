@@ -1,5 +1,6 @@
 """Stage `prepare`: check the raw data and split it into memory-mappable arrays."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -8,123 +9,152 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
+from workflow import signature
+from workflow.config.schema import plain
 from workflow.paths import PREPARED_DATA, RAW_DATA
+from workflow.signature import SignatureError
 
 SPLITS = ("train", "validation", "test")
-UNREADABLE = (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile)
+UNREADABLE = (OSError, ValueError, TypeError, EOFError, BadZipFile)
 
 
 class DataError(Exception):
-    """The raw data is not what conf/data/ declares."""
+    """The raw data is not what conf/data/ declares; the text says what differs, in one line."""
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
-    source = RAW_DATA / f"{config.data.name}.npz"
+    data = plain(config)["data"]
+    source = RAW_DATA / f"{data['name']}.npz"
     try:
-        with np.load(source) as raw:
-            images, labels = raw["images"], raw["labels"]
-        check(images, labels, config.data)
+        inputs, target = encode(read(source), data)
+        check_size(target, data["target"])
     except (DataError, *UNREADABLE) as error:
         raise SystemExit(f"prepare: {source.as_posix()}: {error}") from None
 
-    parts = split(labels, config.data.validation_share, config.data.test_share, config.seed)
-    write(PREPARED_DATA, images, labels, parts, pixel_type(config.data.max_value))
+    # Classes are in each split in the same proportions; values are split at random.
+    strata = target if data["target"]["kind"] == "classes" else np.zeros(len(target), np.int64)
+    parts = split(strata, data["validation_fraction"], data["test_fraction"], config.seed)
+    write(PREPARED_DATA, inputs, target, parts)
     sizes = ", ".join(f"{len(indices)} {name}" for name, indices in parts.items())
     print(f"{sizes} samples written to {PREPARED_DATA.as_posix()}")
 
 
-def write(
-    folder: Path,
-    images: np.ndarray,
-    labels: np.ndarray,
-    parts: dict[str, np.ndarray],
-    pixels: np.dtype[Any],
-) -> None:
-    """Write the samples of each part as arrays: images of the type `pixels`, labels as int64."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, indices in parts.items():
-        np.save(folder / f"{name}_images.npy", images[indices].astype(pixels))
-        np.save(folder / f"{name}_labels.npy", labels[indices].astype(np.int64))
-
-
-def pixel_type(max_value: int) -> np.dtype[Any]:
-    """Return the smallest type that has all whole numbers to `max_value`: uint8, 16 or 32."""
-    return np.min_scalar_type(max_value)
-
-
-def check(images: np.ndarray, labels: np.ndarray, schema: DictConfig) -> None:
-    """Refuse data that breaks the schema declared in conf/data/.
-
-    Args:
-        images: (n, rows, columns), whole numbers from 0 to `schema.max_value`.
-        labels: (n,), indices into `schema.classes`.
+def read(source: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file by their names.
 
     Raises:
-        DataError: says what is wrong, and with which sample.
+        DataError: an array holds Python objects, such as texts of a pandas column.
     """
-    if images.dtype.kind not in "buif":
-        raise DataError(f"images are {images.dtype}, not numbers")
-    if labels.ndim != 1:
-        raise DataError(f"labels are {labels.shape}, not one for each image")
-    if len(images) != len(labels):
-        raise DataError(f"{len(images)} images but {len(labels)} labels")
-    if images.shape[1:] != tuple(schema.image_shape):
-        expected = tuple(schema.image_shape)
-        raise DataError(f"images are {images.shape[1:]}, conf/data/ says image_shape {expected}")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"labels are {labels.dtype}, not whole numbers")
-    _refuse_samples(~np.isfinite(images), "image", "has a value that is not a number")
-    _refuse_samples(images != np.floor(images), "image", "has a value that is not whole")
-    _refuse_samples(
-        (images < 0) | (images > schema.max_value),
-        "image",
-        f"has a value outside 0 to {schema.max_value} (conf/data/: max_value)",
-    )
-    classes = len(schema.classes)
-    _refuse_samples(
-        (labels < 0) | (labels >= classes),
-        "label",
-        f"is none of the {classes} classes (conf/data/: classes)",
-    )
-    counts = np.bincount(labels.astype(np.int64), minlength=classes)
-    for name, size in zip(schema.classes, counts.tolist(), strict=True):
+    with np.load(source) as file:
+        arrays = {}
+        for name in file.files:
+            try:
+                arrays[name] = file[name]
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+                fix = "save texts as .astype(str), numbers as .astype(float)"
+                raise DataError(f"{name} holds Python objects: {fix}") from None
+    return arrays
+
+
+def encode(
+    raw: Mapping[str, np.ndarray], data: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the inputs (n, …) by name and the target (n,), as the model takes them.
+
+    Args:
+        raw: an array for each input, for each column of `features`, and `target`.
+        data: the config's `data`.
+
+    Raises:
+        DataError: an array is missing, or is not what `data` declares.
+    """
+    specs = signature.inputs(data)
+    names = [name for spec in specs for name in array_names(spec)]
+    missing = [name for name in [*names, "target"] if name not in raw]
+    if missing:
+        found = ", ".join(sorted(raw)) or "none"
+        raise DataError(f"array {missing[0]} is missing; arrays: {found} (conf/data/ declares it)")
+    try:
+        target = signature.encode_target(data["target"], raw["target"])
+        sizes = {name: len(np.atleast_1d(raw[name])) for name in names}
+        different = [f"{size} of {name}" for name, size in sizes.items() if size != len(target)]
+        if different:
+            raise DataError(f"{different[0]}, but {len(target)} of target: not the same samples")
+        inputs = {spec["name"]: signature.encode(spec, given(spec, raw)) for spec in specs}
+    except SignatureError as error:
+        raise DataError(f"{error}; conf/data/ declares it") from None
+    return inputs, target
+
+
+def array_names(spec: Mapping[str, Any]) -> list[str]:
+    """Return the names of the raw arrays of an input."""
+    if spec["kind"] == "features":
+        return [column["name"] for column in spec["columns"]]
+    return [spec["name"]]
+
+
+def given(spec: Mapping[str, Any], raw: Mapping[str, np.ndarray]) -> Any:
+    """Return the raw values of an input."""
+    if spec["kind"] == "features":
+        return {name: raw[name] for name in array_names(spec)}
+    return raw[spec["name"]].tolist() if spec["kind"] == "text" else raw[spec["name"]]
+
+
+def check_size(target: np.ndarray, declared: Mapping[str, Any]) -> None:
+    """Check that there is a sample for each split: of each class, where there are classes.
+
+    Raises:
+        DataError: there are too few.
+    """
+    counts = {"the data": len(target)}
+    if declared["kind"] == "classes":
+        sizes = np.bincount(target, minlength=len(declared["names"])).tolist()
+        counts = {f"class {name}": n for name, n in zip(declared["names"], sizes, strict=True)}
+    for name, size in counts.items():
         if size < len(SPLITS):
             has = "no sample" if size == 0 else f"{size} sample{'s' * (size > 1)}"
-            parts = ", ".join(SPLITS)
-            raise DataError(f"class {name} has {has}; it needs one in each part: {parts}")
+            raise DataError(f"{name} has {has}; it needs one in each split: {', '.join(SPLITS)}")
 
 
 def split(
-    labels: np.ndarray, validation_share: float, test_share: float, seed: int
+    strata: np.ndarray, validation_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, np.ndarray]:
-    """Split sample indices at random, each class in the same shares (stratified).
+    """Split sample indices at random, in the same proportions in each stratum.
 
-    No part is without a class: where a share would be less than one sample, it is one.
+    No split is without a stratum: where a fraction would be less than one sample, it is one.
 
     Args:
-        labels: (n,), class indices, each at least three times.
+        strata: (n,), each value at least three times.
     Returns:
         sorted indices for each name in `SPLITS`.
     """
     generator = np.random.default_rng(seed)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
+    for stratum in np.unique(strata):
+        members = generator.permutation(np.flatnonzero(strata == stratum))
         size = len(members)
-        test = min(max(round(size * test_share), 1), size - 2)
-        validation = min(max(round(size * validation_share), 1), size - test - 1)
+        test = min(max(round(size * test_fraction), 1), size - 2)
+        validation = min(max(round(size * validation_fraction), 1), size - test - 1)
         parts["test"].append(members[:test])
         parts["validation"].append(members[test : test + validation])
         parts["train"].append(members[test + validation :])
     return {name: np.sort(np.concatenate(indices)) for name, indices in parts.items()}
 
 
-def _refuse_samples(wrong: np.ndarray, what: str, problem: str) -> None:
-    samples = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
-    if len(samples):
-        more = f" ({len(samples)} such samples)" if len(samples) > 1 else ""
-        raise DataError(f"{what} {samples[0]} {problem}{more}")
+def write(
+    folder: Path,
+    inputs: Mapping[str, np.ndarray],
+    target: np.ndarray,
+    parts: Mapping[str, np.ndarray],
+) -> None:
+    """Write the samples of each split: SPLIT_INPUT.npy for each input, and SPLIT_target.npy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, indices in parts.items():
+        for array_name, array in {**inputs, "target": target}.items():
+            np.save(folder / f"{name}_{array_name}.npy", array[indices])
 
 
 if __name__ == "__main__":

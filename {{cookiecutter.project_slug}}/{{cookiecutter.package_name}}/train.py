@@ -41,14 +41,16 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
     from workflow.lightning.session import Session
 
     from .data import ArrayDataModule, ArrayDataset
-    from .model import Classifier
+    from .model import Model
 
     session = Session(config, run_dir)  # what cannot be trained here is refused before any work
     L.seed_everything(config["seed"], workers=True, verbose=False)
-    data = ArrayDataModule(PREPARED_DATA, seed=config["seed"], **config["loader"])
+    inputs = list(config["data"]["inputs"])
+    data = ArrayDataModule(PREPARED_DATA, inputs, seed=config["seed"], **config["loader"])
     data.require_batches(config["trainer"])
-    model = Classifier(config)
-    model.standardize.fit(ArrayDataset(PREPARED_DATA, "train").images)
+    model = Model(config)
+    samples = ArrayDataset(PREPARED_DATA, "train", inputs)
+    model.fit_preprocessing(samples.inputs, samples.target)
 
     with session.open(model.network) as run:
         if run.is_complete:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from .. import credentials
-from . import targets
+from . import data_kinds, targets
 from .values import (
     ConfigError,
     Rule,
@@ -24,11 +24,6 @@ from .values import (
 # Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
 # library is compared with it by a test, because importing the library would take seconds.
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
-LARGEST_PIXEL = 2**24  # up to here, float32 has every whole number
-
-
-def _are_classes(names: list[str]) -> bool:
-    return len(set(names)) == len(names) >= 2 and all(name.strip() for name in names)
 
 
 def _are_devices(value: Any) -> bool:
@@ -58,7 +53,6 @@ def _is_tag(name: str) -> bool:
     return 1 <= len(name) <= 64
 
 
-CLASSES = Rule(_are_classes, "must be at least two different names", whole=True)
 DEVICES = Rule(
     _are_devices, "must be a number of devices, -1 (all), auto, or a list of indices", whole=True
 )
@@ -76,11 +70,10 @@ TAG = Rule(_is_tag, "must be 1 to 64 characters")
 @dataclass(kw_only=True)
 class Data:
     name: Annotated[str, FILE_NAME]  # of data/raw/NAME.npz
-    image_shape: Annotated[tuple[int, int], at_least(1)]  # rows, columns
-    max_value: Annotated[int, between(1, LARGEST_PIXEL)]
-    classes: Annotated[list[str], CLASSES]
-    validation_share: Annotated[float, inside(0, 1)]
-    test_share: Annotated[float, inside(0, 1)]
+    inputs: dict[str, Any]  # of the kinds in data_kinds
+    target: dict[str, Any]
+    validation_fraction: Annotated[float, inside(0, 1)]
+    test_fraction: Annotated[float, inside(0, 1)]
 
 
 @dataclass(kw_only=True)
@@ -177,6 +170,7 @@ def validate(config: DictConfig) -> None:
     settings = plain(config)
     _refuse_secrets(settings)  # before any other message repeats a value
     _check_keys(settings)
+    data_kinds.validate(settings["data"])
     for group in ("model", "optimizer"):
         _require_target(settings[group], group)
     if settings["scheduler"]["schedule"] is not None:
@@ -271,8 +265,9 @@ def _validate_direction(node: dict[str, Any], key: str, metric: dict[str, Any]) 
 def _validate_combinations(settings: dict[str, Any]) -> None:
     data, train, trainer = (settings[group] for group in ("data", "train", "trainer"))
     optimizer = settings["optimizer"]
-    if data["validation_share"] + data["test_share"] >= 1:
-        raise ConfigError("data.test_share", "leaves nothing to train on beside validation_share")
+    if data["validation_fraction"] + data["test_fraction"] >= 1:
+        problem = "leaves nothing to train on beside validation_fraction"
+        raise ConfigError("data.test_fraction", problem)
     if train["init_from"] is not None and train["resume"] not in ("latest", "never"):
         raise ConfigError("train.init_from", "train.resume has weights of its own: leave one out")
     if trainer["accelerator"] == "cpu" and (

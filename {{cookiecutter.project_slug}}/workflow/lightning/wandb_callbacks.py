@@ -1,13 +1,15 @@
-"""What a W&B run shows beyond its measures: each class one thing, configured in conf/callbacks/.
+"""What a W&B run shows beyond its metrics: each class one thing, configured in conf/callbacks/.
 
 After training, the best epoch is validated once more; what is drawn there is of that model.
 """
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import lightning as L
+import numpy as np
 import torch
 import wandb
 from annotated_types import Ge
@@ -15,6 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from ..signature import Spec, decode, decode_target, signature
 from ..tracking import provenance
 from .callbacks import DivergedError
 from .run_log import RunLog
@@ -39,7 +42,7 @@ class Throughput(L.Callback):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: tuple[Tensor, Tensor],
+        batch: tuple[dict[str, Tensor], Tensor],
         batch_idx: int,
     ) -> None:
         self._samples += len(batch[1])
@@ -68,82 +71,117 @@ class StopReason(L.Callback):
 
 
 class BestModelCallback(L.Callback):
-    """Collects the predictions of the best model on the validation split, for `show` to draw."""
+    """Collects what the best model answers on the validation split, for `show` to draw.
+
+    The model's `validation_step` returns its answers: probabilities (n, classes) or values (n,).
+    """
 
     def __init__(self) -> None:
-        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._batches: list[tuple[dict[str, Tensor], Tensor, Tensor]] = []
 
     def on_validation_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,
-        batch: tuple[Tensor, Tensor],
+        batch: tuple[dict[str, Tensor], Tensor],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
-            images, labels = batch
-            self._batches.append((images.cpu(), labels.cpu(), outputs.softmax(dim=1).cpu()))
+            inputs, target = batch
+            on_cpu = {name: values.cpu() for name, values in inputs.items()}
+            self._batches.append((on_cpu, target.cpu(), outputs.cpu()))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._batches and trainer.is_global_zero:
-            images, labels, probabilities = (
-                torch.cat(part) for part in zip(*self._batches, strict=True)
-            )
-            classes = pl_module.hparams["config"]["data"]["classes"]
-            values = self.show(images, labels, probabilities, classes)
+            batches, targets, answers = zip(*self._batches, strict=True)
+            inputs = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+            declared = signature(pl_module.hparams["config"]["data"])
+            samples = Samples(declared, inputs, torch.cat(targets), torch.cat(answers))
+            values = self.show(samples)
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, RunLog):
+                if isinstance(callback, RunLog) and values:
                     callback.add(trainer, values)
         self._batches.clear()
 
-    def show(
-        self, images: Tensor, labels: Tensor, probabilities: Tensor, classes: list[str]
-    ) -> dict[str, Any]:
-        """Return what to log, by its name.
-
-        Args:
-            images: (n, rows, columns).
-            labels: (n,), class indices.
-            probabilities: (n, classes).
-        """
+    def show(self, samples: "Samples") -> dict[str, Any]:
+        """Return what to log, by its name; nothing where it does not apply."""
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Samples and what a model answers.
+
+    Args:
+        signature: of the model.
+        inputs: (n, …) by name.
+        target: (n,), class indices or values.
+        answers: probabilities (n, classes), or values (n,).
+    """
+
+    signature: dict[str, list[Spec]]
+    inputs: dict[str, Tensor]
+    target: Tensor
+    answers: Tensor
+
+    @property
+    def output(self) -> Spec:
+        return self.signature["outputs"][0]
+
+
 class PredictionsTable(BestModelCallback):
-    """A table of validation images with what the model says of them, the least sure first."""
+    """A table of validation samples and what the model answers, the least certain first.
+
+    Of values, those with the largest error come first.
+    """
 
     def __init__(self, rows: Annotated[int, Ge(1)]) -> None:
         super().__init__()
         self.rows = rows
 
-    def show(
-        self, images: Tensor, labels: Tensor, probabilities: Tensor, classes: list[str]
-    ) -> dict[str, Any]:
-        confidence, predicted = probabilities.max(dim=1)
-        table = wandb.Table(["image", "actual", "predicted", "confidence"])
-        for index in confidence.argsort()[: self.rows].tolist():
-            pixels = images[index].float()
-            table.add_data(
-                wandb.Image((255 * pixels / pixels.max().clamp(min=1)).byte().numpy()),
-                classes[int(labels[index])],
-                classes[int(predicted[index])],
-                float(confidence[index]),
-            )
-        return {"predictions": table}
+    def show(self, samples: Samples) -> dict[str, Any]:
+        answers, target = samples.answers, samples.target
+        if samples.output["kind"] == "classes":
+            (certainty, predicted), last = answers.max(dim=1), "confidence"
+        else:
+            certainty, predicted, last = -(answers - target).abs(), answers, "error"
+        order = certainty.argsort()[: self.rows]
+        columns: dict[str, list[Any]] = {}
+        for spec in samples.signature["inputs"]:
+            columns |= _cells(spec, samples.inputs[spec["name"]][order].numpy())
+        columns["actual"] = decode_target(samples.output, target[order].numpy())
+        columns["predicted"] = decode_target(samples.output, predicted[order].numpy())
+        columns[last] = certainty[order].abs().tolist()
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        return {"predictions": wandb.Table(columns=list(columns), data=rows)}
+
+
+def _cells(spec: Spec, array: np.ndarray) -> dict[str, list[Any]]:
+    """Return the columns of a table that show an input: pictures, texts, or a column for each."""
+    name, values = spec["name"], decode(spec, array)
+    match spec:
+        case {"kind": "image", "shape": [_, _, _]} | {"kind": "image", "shape": [_, _, _, 1 | 3]}:
+            pixels = (255.0 * array / spec["max_value"]).astype(np.uint8)
+            return {name: [wandb.Image(one) for one in pixels]}
+        case {"kind": "features"}:
+            return {c["name"]: [row[c["name"]] for row in values] for c in spec["columns"]}
+        case {"kind": "text"}:
+            return {name: values}
+    return {name: [str(value) for value in values]}
 
 
 class ConfusionMatrix(BestModelCallback):
-    """Which class is taken for which, on the validation split."""
+    """Which class is taken for which, on the validation split; nothing where there are none."""
 
-    def show(
-        self, images: Tensor, labels: Tensor, probabilities: Tensor, classes: list[str]
-    ) -> dict[str, Any]:
+    def show(self, samples: Samples) -> dict[str, Any]:
+        if samples.output["kind"] != "classes":
+            return {}
         plot = wandb.plot.confusion_matrix(
-            y_true=labels.tolist(),
-            preds=probabilities.argmax(dim=1).tolist(),
-            class_names=classes,
+            y_true=samples.target.tolist(),
+            preds=samples.answers.argmax(dim=1).tolist(),
+            class_names=samples.output["names"],
         )
         return {"confusion_matrix": plot}
 
