@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from workflow.errors import CommandError
 from workflow.paths import CONF, ROOT
 from workflow.pipeline import apply
-from workflow.pipeline.apply import ApplyError
 
 EXPERIMENT = Path("experiment/bold-name.yaml")
 
@@ -74,5 +74,5 @@ def test_a_config_that_names_no_experiment_is_one_line(conf: Path) -> None:
     lines = [line for line in config.read_text().splitlines() if "- experiment:" not in line]
     config.write_text("\n".join(lines))
     wanted = apply.composed(conf, "seed=1")
-    with pytest.raises(ApplyError, match=r"^conf/config.yaml: .*add it$"):
+    with pytest.raises(CommandError, match=r"^conf/config.yaml: .*add it$"):
         apply.plan("bold-name", conf, wanted)

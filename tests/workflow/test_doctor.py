@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 from workflow import conflicts, doctor, storage
+from workflow.errors import CommandError
 from workflow.paths import ROOT
 
 WHO = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
@@ -300,11 +301,11 @@ def test_data_pull_names_what_nobody_has(project: Path) -> None:
     lost_remote(project)
     (project / "model.txt").unlink()
     before = (project / "data/photos.txt").read_text()
-    with pytest.raises(storage.StorageError, match="does not exist") as gone:
+    with pytest.raises(CommandError, match="does not exist") as gone:
         storage.pull()
     assert "dvc remote modify --local storage url FOLDER" in str(gone.value)
     (project.parent / "storage").mkdir()
-    with pytest.raises(storage.StorageError, match=r"model\.txt .*neither here nor in the remote"):
+    with pytest.raises(CommandError, match=r"model\.txt .*neither here nor in the remote"):
         storage.pull()
     assert (project / "data/photos.txt").read_text() == before
 
@@ -313,7 +314,7 @@ def test_a_conflict_is_one_line_before_data_is_touched(project: Path) -> None:
     conflict("dvc.lock")(project)
     (found,) = conflicts.find()
     for action in (storage.pull, storage.push, storage.status):
-        with pytest.raises(storage.StorageError, match=r"dvc\.lock has conflict markers") as error:
+        with pytest.raises(CommandError, match=r"dvc\.lock has conflict markers") as error:
             action()
         assert found.fix in str(error.value)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from workflow import git, repository
+from workflow.errors import CommandError
 from workflow.git import GitError
 from workflow.paths import ROOT
-from workflow.storage import StorageError, open_repo
+from workflow.storage import open_repo
 from workflow.tracking import patch, provenance
 
 # With this, Git takes each repository for another user's.
@@ -77,7 +78,7 @@ def test_a_repository_that_git_does_not_open_is_an_error_and_not_none(
     ):
         with pytest.raises(GitError, match=r"another user.*: git config --global --add safe"):
             question()
-    with pytest.raises(StorageError, match="another user"):  # `inv data.pull`, `inv data.push`
+    with pytest.raises(CommandError, match="another user"):  # `inv data.pull`, `inv data.push`
         open_repo()
     assert git.top(tmp_path) is None
 

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from dvc.repo import Repo
 from rich.console import Console
+from workflow.errors import CommandError
 from workflow.runs.lineage import inputs as data
 from workflow.runs.lineage import subjects, tree
 from workflow.serving import model
@@ -126,7 +127,7 @@ def test_a_file_that_tells_nothing_is_one_line(exported: Path, tmp_path: Path) -
         "missing.onnx": "there is no such file",
     }
     for name, reason in reasons.items():
-        with pytest.raises(subjects.SubjectError, match=reason) as caught:
+        with pytest.raises(CommandError, match=reason) as caught:
             subjects.find(str(tmp_path / name))
         assert "\n" not in str(caught.value)
 
@@ -141,7 +142,7 @@ def test_a_file_that_tells_nothing_is_one_line(exported: Path, tmp_path: Path) -
     ],
 )
 def test_a_url_that_tells_nothing_is_one_line(url: str, reason: str) -> None:
-    with pytest.raises(subjects.SubjectError, match=reason) as caught:
+    with pytest.raises(CommandError, match=reason) as caught:
         subjects.find(url)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from workflow.errors import CommandError
 from workflow.monitoring import features
 from workflow.paths import PREPARED_DATA
 from workflow.serving import input_log as log
@@ -81,7 +82,7 @@ def test_what_is_missing_is_one_line_that_says_how_to_get_it(
     loaded: model.Model, keep: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(reason: str) -> None:
-        with pytest.raises(features.MonitoringError, match=reason) as raised:
+        with pytest.raises(CommandError, match=reason) as raised:
             features.collect(loaded)
         assert "\n" not in str(raised.value)
 

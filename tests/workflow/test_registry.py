@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from gto import api
+from workflow.errors import CommandError
 from workflow.paths import MODEL
 from workflow.registry import promotion, versions
-from workflow.registry.versions import RegistryError, named
+from workflow.registry.versions import named
 from workflow.serving import sources
 from workflow.serving.sources import SourceError
 
@@ -131,7 +132,7 @@ def test_a_version_is_named_as_gto_names_it(commits: list[str]) -> None:
 )
 def test_what_is_not_there_is_one_line(written: str, reason: str, commits: list[str]) -> None:
     tag(commits, *REGISTERED)
-    with pytest.raises(RegistryError, match=f"^{re.escape(written)}: {reason}") as raised:
+    with pytest.raises(CommandError, match=f"^{re.escape(written)}: {reason}") as raised:
         named(written)
     assert "\n" not in str(raised.value)
     with pytest.raises(SourceError, match=reason):
@@ -149,11 +150,11 @@ def test_tags_that_are_no_versions_do_not_count(commits: list[str]) -> None:
 def test_outside_of_git_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    with pytest.raises(RegistryError, match="no Git repository yet: inv setup"):
+    with pytest.raises(CommandError, match="no Git repository yet: inv setup"):
         versions.history()
 
 
 @pytest.mark.parametrize("stage", ["", "-a", "a b", "a/b", "a:b", "a#1", "ä"])
 def test_a_stage_has_a_name_that_git_and_wandb_take(stage: str) -> None:
-    with pytest.raises(RegistryError, match="is no name for a stage"):
+    with pytest.raises(CommandError, match="is no name for a stage"):
         promotion.promote("HEAD", "0" * 32, stage)

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from workflow.errors import CommandError
 from workflow.runs import finding as runs
 from workflow.runs.restoring.reproduce import Result
 from workflow.tracking import patch
@@ -147,7 +148,7 @@ def test_a_patch_that_does_not_fit_changes_nothing(changed: Path, tmp_path: Path
     changes = patch.take(changed)
     (changed / "package/model.py").write_bytes(b"layers = 4\n")
     before = files(changed)
-    with pytest.raises(patch.PatchError, match=r"."):
+    with pytest.raises(CommandError, match=r"."):
         patch.apply(changes.patch, changed)
     assert files(changed) == before
 

@@ -614,7 +614,7 @@ def test_wrong_addresses_end_it_with_one_line(tmp_path: Path) -> None:
         "b": "https://h.example",
     }
     for wrong in ("", "a", "a=h:1", "a=http://h:1,", "a/b=http://h:1", "a=http://h:1,a=http://h:2"):
-        with pytest.raises(web.AddressError, match="MODELS: "):
+        with pytest.raises(settings.SettingsError, match="MODELS: "):
             web.addresses(wrong)
     wrong = Server(f"{PACKAGE}.web", tmp_path, MODELS="cnn")
     assert wrong.process.wait(timeout=60) == 1

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from . import conflicts, repository, storage
 from . import git as vcs
+from .errors import CommandError
 from .git import GitError
 from .paths import ROOT, TRAIN_RUN
 from .tracking.transaction_log import marker, wandb_folder
@@ -216,7 +217,7 @@ def look(name: str) -> list[Finding]:
     """Return what one check saw; one that cannot look is a finding, too."""
     try:
         found = CHECKS[name]()
-    except storage.StorageError as error:
+    except CommandError as error:
         text, _, fix = str(error).rpartition(": ")
         return [Finding(False, text, fix)]
     except Exception as error:  # a doctor that dies of a broken part tells nothing of the others

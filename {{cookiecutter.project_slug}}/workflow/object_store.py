@@ -13,11 +13,8 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from . import git
+from .errors import CommandError
 from .paths import home
-
-
-class DataError(Exception):
-    """Data cannot be brought back; the text says why, in one line."""
 
 
 class Store:
@@ -33,10 +30,10 @@ class Store:
         """Return where the data is: "in the cache" or "in the remote".
 
         Raises:
-            DataError: in neither.
+            CommandError: in neither.
         """
         if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise DataError(f"{path}: it is not in the project")
+            raise CommandError(f"{path}: it is not in the project")
         missing = self._missing(md5)
         if not missing:
             return "in the cache"
@@ -47,9 +44,9 @@ class Store:
             found = set(self.repo.cloud.get_remote_odb().oids_exist(list(missing)))
         except Exception as error:  # each kind of remote has its own
             reason = " ".join(str(error).split())
-            raise DataError(f"{path}: not in the cache, and the remote says: {reason}") from None
+            raise CommandError(f"{path}: not in the cache, and the remote says: {reason}") from None
         if missing - found:
-            raise DataError(
+            raise CommandError(
                 f"{path}: {md5} is neither in the cache nor in the remote:"
                 " inv data.push where it was made"
             )
@@ -68,15 +65,15 @@ class Store:
         What the cache has not whole stays out: it came from there.
 
         Raises:
-            DataError: the remote does not take them.
+            CommandError: the remote does not take them.
         """
         objects = [HashInfo("md5", md5) for md5 in hashes if not self._missing(md5)]
         try:
             done = self.repo.cloud.push(objects)
         except Exception as error:  # each kind of remote has its own
-            raise DataError(f"the remote says: {' '.join(str(error).split())}") from None
+            raise CommandError(f"the remote says: {' '.join(str(error).split())}") from None
         if done.failed:
-            raise DataError(f"{len(done.failed)} objects could not be sent")
+            raise CommandError(f"{len(done.failed)} objects could not be sent")
         return len(done.transferred)
 
     def bring(self, path: str, md5: str, folder: Path) -> None:
@@ -129,4 +126,4 @@ class Store:
                 self.cache.delete(oid)
         failed = self.repo.cloud.pull([HashInfo("md5", md5) for md5 in hashes]).failed
         if failed:
-            raise DataError(f"{len(failed)} objects of the data could not be fetched")
+            raise CommandError(f"{len(failed)} objects of the data could not be fetched")

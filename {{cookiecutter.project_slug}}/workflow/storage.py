@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import conflicts, git, remotes
+from .errors import CommandError
 from .git import GitError
 from .quiet_dvc import hush
 
@@ -23,10 +24,6 @@ CREDENTIALS = {
     "webdav": "dvc remote modify --local {name} password PASSWORD (and user NAME)",
 }
 REFUSED = ("401", "403", "forbidden", "unauthorized", "credential", "authentication", "denied")
-
-
-class StorageError(Exception):
-    """Data cannot be fetched or sent; the text says why and what to type, in one line."""
 
 
 @dataclass(frozen=True)
@@ -85,26 +82,26 @@ def pull() -> None:
     """Bring the files of this revision here.
 
     Raises:
-        StorageError: some are neither here nor in the remote, or it cannot be used.
+        CommandError: some are neither here nor in the remote, or it cannot be used.
     """
     from dvc.exceptions import CheckoutError
 
     repo = open_repo()
     lacking = absent(repo)
     if lacking and (found := problem(repo, needed=True)):
-        raise StorageError(f"{some(lacking)} not here, and {found.detail}: {found.fix}")
+        raise CommandError(f"{some(lacking)} not here, and {found.detail}: {found.fix}")
     remote = repo.config["core"].get("remote")
     try:
         # Before the first `inv train`, what the pipeline makes is unknown, not lost.
         stats = repo.pull(allow_missing=not Path("dvc.lock").exists())["stats"]
     except CheckoutError as error:
         lost = [os.path.relpath(target) for target in error.target_infos]
-        raise StorageError(
+        raise CommandError(
             f"{some(lost)} neither here nor in the remote {remote}: inv data.push where they"
             " were made, or inv train for what the pipeline makes"
         ) from None
     except Exception as error:  # each kind of remote raises errors of its own client
-        raise StorageError(line(error)) from None
+        raise CommandError(line(error)) from None
     changes = [f"{stats[key]} {key}" for key in ("fetched", "added", "modified") if stats.get(key)]
     print(f"from the remote {remote}: {', '.join(changes) or 'nothing to fetch, all is here'}")
     print("next: inv train")
@@ -114,19 +111,19 @@ def push() -> None:
     """Send the files of this revision, and of registered versions, to the remote.
 
     Raises:
-        StorageError: the remote cannot be used.
+        CommandError: the remote cannot be used.
     """
-    from .registry import promotion, versions
+    from .registry import promotion
 
     repo = open_repo()
     if found := problem(repo):
-        raise StorageError(f"{found.detail}: {found.fix}")
+        raise CommandError(f"{found.detail}: {found.fix}")
     try:
         sent, registered = repo.push(), promotion.push()
-    except versions.RegistryError as error:
-        raise StorageError(str(error)) from None
+    except CommandError:
+        raise
     except Exception as error:  # each kind of remote raises errors of its own client
-        raise StorageError(line(error)) from None
+        raise CommandError(line(error)) from None
     remote = repo.config["core"]["remote"]
     print(f"to the remote {remote}: {f'{sent} sent' if sent else 'nothing to send, it has all'}")
     if registered:
@@ -138,13 +135,13 @@ def status() -> None:
     """Say what changed here, and what the remote lacks.
 
     Raises:
-        StorageError: the files of DVC cannot be read.
+        CommandError: the files of DVC cannot be read.
     """
     repo = open_repo()
     try:
         changed = repo.status()
     except Exception as error:
-        raise StorageError(line(error)) from None
+        raise CommandError(line(error)) from None
     for stage, reasons in changed.items():
         print(f"  {stage}: {'; '.join(_reasons(reasons))}")
     print("here: " + ("the above changed" if changed else "nothing changed"))
@@ -174,7 +171,7 @@ def open_repo() -> Any:
     """Open the DVC repository of the current folder.
 
     Raises:
-        StorageError: Git does not open it, or a file that DVC reads has conflict markers, or
+        CommandError: Git does not open it, or a file that DVC reads has conflict markers, or
             cannot be read.
     """
     from dvc.config import ConfigError
@@ -183,17 +180,17 @@ def open_repo() -> Any:
     try:
         git.require(Path())
     except GitError as error:
-        raise StorageError(str(error)) from None
+        raise CommandError(str(error)) from None
     for conflict in conflicts.find():
-        raise StorageError(f"{conflict.path} has conflict markers: {conflict.fix}")
+        raise CommandError(f"{conflict.path} has conflict markers: {conflict.fix}")
     try:
         repo = Repo()
         _ = repo.index
     except ConfigError as error:
         reason = f".dvc/config cannot be read: {line(error)}"
-        raise StorageError(f"{reason}: git checkout .dvc/config") from None
+        raise CommandError(f"{reason}: git checkout .dvc/config") from None
     except Exception as error:
-        raise StorageError(f"{line(error)}: git checkout dvc.yaml dvc.lock, inv train") from None
+        raise CommandError(f"{line(error)}: git checkout dvc.yaml dvc.lock, inv train") from None
     return repo
 
 
@@ -274,7 +271,7 @@ def main() -> None:
     hush()
     try:
         actions[action]()
-    except StorageError as error:
+    except CommandError as error:
         raise SystemExit(f"{action}: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

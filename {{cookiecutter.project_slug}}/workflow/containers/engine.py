@@ -8,13 +8,15 @@ import docker
 from docker.errors import APIError, DockerException
 from docker.types import DeviceRequest
 
+from ..errors import CommandError
+
 PLUGINS = {
     "buildx": "BuildKit builds the images: install Docker's plug-in buildx",
     "compose": "Compose runs the containers: install Docker's plug-in compose, version 2",
 }
 
 
-class EngineError(Exception):
+class EngineError(CommandError):
     """What is wrong, and how to mend it, in one line."""
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import CommandError
 from ..paths import CHECKPOINT, home
 from ..runs import finding as runs
-from ..runs.finding import COMMIT, RunError
+from ..runs.finding import COMMIT
 from ..tracking import provenance
 from ..tracking.server import log_in
 from ..tracking.sync import read, staged
@@ -64,7 +65,7 @@ def pin(name: str) -> str:
         return _id(folders)
     try:
         commit = runs.commit_of(name)
-    except RunError as error:
+    except CommandError as error:
         raise CheckpointError(str(error)) from None
     if commit is None or name.endswith(f"@{commit}"):
         return name
@@ -84,7 +85,7 @@ def load(name: str) -> Checkpoint:
         with _found(name) as (path, recorded):
             content = _read(path)
             sha256 = provenance.sha256(path.read_bytes())
-    except RunError as error:
+    except CommandError as error:
         raise CheckpointError(str(error)) from None
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from None
@@ -125,7 +126,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _committed(commit: str, folder: Path) -> Path:
-    from ..object_store import DataError, Store
+    from ..object_store import Store
 
     path = CHECKPOINT.as_posix()
     md5 = provenance.outs_at(commit).get(path)
@@ -135,7 +136,7 @@ def _committed(commit: str, folder: Path) -> Path:
         store = Store()
         store.place(path, md5)
         store.bring(path, md5, folder)
-    except DataError as error:
+    except CommandError as error:
         raise CheckpointError(str(error)) from None
     return folder / path
 

@@ -16,6 +16,7 @@ import numpy as np
 from arro3.core import Table, list_flatten
 from arro3.io import read_parquet
 
+from ..errors import CommandError
 from ..paths import PREPARED_DATA
 from ..serving import input_log as log
 from ..serving import local
@@ -27,10 +28,6 @@ MOST = 1000  # images, the newest; with many more, differences are found that do
 Columns = dict[str, list[Any]]
 
 
-class MonitoringError(Exception):
-    """There is nothing to compare; the text says what is missing, and how to get it."""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="NAME=FILE, as it was served")
@@ -39,7 +36,7 @@ def main() -> None:
     try:
         name, file = next(iter(local.parse(arguments.model).items()))
         features = collect(load(name, file))
-    except (ModelError, MonitoringError) as error:
+    except (ModelError, CommandError) as error:
         raise SystemExit(f"drift: {error}") from None
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(features), encoding="utf-8")
@@ -49,7 +46,7 @@ def collect(model: Model) -> dict[str, Any]:
     """Return the columns `reference` and `current`, and what they are of.
 
     Raises:
-        MonitoringError: one of the two is missing, or too small.
+        CommandError: one of the two is missing, or too small.
     """
     served = newest(model)
     times = [time.isoformat(timespec="seconds") for time in served["time"].to_pylist()]
@@ -91,19 +88,19 @@ def reference(model: Model) -> Columns:
     confidence are of images that it has not seen.
 
     Raises:
-        MonitoringError: there is no prepared data, or it is not what this model takes.
+        CommandError: there is no prepared data, or it is not what this model takes.
     """
     where = PREPARED_DATA.as_posix()
     try:
         train, test = (np.load(PREPARED_DATA / f"{s}_images.npy") for s in ("train", "test"))
     except OSError:
-        raise MonitoringError(f"{where}: no prepared data: inv data.pull or inv train") from None
+        raise CommandError(f"{where}: no prepared data: inv data.pull or inv train") from None
     found, taken = list(test.shape[1:]), shape(model)
     if found != taken:
-        raise MonitoringError(f"{where}: images of {found}, but the model takes {taken}: inv train")
+        raise CommandError(f"{where}: images of {found}, but the model takes {taken}: inv train")
     datatype = model.signature["inputs"][0]["datatype"]
     if str(test.dtype).upper() != datatype:
-        raise MonitoringError(
+        raise CommandError(
             f"{where}: images of {test.dtype}, but the model takes {datatype}: inv train"
         )
     answers = model.predict(test)
@@ -130,7 +127,7 @@ def newest(model: Model) -> Table:
     """Return the newest of what this version of a model was asked, the oldest of it first.
 
     Raises:
-        MonitoringError: there is no log, none of this version, or too little of it.
+        CommandError: there is no log, none of this version, or too little of it.
     """
     folder = log.folder(model.name)
     where = folder.as_posix()
@@ -144,15 +141,15 @@ def newest(model: Model) -> Table:
             break
     if not versions:
         how = "serve with SERVING_LOG_EVERY=1, or with log_every in conf/serving/"
-        raise MonitoringError(f"{where}: nothing is kept of what is asked: {how}")
+        raise CommandError(f"{where}: nothing is kept of what is asked: {how}")
     if not found:
-        raise MonitoringError(
+        raise CommandError(
             f"{where}: of version {', '.join(sorted(versions))}, not of {model.version}: "
             "name the file that was served: --model NAME=FILE"
         )
     if rows(found) < LEAST:
         reason = f"{rows(found)} images of version {model.version} are kept, {LEAST} are needed"
-        raise MonitoringError(f"{where}: {reason}")
+        raise CommandError(f"{where}: {reason}")
     return Table.from_batches([batch for table in found[::-1] for batch in table.to_batches()])
 
 

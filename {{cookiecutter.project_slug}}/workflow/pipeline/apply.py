@@ -28,6 +28,7 @@ from .. import files, git
 from ..config.compose import package_of
 from ..config.schema import plain
 from ..config.values import nearest
+from ..errors import CommandError
 from ..git import GitError
 from ..paths import CONF, PARAMS
 from ..tracking import provenance
@@ -39,10 +40,6 @@ WRITTEN = "# Written by `inv exp.apply"
 DVC_APPLIED = "refs/exps/exec/EXEC_APPLY"  # the experiment that was applied last
 
 
-class ApplyError(Exception):
-    """An experiment cannot be applied, and nothing has changed; the text says why, in one line."""
-
-
 class Experiment(NamedTuple):
     commit: str
     name: str
@@ -52,17 +49,17 @@ def apply(name: str) -> None:
     """Bring an experiment into the folder, and write its values where they last.
 
     Raises:
-        ApplyError: there is no such experiment, conf/ cannot hold its values, or a change that
+        CommandError: there is no such experiment, conf/ cannot hold its values, or a change that
             nothing else holds would be lost.
     """
     experiment = find(name)
     if paths := at_risk(experiment.commit):
-        raise ApplyError(
+        raise CommandError(
             f"{', '.join(paths[:3])}{' …' if paths[3:] else ''}: not committed, and would be lost:"
             " git commit, or git stash"
         )
     if paths := data_at_risk():
-        raise ApplyError(
+        raise CommandError(
             f"{', '.join(paths[:3])}{' …' if paths[3:] else ''}: changed since DVC recorded it, and"
             " would be lost: dvc commit keeps it, dvc checkout discards it"
         )
@@ -86,7 +83,7 @@ def find(name: str) -> Experiment:
     """Return the experiment of this name or commit; of two of one name, that of HEAD.
 
     Raises:
-        ApplyError: none came out under this name.
+        CommandError: none came out under this name.
     """
     head = _git("rev-parse", "HEAD").strip()
     listed = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/??/*/*")
@@ -98,7 +95,7 @@ def find(name: str) -> Experiment:
             return experiment
     names = sorted({experiment.name for experiment in found})
     hint = nearest(name, names) if names else "none came out so far"
-    raise ApplyError(f"no experiment {name!r}; {hint} (inv compare)")
+    raise CommandError(f"no experiment {name!r}; {hint} (inv compare)")
 
 
 def at_risk(commit: str) -> list[str]:
@@ -162,7 +159,7 @@ def plan(name: str, conf: Path, wanted: dict[str, Any]) -> dict[Path, str]:
         conf: a copy of conf/, which is changed.
 
     Raises:
-        ApplyError: conf/ cannot hold the values.
+        CommandError: conf/ cannot hold the values.
     """
     if composed(conf) == wanted:
         return {}
@@ -175,7 +172,9 @@ def plan(name: str, conf: Path, wanted: dict[str, Any]) -> dict[Path, str]:
         for key in [key for key in wanted if lacks(defaults.get(key), wanted[key])]:
             # A file can add and change values, and remove none: this group gets one of its own.
             if not (conf / key).is_dir():
-                raise ApplyError(f"{name} has no {key} of conf/, which no file there can leave out")
+                raise CommandError(
+                    f"{name} has no {key} of conf/, which no file there can leave out"
+                )
             changes[Path(key, f"{name}.yaml")] = document(name, "all that it has", wanted[key])
             choices[key] = name
             write(conf, changes)
@@ -191,7 +190,7 @@ def plan(name: str, conf: Path, wanted: dict[str, Any]) -> dict[Path, str]:
     now = composed(conf)
     for key in now | wanted:
         if now.get(key) != wanted.get(key):
-            raise ApplyError(f"{name}: conf/ cannot hold its {key}: write it there by hand")
+            raise CommandError(f"{name}: conf/ cannot hold its {key}: write it there by hand")
     return changes
 
 
@@ -259,10 +258,10 @@ def mention(config: str, name: str | None) -> str:
     """Return the text of conf/config.yaml with another experiment in its defaults.
 
     Raises:
-        ApplyError: its defaults have no line for one.
+        CommandError: its defaults have no line for one.
     """
     if not MENTION.search(config):
-        raise ApplyError(f"{CONF}/{CONFIG}: its defaults have no `- {GROUP}: null`: add it")
+        raise CommandError(f"{CONF}/{CONFIG}: its defaults have no `- {GROUP}: null`: add it")
     written = "null" if name is None else name
     if name is not None and yaml.safe_load(name) != name:
         written = json.dumps(name)  # digits alone would be a number
@@ -318,7 +317,7 @@ def main() -> None:
     parser.add_argument("name", help="of the experiment, as inv compare shows it")
     try:
         apply(parser.parse_args().name)
-    except (ApplyError, GitError) as error:
+    except (CommandError, GitError) as error:
         raise SystemExit(f"exp.apply: {error}") from None
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from ..errors import CommandError
 from ..files import replace
 from ..paths import CONF, ROOT
 
@@ -43,10 +44,6 @@ MODULE = re.compile(r"\bpython[\d.]*\s+-m\s+([\w.]+)")
 GLOBAL = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 
 
-class CodeError(Exception):
-    """The imports of a stage cannot be followed; the text says why, in one line."""
-
-
 @dataclass(frozen=True)
 class Stage:
     """A stage of dvc.yaml, as far as its code goes.
@@ -67,11 +64,11 @@ def files(name: str, root: Path = ROOT) -> list[Path]:
     """Return the files of code that decide the result of a stage, below `root` or installed.
 
     Raises:
-        CodeError: dvc.yaml has no such stage, or a file cannot be parsed.
+        CommandError: dvc.yaml has no such stage, or a file cannot be parsed.
     """
     stages = {stage.name: stage for stage in read(root)}
     if name not in stages:
-        raise CodeError(f"{PIPELINE}: no stage {name}")
+        raise CommandError(f"{PIPELINE}: no stage {name}")
     return Code(root).files(stages[name])
 
 
@@ -79,7 +76,7 @@ def missing(root: Path = ROOT) -> dict[str, list[str]]:
     """Return, by stage, the files of the project that its code imports and `deps` does not list.
 
     Raises:
-        CodeError: a file cannot be parsed.
+        CommandError: a file cannot be parsed.
     """
     code, found = Code(root), {}
     for stage in read(root):
@@ -93,17 +90,17 @@ def missing(root: Path = ROOT) -> dict[str, list[str]]:
 
 
 def require_listed(root: Path = ROOT) -> None:
-    """Raise CodeError, with what to type, if dvc.yaml does not list all code of its stages."""
+    """Raise CommandError, with what to type, if dvc.yaml does not list all code of its stages."""
     if lacking := missing(root):
         parts = (f"{', '.join(names)} in {stage}" for stage, names in lacking.items())
-        raise CodeError(f"{PIPELINE}: deps lack {'; '.join(parts)}: inv check --fix adds them")
+        raise CommandError(f"{PIPELINE}: deps lack {'; '.join(parts)}: inv check --fix adds them")
 
 
 def fix(root: Path = ROOT) -> list[str]:
     """Write what is missing into dvc.yaml, drop code that is gone, and return a line for each.
 
     Raises:
-        CodeError: a file cannot be parsed.
+        CommandError: a file cannot be parsed.
     """
     lacking, said = missing(root), []
     text = (root / PIPELINE).read_text(encoding="utf-8")
@@ -147,7 +144,7 @@ class Code:
                 *self.folders, exclude_type_checking_imports=True, cache_dir=None
             )
         except SourceSyntaxError as error:
-            raise CodeError(" ".join(str(error).split())) from None
+            raise CommandError(" ".join(str(error).split())) from None
 
     def files(self, stage: Stage) -> list[Path]:
         """Return the files that decide the result of a stage, in the order of their names."""
@@ -250,7 +247,7 @@ def _with_deps(text: str, stage: str, new: list[str], gone: list[str]) -> str:
         at, indent = node.start_mark.line, " " * node.start_mark.column
         lines[at:at] = [f"{indent}deps:", *(f"{indent}  - {name}" for name in new)]
     elif deps.flow_style:
-        raise CodeError(f"{PIPELINE}: write deps of {stage} as a list, an entry a line: {new}")
+        raise CommandError(f"{PIPELINE}: write deps of {stage} as a list, an entry a line: {new}")
     else:
         last = [item.start_mark.line for item in deps.value if isinstance(item, yaml.ScalarNode)]
         at = last[-1] + 1 if last else deps.start_mark.line
@@ -275,7 +272,7 @@ def main() -> int:
             for line in fix():
                 print(f"{PIPELINE}: {line}")
         require_listed()
-    except CodeError as error:
+    except CommandError as error:
         raise SystemExit(str(error)) from None
     return 0
 

@@ -5,12 +5,13 @@ import re
 from dataclasses import dataclass
 
 from .. import git
+from ..errors import CommandError
 from ..git import GitError
-from ..object_store import DataError, Store
+from ..object_store import Store
 from ..paths import MODEL, ROOT
 from ..tracking import provenance
 from . import versions
-from .versions import RegistryError, Version
+from .versions import Version
 
 STAGE = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]*[a-zA-Z0-9])?")  # for gto, and an alias of W&B
 
@@ -30,9 +31,9 @@ class Promotion:
 
 
 def require_stage(name: str) -> None:
-    """Raise RegistryError if a stage cannot be called that."""
+    """Raise CommandError if a stage cannot be called that."""
     if not STAGE.fullmatch(name):
-        raise RegistryError(f"{name!r} is no name for a stage: letters, digits, - and _ in them")
+        raise CommandError(f"{name!r} is no name for a stage: letters, digits, - and _ in them")
 
 
 def promote(commit: str, model: str, stage: str) -> Promotion:
@@ -42,14 +43,11 @@ def promote(commit: str, model: str, stage: str) -> Promotion:
         model: its DVC hash.
 
     Raises:
-        RegistryError: the model is lost, or Git cannot make the tags.
+        CommandError: the model is lost, or Git cannot make the tags.
     """
     require_stage(stage)
-    try:
-        store = Store()
-        store.place(MODEL.as_posix(), model)
-    except DataError as error:
-        raise RegistryError(str(error)) from None
+    store = Store()
+    store.place(MODEL.as_posix(), model)
     shared = store.is_shared(model)
     current = versions.in_stage(stage)
     new = current is None or current.commit != commit
@@ -65,10 +63,10 @@ def demote(stage: str) -> tuple[Version, Version | None]:
     """Take the version that is in a stage out of it; return it, and the one that is there now.
 
     Raises:
-        RegistryError: none is in the stage, or Git cannot make the tag.
+        CommandError: none is in the stage, or Git cannot make the tag.
     """
     if not (current := versions.in_stage(stage)):
-        raise RegistryError(f"no version is in {stage}: inv model.history")
+        raise CommandError(f"no version is in {stage}: inv model.history")
     _gto("unassign", stage=stage, ref=current.commit)
     return current, versions.in_stage(stage)
 
@@ -80,14 +78,11 @@ def push() -> int:
     folder for another one.
 
     Raises:
-        RegistryError: the remote does not take it.
+        CommandError: the remote does not take it.
     """
     registered = versions.registered()
     hashes = {md5 for version in registered for md5 in provenance.outs_at(version.commit).values()}
-    try:
-        return Store().push(hashes) if hashes else 0
-    except DataError as error:
-        raise RegistryError(str(error)) from None
+    return Store().push(hashes) if hashes else 0
 
 
 def _gto(action: str, **arguments: str | bool) -> None:
@@ -98,7 +93,7 @@ def _gto(action: str, **arguments: str | bool) -> None:
     try:
         getattr(api, action)(".", versions.MODEL, **arguments)
     except GTOException as error:
-        raise RegistryError(f"gto: {' '.join(str(error).split())}") from None
+        raise CommandError(f"gto: {' '.join(str(error).split())}") from None
 
 
 def _identify() -> None:
@@ -107,7 +102,7 @@ def _identify() -> None:
         found = git.run(ROOT, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     except GitError:
         git.require(ROOT)
-        raise RegistryError(
+        raise CommandError(
             "Git does not know who you are: git config user.name NAME, and user.email"
         ) from None
     name, _, rest = found.decode().partition(" <")

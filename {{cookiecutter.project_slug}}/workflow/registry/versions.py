@@ -15,15 +15,12 @@ from datetime import datetime
 from typing import Any
 
 from .. import git
+from ..errors import CommandError
 from ..paths import home
 
 MODEL = "model"
 PRODUCTION = "production"
 NOTATION = re.compile(rf"{MODEL}(@(?P<version>v\d[^@#]*)|#(?P<stage>[^@#=]+))?")
-
-
-class RegistryError(Exception):
-    """What is asked of the registry cannot be had; the text says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +53,18 @@ def named(text: str) -> Version | None:
     """Return the version that gto's notation names, or None where the text is something else.
 
     Raises:
-        RegistryError: there is no such version, or none is in that stage.
+        CommandError: there is no such version, or none is in that stage.
     """
     if not (match := NOTATION.fullmatch(text)):
         return None
     if name := match["version"]:
         known = {version.name: version for version in registered()}
         if name not in known:
-            raise RegistryError(f"{text}: there is no such version: inv model.history")
+            raise CommandError(f"{text}: there is no such version: inv model.history")
         return known[name]
     stage = match["stage"] or PRODUCTION
     if not (version := in_stage(stage)):
-        raise RegistryError(
+        raise CommandError(
             f"{text}: no version is in {stage}: inv model.promote RUN --stage {stage}, or, where"
             " others have: git fetch --tags"
         )
@@ -136,9 +133,9 @@ def _events() -> list[dict[str, Any]]:
     try:
         events = api.history(str(home()), MODEL, ascending=True)
     except SCMError:
-        raise RegistryError("the project is no Git repository yet: inv setup") from None
+        raise CommandError("the project is no Git repository yet: inv setup") from None
     except GTOException as error:
-        raise RegistryError(f"gto: {' '.join(str(error).split())}") from None
+        raise CommandError(f"gto: {' '.join(str(error).split())}") from None
     return sorted(map(dict, events), key=lambda event: (event["timestamp"], *_order(event)))
 
 

@@ -4,9 +4,10 @@ import argparse
 import webbrowser
 from collections.abc import Sequence
 
+from ..errors import CommandError
 from ..git import GitError
 from .figures import size_text
-from .page import ReportError, write
+from .page import write
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -15,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show = parser.parse_args(arguments).show
     try:
         path = write()
-    except (GitError, ReportError) as error:
+    except (GitError, CommandError) as error:
         raise SystemExit(f"report: {error}") from None
     print(f"{path.as_posix()} written, {size_text(path.stat().st_size)}")
     if show:

@@ -16,6 +16,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import files
+from ..errors import CommandError
 from ..onnx_file import read_provenance
 from ..paths import HISTORY, METRICS, MODEL, PARAMS, REPORTS, SECTIONS
 from ..results import DecidingMetric, metric_text, read_history, read_metrics
@@ -47,22 +48,18 @@ PROVENANCE = {
 }
 
 
-class ReportError(Exception):
-    """The report cannot be written."""
-
-
 def write(root: Path = Path()) -> Path:
     """Write the report of what is in a project's folder.
 
     Raises:
-        ReportError: a file that the report is about is missing; nothing is written.
+        CommandError: a file that the report is about is missing; nothing is written.
     """
     for path in INPUTS:
         if not (root / path).exists():
-            raise ReportError(f"{path.as_posix()} is missing: inv train first")
+            raise CommandError(f"{path.as_posix()} is missing: inv train first")
     try:
         rows = experiments.read(root)
-    except experiments.ExperimentsError:
+    except CommandError:
         rows = []  # not in Git or DVC: there is still a result to show
     page = render(collect(root, rows))
     files.replace(root / REPORT, page)
@@ -145,7 +142,7 @@ def drawn(section: Section, root: Path) -> dict[str, Any]:
     if kind == "mistakes_pictures":
         path = root / section["file"]
         if not path.exists():
-            raise ReportError(f"{section['file']} is missing: inv train first")
+            raise CommandError(f"{section['file']} is missing: inv train first")
         return section | {"content": base64.b64encode(path.read_bytes()).decode()}
     return section
 

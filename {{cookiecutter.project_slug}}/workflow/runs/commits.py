@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from .. import git
+from ..errors import CommandError
 from ..paths import MODEL, ROOT
 from ..registry import versions
 from ..tracking import provenance
 from . import finding
-from .finding import RecordedRun, RunError
+from .finding import RecordedRun
 
 # Where a commit is looked for, in this order: an experiment's is in no branch.
 PLACES = (("HEAD", "--branches", "--tags", "--remotes"), ("--glob=refs/exps/??/*/*",))
@@ -19,19 +20,19 @@ def with_model(name: str) -> RecordedRun:
     That of a W&B run is one whose dvc.lock has the very model that the run logged.
 
     Raises:
-        RunError: there is no such run, or no commit has its model.
+        CommandError: there is no such run, or no commit has its model.
     """
     run = finding.find(name)
     if run.kind == finding.WANDB:
         commit = next(_having(finding.logged_models(name)), None)
         if commit is None:
-            raise RunError(
+            raise CommandError(
                 f"{name}: no commit has its model: commit what the run made, or name its"
                 " experiment (inv compare)"
             )
         return finding.revision(commit, commit[:12], finding.GIT)
     if run.model is None:
-        raise RunError(
+        raise CommandError(
             f"{name}: commit {run.commit[:12]} has no {MODEL.as_posix()}: inv train, and commit"
             " what it made"
         )

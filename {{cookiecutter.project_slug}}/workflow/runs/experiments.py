@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import git
+from ..errors import CommandError
 from ..git import GitError
 from ..paths import METRICS, TRAIN_METRICS
 from ..results import DecidingMetric, metric_text, numbers
@@ -29,10 +30,6 @@ NOTHING = (
     "nothing to compare on this commit: try a value (inv train -- optimizer.lr=0.01)"
     " or look further back (inv compare --commits 10)"
 )
-
-
-class ExperimentsError(Exception):
-    """The experiments cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def read(root: Path = Path(), commits: int = 1) -> list[Row]:
     """Return the workspace and the last commits, each commit followed by its experiments.
 
     Raises:
-        ExperimentsError: no DVC project or no commit; the message is one line.
+        CommandError: no DVC project or no commit; the message is one line.
         GitError: there is a repository, and Git does not open it.
     """
     git.require(root)
@@ -70,10 +67,10 @@ def read(root: Path = Path(), commits: int = 1) -> list[Row]:
     result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
     if result.returncode:
         errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-        raise ExperimentsError(errors[-1].removeprefix("ERROR: ") if errors else "dvc failed")
+        raise CommandError(errors[-1].removeprefix("ERROR: ") if errors else "dvc failed")
     baselines = json.loads(result.stdout)
     if not baselines:
-        raise ExperimentsError("no commit yet: git add --all && git commit -m 'Start'")
+        raise CommandError("no commit yet: git add --all && git commit -m 'Start'")
     return [row for baseline in baselines for row in _rows(baseline)]
 
 
@@ -209,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commits = parser.parse_args(arguments).all_commits
     try:
         rows = read(commits=commits)
-    except (ExperimentsError, GitError) as error:
+    except (CommandError, GitError) as error:
         raise SystemExit(f"compare: {error}") from None
 
     console = Console(highlight=False)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import git
+from ..errors import CommandError
 from ..paths import METRICS, MODEL, home
 from ..registry import versions
-from ..registry.versions import RegistryError, Version
 from ..tracking import artifacts, patch, provenance
 from ..tracking.run import WEIGHTS
 from ..tracking.server import log_in
@@ -28,10 +28,6 @@ WANDB, EXPERIMENT, GIT, REGISTERED = (  # kinds of runs
 )
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 MEASURED = ("_", "throughput/")  # begin the names of what is another number in each run
-
-
-class RunError(Exception):
-    """There is no such run, or it cannot be read; the text says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +81,13 @@ def find(run: str) -> RecordedRun:
             of the registry, a Git revision, or `entity/project/id` of a run that W&B has.
 
     Raises:
-        RunError: there is none, or what it recorded cannot be read.
+        CommandError: there is none, or what it recorded cannot be read.
     """
     if folders := run_folders(run):
         return offline(folders)
     if reference := _experiment(run):
         return revision(reference, run, EXPERIMENT)
-    if version := _version(run):
+    if version := versions.named(run):
         return revision(version.commit, str(version), REGISTERED)
     if commit := _revision(run):
         return revision(commit, commit[:12], GIT)
@@ -104,17 +100,17 @@ def commit_of(run: str) -> str | None:
     """Return the commit of a DVC experiment, registered version or Git revision, or None.
 
     Raises:
-        RunError: the registry has no such version.
+        CommandError: the registry has no such version.
     """
     if commit := _experiment(run):
         return commit
-    version = _version(run)
+    version = versions.named(run)
     return version.commit if version else _revision(run)
 
 
-def unknown(run: str) -> RunError:
+def unknown(run: str) -> CommandError:
     """Return the error that says where a run was looked for."""
-    return RunError(
+    return CommandError(
         f"no run {run!r}: it is no folder or id in wandb/, no DVC experiment, no Git revision"
         " (git fetch?), and no entity/project/id of W&B"
     )
@@ -128,7 +124,7 @@ def offline(folders: list[Path]) -> RecordedRun:
         inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
         done = subprocess.run([*inspect, str(folder)], capture_output=True, check=False)
         if done.returncode:
-            raise RunError(f"{folder}: its log cannot be read")
+            raise CommandError(f"{folder}: its log cannot be read")
         found = json.loads(done.stdout)
         config = found["config"] or config
         summary.update(found["summary"] or {})
@@ -150,7 +146,7 @@ def online(path: str) -> RecordedRun:
         return _tracked(run.id, dict(run.config), dict(run.summary), contents)
     except (wandb.Error, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise RunError(f"W&B has no run {path}, or does not show it: {reason}") from None
+        raise CommandError(f"W&B has no run {path}, or does not show it: {reason}") from None
 
 
 def logged_models(run: str) -> set[str]:
@@ -219,10 +215,10 @@ def _tracked(
     """Return a run of W&B; of the patches, that which its provenance names."""
     made_from = config.pop("provenance", None)
     if made_from is None:
-        raise RunError(f"{name}: it has no provenance, so no `train` of this project made it")
+        raise CommandError(f"{name}: it has no provenance, so no `train` of this project made it")
     git = {"patch": None, **made_from["git"]}
     if not git["commit"] or not COMMIT.fullmatch(git["commit"]):
-        raise RunError(f"{name}: it was made outside of Git, so nothing says what its code was")
+        raise CommandError(f"{name}: it was made outside of Git, so nothing says what its code was")
     return RecordedRun(
         name=name,
         kind=WANDB,
@@ -240,7 +236,7 @@ def _of_wandb(path: str) -> Any:
     import wandb
 
     if problem := log_in():
-        raise RunError(problem)
+        raise CommandError(problem)
     return wandb.Api().run(path)
 
 
@@ -251,13 +247,6 @@ def _experiment(name: str) -> str | None:
     form = ("--sort=-committerdate", "--format=%(objectname)")
     found = _git_text("for-each-ref", *form, f"refs/exps/??/*/{name}")
     return found.splitlines()[0] if found else None
-
-
-def _version(name: str) -> Version | None:
-    try:
-        return versions.named(name)
-    except RegistryError as error:
-        raise RunError(str(error)) from None
 
 
 def _revision(name: str) -> str | None:

@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import CommandError
 from ..git import GitError
 from ..registry import aliases, promotion, versions
 from ..registry.aliases import NotToldError
-from ..registry.versions import Period, RegistryError, Version
+from ..registry.versions import Period, Version
 from . import commits, finding
-from .finding import RecordedRun, RunError
+from .finding import RecordedRun
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
             demote(**arguments)
         else:
             show()
-    except (GitError, RegistryError, RunError) as problem:
+    except (GitError, CommandError) as problem:
         raise SystemExit(f"model: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

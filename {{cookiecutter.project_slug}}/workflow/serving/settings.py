@@ -13,7 +13,7 @@ AT_MOST = {"scale_down_after_s": 3600}  # that Kubernetes takes
 
 
 class SettingsError(Exception):
-    """A key is missing, unknown or no positive number; the text says which, and where."""
+    """A setting, of conf/serving/ or the environment, is wrong; the text says which, and where."""
 
 
 @dataclass

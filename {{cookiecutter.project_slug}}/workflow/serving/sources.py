@@ -22,9 +22,9 @@ from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
 
 from .. import git
+from ..errors import CommandError
 from ..paths import MODEL, ROOT
 from ..registry import versions
-from ..registry.versions import RegistryError
 from . import store as stores
 from .model import ModelError, load, version_of
 from .store import StoreError
@@ -195,7 +195,7 @@ def split_path(source: str) -> tuple[Path, str]:
     try:
         if version := versions.named(source):
             return MODEL, version.commit
-    except RegistryError as error:
+    except CommandError as error:
         raise SourceError(str(error)) from None
     path, _, revision = source.partition("@")
     return Path(path), revision

@@ -34,10 +34,6 @@ PAGE_HEADERS = {
 }
 
 
-class AddressError(Exception):
-    """MODELS does not tell which models there are, and where; the text says why."""
-
-
 class PageFiles(StaticFiles):
     """The files that the page loads."""
 
@@ -112,15 +108,17 @@ def addresses(text: str) -> dict[str, str]:
     """Return the address of each model of "name=http://host:port,name=…".
 
     Raises:
-        AddressError: it is written otherwise.
+        SettingsError: it is written otherwise.
     """
     found: dict[str, str] = {}
     for item in text.split(","):
         match = re.fullmatch(r"([\w.-]+)=(https?://[\w.:\[\]-]+)/?", item.strip(), re.ASCII)
         if not match:
-            raise AddressError(f"MODELS: {item!r}: write NAME=ADDRESS: cnn=http://127.0.0.1:8001")
+            raise settings.SettingsError(
+                f"MODELS: {item!r}: write NAME=ADDRESS: cnn=http://127.0.0.1:8001"
+            )
         if match[1] in found:
-            raise AddressError(f"MODELS: {match[1]} has two addresses")
+            raise settings.SettingsError(f"MODELS: {match[1]} has two addresses")
         found[match[1]] = match[2]
     return found
 
@@ -129,7 +127,7 @@ def main() -> None:
     options = arguments(__doc__)
     try:
         app = create_app(addresses(os.environ.get("MODELS", "")))
-    except (AddressError, settings.SettingsError) as error:
+    except settings.SettingsError as error:
         raise SystemExit(f"serve: {error}") from None
     listen(app, options, timeout=10)
 

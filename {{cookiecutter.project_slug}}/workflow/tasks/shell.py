@@ -8,6 +8,8 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
+from ..errors import CommandError
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "workflow"
 LOOK_SECONDS = 0.5
@@ -54,7 +56,7 @@ def require_code() -> None:
 
     try:
         code.require_listed()
-    except code.CodeError as error:
+    except CommandError as error:
         raise Exit(str(error), code=1) from None
 
 

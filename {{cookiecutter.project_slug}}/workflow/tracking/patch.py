@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .. import credentials, git
+from ..errors import CommandError
 from ..git import GitError
 from . import provenance
 
@@ -24,10 +25,6 @@ DIFF = (
     *("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--submodule=short"),
     *("--ignore-submodules=dirty", "--src-prefix=a/", "--dst-prefix=b/"),
 )
-
-
-class PatchError(Exception):
-    """Git refuses a patch; the text says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +90,12 @@ def apply(patch: bytes, top: Path) -> None:
     """Make the changes of a patch in the work tree at `top`.
 
     Raises:
-        PatchError: it does not fit; nothing was changed.
+        CommandError: it does not fit; nothing was changed.
     """
     try:
         git.run(top, "apply", "--whitespace=nowarn", "-", content=patch)
     except GitError as error:
-        raise PatchError(str(error)) from None
+        raise CommandError(str(error)) from None
 
 
 def files(patch: bytes) -> list[str]:

@@ -6,11 +6,10 @@ import sys
 
 from rich.console import Console
 
+from ...errors import CommandError
 from ...git import GitError
-from ..finding import RunError
 from . import inputs as data
 from . import subjects, tree
-from .subjects import SubjectError
 
 
 def main() -> None:
@@ -18,7 +17,7 @@ def main() -> None:
     parser.add_argument("what", help="see `inv --help lineage`")
     try:
         show(parser.parse_args().what)
-    except (GitError, SubjectError, RunError) as problem:
+    except (GitError, CommandError) as problem:
         raise SystemExit(f"lineage: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

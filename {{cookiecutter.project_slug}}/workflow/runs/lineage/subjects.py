@@ -12,21 +12,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ...errors import CommandError
 from ...onnx_file import read_provenance
 from ...serving.model import version_of
 from ...tracking.provenance import file_sha256
 from ...tracking.transaction_log import run_folders
 from .. import finding as runs
-from ..finding import RecordedRun, RunError
+from ..finding import RecordedRun
 
 T = TypeVar("T")
 
 SUFFIXES = (".onnx", ".ckpt")
 TIMEOUT = 10  # seconds that a service may take
-
-
-class SubjectError(Exception):
-    """There is no such thing, or nothing says where it is from; the text says why, in one line."""
 
 
 class Git(msgspec.Struct):
@@ -110,8 +107,8 @@ def find(what: str) -> list[Subject]:
             run as `runs.find` takes it.
 
     Raises:
-        SubjectError: there is no such thing, or it does not tell.
-        RunError: there is no such run, or it cannot be read.
+        CommandError: there is no such thing, or it does not tell.
+        CommandError: there is no such run, or it cannot be read.
     """
     if "://" in what:
         return served(what)
@@ -119,7 +116,7 @@ def find(what: str) -> list[Subject]:
     if path.is_file():
         return [file(path)]
     if path.suffix in SUFFIXES:
-        raise SubjectError(f"{what}: there is no such file: inv train, or inv data.pull")
+        raise CommandError(f"{what}: there is no such file: inv train, or inv data.pull")
     return [run(what)]
 
 
@@ -127,17 +124,17 @@ def file(path: Path) -> Subject:
     """Read an exported model or a checkpoint.
 
     Raises:
-        SubjectError: it is neither, or was not made here.
+        CommandError: it is neither, or was not made here.
     """
     try:
         found = _checkpoint(path) if path.suffix == ".ckpt" else read_provenance(path)
     except OSError as error:
-        raise SubjectError(f"{path}: {error.strerror}") from None
+        raise CommandError(f"{path}: {error.strerror}") from None
     # Torch and ONNX raise errors of their own for each thing that can be wrong with a file.
     except Exception:
-        raise SubjectError(f"{path}: no exported model or checkpoint, or a broken one") from None
+        raise CommandError(f"{path}: no exported model or checkpoint, or a broken one") from None
     if not found:
-        raise SubjectError(f"{path}: it has no provenance, so no `train` of this project made it")
+        raise CommandError(f"{path}: it has no provenance, so no `train` of this project made it")
     made_from = _made_from(found, str(path))
     return Subject(f"{path.as_posix()}, version {_version(path)}", made_from, *_look_up(made_from))
 
@@ -146,23 +143,23 @@ def served(url: str) -> list[Subject]:
     """Ask a service, or the web application, for its models.
 
     Raises:
-        SubjectError: nothing answers, or something else does.
+        CommandError: nothing answers, or something else does.
     """
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError as error:
-        raise SubjectError(f"this is no URL: {error}") from None
+        raise CommandError(f"this is no URL: {error}") from None
     if parts.scheme not in ("http", "https"):
-        raise SubjectError(f"{parts.scheme}:// cannot be asked: write http://HOST:PORT")
+        raise CommandError(f"{parts.scheme}:// cannot be asked: write http://HOST:PORT")
     if "@" in parts.netloc:
-        raise SubjectError(f"{parts.hostname}: write the address without user and password")
+        raise CommandError(f"{parts.hostname}: write the address without user and password")
     before, _, after = parts.path.partition("/v2")
     models = parts._replace(path=f"{before.rstrip('/')}/v2/models", query="", fragment="").geturl()
     if one := re.match("/models/([^/]+(/versions/[^/]+)?)", after):
         return [_model(f"{models}/{one[1]}")]
     listed = _ask(models, list[Listed])
     if not listed:
-        raise SubjectError(f"{models}: it has no model")
+        raise CommandError(f"{models}: it has no model")
     missing = [model.name for model in listed if not model.ready]
     if missing:
         print(f"not ready, so not shown: {', '.join(map(repr, missing))}")
@@ -174,7 +171,7 @@ def run(name: str) -> Subject:
     """Read a run, an experiment or a revision.
 
     Raises:
-        RunError: there is none.
+        CommandError: there is none.
     """
     recorded = runs.find(name)
     title = f"{recorded.kind} {recorded.name}"
@@ -216,12 +213,12 @@ def _ask(url: str, kind: type[T]) -> T:
             content = answer.read()
         return msgspec.json.decode(content, type=kind)
     except urllib.error.HTTPError as error:
-        raise SubjectError(f"{url}: it answered {error.code} {_refusal(error)}") from None
+        raise CommandError(f"{url}: it answered {error.code} {_refusal(error)}") from None
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, msgspec.MsgspecError):
-            raise SubjectError(f"{url}: what answers there tells no provenance: {error}") from None
+            raise CommandError(f"{url}: what answers there tells no provenance: {error}") from None
         reason = getattr(error, "reason", None) or error
-        raise SubjectError(f"{url}: it cannot be reached: {reason}") from None
+        raise CommandError(f"{url}: it cannot be reached: {reason}") from None
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:
@@ -236,7 +233,7 @@ def _made_from(found: dict[str, Any], source: str) -> MadeFrom:
     try:
         return msgspec.convert(found, MadeFrom)
     except msgspec.ValidationError as error:
-        raise SubjectError(f"{source}: its provenance cannot be read: {error}") from None
+        raise CommandError(f"{source}: its provenance cannot be read: {error}") from None
 
 
 def _look_up(made_from: MadeFrom) -> tuple[str, RecordedRun | None]:
@@ -249,6 +246,6 @@ def _look_up(made_from: MadeFrom) -> tuple[str, RecordedRun | None]:
             return f"{name}, in wandb/ here", runs.offline(folders)
         if path.count("/") == 2:
             return f"{path}, in W&B", runs.online(path)
-    except RunError as error:
+    except CommandError as error:
         return f"{path or name}: {error}", None
     return f"{path or name}, not in wandb/ here", None

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ...errors import CommandError
 from ...git import GitError
-from ..finding import RecordedRun, RunError, find
+from ..finding import RecordedRun, find
 from . import reproduce
-from .reproduce import ReproduceError
-from .restore import RestoreError, default_folder, plan, require_free, restore, reuse
+from .restore import default_folder, plan, require_free, restore, reuse
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
             print(f"next: inv reproduce {arguments.run}, or cd {project} and inv train")
             return 0
         return run_again(run, folder)
-    except (GitError, RunError, RestoreError, ReproduceError) as problem:
+    except (GitError, CommandError) as problem:
         raise SystemExit(f"{arguments.action}: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None
@@ -44,7 +44,7 @@ def bring_back(run: RecordedRun, folder: Path) -> Path:
 def run_again(run: RecordedRun, folder: Path) -> int:
     """Run it again where it was restored, and compare; return 1 if anything differs."""
     if not run.metrics:
-        raise ReproduceError(f"{run.name}: it recorded no metric to compare with")
+        raise CommandError(f"{run.name}: it recorded no metric to compare with")
     project = reuse(run, folder) or bring_back(run, folder)
     reproduce.run_again(project)
     measured, facts = reproduce.results(run, project)

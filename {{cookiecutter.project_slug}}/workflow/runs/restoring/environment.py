@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import remotes
+from ...errors import CommandError
 from ...paths import ROOT
 from ...tracking import provenance
 
@@ -17,10 +18,6 @@ SHARES = ("UV_PROJECT_ENVIRONMENT", "UV_NO_SYNC")  # say that projects have one 
 # One for each package: ` + numpy==2.3.4`.
 PACKAGE_LINE = re.compile(r"(\x1b\[\d+m)* [-+~](\x1b\[\d+m)* \S")
 OF_THIS_FOLDER = ("VIRTUAL_ENV", "PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME")
-
-
-class MissingEnvironmentError(Exception):
-    """The environment cannot be made; the text says why, in one line."""
 
 
 def shared(made_from: dict[str, Any]) -> bool:
@@ -49,7 +46,7 @@ def make(folder: Path, version: str | None) -> None:
     """Make the environment of a restored project in its folder.
 
     Raises:
-        MissingEnvironmentError: uv could not; its own output says why.
+        CommandError: uv could not; its own output says why.
     """
     extra = remotes.extra()
     command = [uv(), "sync", "--locked", "--compile-bytecode"]
@@ -63,7 +60,7 @@ def make(folder: Path, version: str | None) -> None:
             if not PACKAGE_LINE.match(line):
                 print(line, end="", flush=True)
     if process.returncode:
-        raise MissingEnvironmentError("uv could not make the environment: the lines above say why")
+        raise CommandError("uv could not make the environment: the lines above say why")
 
 
 def interpreter(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from ...errors import CommandError
 from ...onnx_file import read_provenance, weights_sha256
 from ...paths import MODEL
 from ...tracking.run import WEIGHTS
@@ -23,10 +24,6 @@ from . import environment
 STAGES = ("train", "export", "evaluate")
 ENVIRONMENT = ("python", "platform", "accelerator", "lock", "image")
 NONE = "-"
-
-
-class ReproduceError(Exception):
-    """A run cannot be run again; the text says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def run_again(project: Path) -> None:
     Config and data are those that were restored; the W&B run is a new one, offline.
 
     Raises:
-        ReproduceError: a stage failed; its own output says why.
+        CommandError: a stage failed; its own output says why.
     """
     python = environment.interpreter(project)
     command = ["python", "-m", "dvc", "repro", "--force", "--single-item", *STAGES]
@@ -66,7 +63,7 @@ def run_again(project: Path) -> None:
     variables.pop("WANDB_DOCKER", None)
     done = subprocess.run([str(python), *command[1:]], cwd=project, env=variables, check=False)
     if done.returncode:
-        raise ReproduceError(f"the pipeline failed in {project}: the lines above say why")
+        raise CommandError(f"the pipeline failed in {project}: the lines above say why")
 
 
 def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Result]]:

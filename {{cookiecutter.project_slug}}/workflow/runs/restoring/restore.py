@@ -14,21 +14,14 @@ from omegaconf import OmegaConf
 
 from ... import files, git
 from ...containers.engine import EngineError
-from ...git import GitError
-from ...object_store import DataError, Store
+from ...errors import CommandError
+from ...object_store import Store
 from ...paths import MODEL, PARAMS, ROOT
 from ...tracking import patch, provenance
-from ...tracking.patch import PatchError
 from ..finding import RecordedRun
 from . import environment, image
-from .environment import MissingEnvironmentError
 
 NOTE = "restored.json"  # in the worktree's own Git folder: what it was restored from
-REASONS = (GitError, PatchError, DataError, MissingEnvironmentError, EngineError)
-
-
-class RestoreError(Exception):
-    """A run cannot be brought back; the text says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +46,10 @@ def plan(run: RecordedRun) -> list[Part]:
     """Look for all parts of a run.
 
     Raises:
-        RestoreError: its commit or its data is nowhere.
+        CommandError: its commit or its data is nowhere.
     """
     if not _succeeds("cat-file", "-e", run.commit + "^{commit}"):
-        raise RestoreError(
+        raise CommandError(
             f"{run.name}: its commit {run.commit} is not in this repository:"
             " git fetch, from where it was made"
         )
@@ -75,8 +68,8 @@ def plan(run: RecordedRun) -> list[Part]:
             Part("data", f"{path} {md5}, {store.place(path, md5)}")
             for path, md5 in run.data.items()
         ]
-    except DataError as error:
-        raise RestoreError(f"{run.name}: {error}") from None
+    except CommandError as error:
+        raise CommandError(f"{run.name}: {error}") from None
     return [*parts, *_model(run, store), _environment(run), _image(run)]
 
 
@@ -84,7 +77,7 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
     """Make a worktree of a run at `folder`, and return the project in it.
 
     Raises:
-        RestoreError: the folder cannot be taken, or a part does not fit; nothing is left behind.
+        CommandError: the folder cannot be taken, or a part does not fit; nothing is left behind.
     """
     folder = folder.resolve()
     require_free(folder)
@@ -115,7 +108,7 @@ def reuse(run: RecordedRun, folder: Path) -> Path | None:
     """Return the project where `run` was restored already, config and data as they were then.
 
     Raises:
-        RestoreError: what lies there is another run, or its code was changed since.
+        CommandError: what lies there is another run, or its code was changed since.
     """
     folder = folder.resolve()
     note = _read_note(folder)
@@ -123,7 +116,7 @@ def reuse(run: RecordedRun, folder: Path) -> Path | None:
         return None
     project = folder / _prefix()
     if note != {"run": run.name, "commit": run.commit, "code": _code(project)}:
-        raise RestoreError(
+        raise CommandError(
             f"{folder} holds another run, or was changed since it was restored:"
             f" --into another folder, or: git worktree remove --force {folder}"
         )
@@ -135,16 +128,16 @@ def reuse(run: RecordedRun, folder: Path) -> Path | None:
 
 
 def require_free(folder: Path) -> None:
-    """Raise RestoreError unless `folder` is new or empty, and outside of the project."""
+    """Raise CommandError unless `folder` is new or empty, and outside of the project."""
     if folder.is_relative_to(_top()):
-        raise RestoreError(f"{folder} is in the project: choose a folder outside of it")
+        raise CommandError(f"{folder} is in the project: choose a folder outside of it")
     if "unfinished" in (_read_note(folder) or {}):
-        raise RestoreError(
+        raise CommandError(
             f"{folder} is not finished: if no restore is at work there, one was killed:"
             f" git worktree remove --force {folder}"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RestoreError(f"{folder} exists: remove it, or choose another one with --into")
+        raise CommandError(f"{folder} exists: remove it, or choose another one with --into")
 
 
 def _model(run: RecordedRun, store: Store) -> list[Part]:
@@ -153,7 +146,7 @@ def _model(run: RecordedRun, store: Store) -> list[Part]:
     try:
         place = store.place(MODEL.as_posix(), run.model)
         return [Part("model", f"{MODEL.as_posix()} {run.model}, {place}")]
-    except DataError as error:
+    except CommandError as error:
         return [Part("model", str(error), found=False)]
 
 
@@ -201,7 +194,7 @@ def _worktree(commit: str, folder: Path) -> Iterator[None]:
             commit,
         )
         yield
-    except BaseException as error:
+    except BaseException:
         _succeeds("worktree", "remove", "--force", str(folder))
         shutil.rmtree(folder, ignore_errors=True)
         _succeeds("worktree", "prune")
@@ -209,8 +202,6 @@ def _worktree(commit: str, folder: Path) -> Iterator[None]:
             folder.mkdir()
         elif not parent_existed and folder.parent.exists():
             folder.parent.rmdir()
-        if isinstance(error, REASONS):
-            raise RestoreError(str(error)) from None
         raise
 
 
@@ -255,7 +246,7 @@ def _write_note(folder: Path, note: dict[str, Any]) -> None:
 def _top() -> Path:
     if top := git.top(ROOT):
         return top.resolve()
-    raise RestoreError("the project is no Git repository yet: inv setup")
+    raise CommandError("the project is no Git repository yet: inv setup")
 
 
 def _prefix() -> str:
