@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from .config.schema import plain, validate
 from .config.values import ConfigError
+from .errors import CommandError
 from .git import GitError
-from .pipeline.code import CodeError
 from .variables import VariableError, check, drop_unused
 
 SET_BY_USER = dict(os.environ)  # a training sets variables too, and a sweep has many in a process
@@ -44,7 +44,7 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
         return train(settings, Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
-    except (CodeError, GitError, TrainingError) as error:
+    except (CommandError, GitError, TrainingError) as error:
         raise SystemExit(f"train: {error}") from None
     except VariableError as error:
         raise SystemExit(f"environment: {error}") from None
