@@ -103,6 +103,11 @@ class Quiet(Plain):
         return functional.cross_entropy(self.network(images), labels)
 
 
+def pair(batch: tuple[dict[str, torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
+    """The one input of a project's batch and its target."""
+    return [batch[0]["images"], batch[1]]
+
+
 def lightning(model: L.LightningModule, loader: DataLoader, bar: bool) -> list[float]:
     clock = Clock()
     with contextlib.redirect_stdout(sys.stderr):
@@ -122,14 +127,16 @@ def lightning(model: L.LightningModule, loader: DataLoader, bar: bool) -> list[f
 def project(package: str) -> list[float]:
     """The generated project's own `train`, tracked, checkpointed and validated."""
     compose = importlib.import_module("workflow.config.compose")
+    schema = importlib.import_module("workflow.config.schema")
     train = importlib.import_module(f"{package}.train")
     clock = Clock()
     overrides = [
         "model=mlp",
         "model.hidden=[256,128]",
         "model.dropout=0.0",
-        f"data.image_shape=[{SIZE},{SIZE}]",
-        "data.max_value=255",
+        f"data.inputs.images.rows={SIZE}",
+        f"data.inputs.images.columns={SIZE}",
+        "data.inputs.images.max_value=255",
         f"loader.batch_size={BATCH}",
         "optimizer.lr=1e-3",
         f"trainer.max_epochs={EPOCHS + 1}",
@@ -146,7 +153,7 @@ def project(package: str) -> list[float]:
     L.Trainer.__init__ = with_clock
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-            train.train(compose.compose(overrides), Path(folder))
+            train.train(schema.plain(compose.compose(overrides)), Path(folder))
     finally:
         L.Trainer.__init__ = original
     return clock.seconds[: EPOCHS + 1]
@@ -167,9 +174,9 @@ def synthetic_project(folder: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor
         for split, samples in (("train", SAMPLES), ("validation", 1000)):
             shape = (samples, SIZE, SIZE)
             np.save(prepared / f"{split}_images.npy", generator.integers(0, 256, shape, np.uint8))
-            np.save(prepared / f"{split}_labels.npy", generator.integers(0, CLASSES, samples))
+            np.save(prepared / f"{split}_target.npy", generator.integers(0, CLASSES, samples))
         images = torch.from_numpy(np.load(prepared / "train_images.npy")).float() / 255
-        labels = torch.from_numpy(np.load(prepared / "train_labels.npy"))
+        labels = torch.from_numpy(np.load(prepared / "train_target.npy"))
         yield images, labels
 
 
@@ -184,10 +191,10 @@ def main(folder: Path) -> None:
 
         def whole_batches() -> DataLoader:
             data = importlib.import_module(f"{package}.data")
-            arrays = data.ArrayDataset(Path("data/prepared"), "train")
-            arrays.images, arrays.labels = images, labels
+            arrays = data.ArrayDataset(Path("data/prepared"), "train", [])
+            arrays.inputs, arrays.target = {"images": images}, labels
             sampler = data.BatchSampler(SAMPLES, BATCH, seed=0)
-            return DataLoader(arrays, batch_size=None, sampler=sampler)
+            return DataLoader(arrays, batch_size=None, sampler=sampler, collate_fn=pair)
 
         ways: dict[str, Callable[[], list[float]]] = {
             "bare loop over tensors in memory": lambda: bare_loop(images, labels),

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from my_ml_project.data import ArrayDataModule, ArrayDataset, BatchSampler
-from my_ml_project.prepare import DataError, check_size, encode, read, split, write
+from my_ml_project.prepare import check_size, encode, read, split, write
 from workflow import signature
 from workflow.paths import PREPARED_DATA
+from workflow.signature import SignatureError
 
 LABELS = np.repeat(np.arange(4), [20, 40, 60, 80])
 
@@ -96,7 +97,7 @@ def test_values_are_split_at_random_and_no_split_is_empty(tmp_path: Path) -> Non
     parts = split(np.zeros(len(values)), 0.15, 0.2, seed=0)
     assert [len(indices) for indices in parts.values()] == [1, 1, 1]
     check_size(values, VALUE["target"])
-    with pytest.raises(DataError, match="the data has 2 samples; it needs one in each split"):
+    with pytest.raises(SignatureError, match="the data has 2 samples; it needs one in each split"):
         check_size(values[:2], VALUE["target"])
 
 
@@ -109,9 +110,9 @@ def change(**arrays) -> Callable:
     [
         (
             lambda raw: {k: v for k, v in raw.items() if k != "age"},
-            "array age is missing; arrays: c",
+            "array age is missing, conf/data/ declares it",
         ),
-        (lambda raw: {**raw, "age": raw["age"][1:]}, "11 of age, but 12 of target"),
+        (lambda raw: {**raw, "age": raw["age"][1:]}, "11 samples of age, but 12 of target"),
         (
             change(age=np.full(12, 121)),
             r"age of sample 0 \(121.0\) is outside its range.*; so are 11",
@@ -126,7 +127,7 @@ def change(**arrays) -> Callable:
     ],
 )
 def test_data_that_differs_from_its_declaration_is_refused(spoil: Callable, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(SignatureError, match=said):
         encode(spoil(raw_data()), DATA)
 
 
@@ -138,14 +139,14 @@ def test_data_that_differs_from_its_declaration_is_refused(spoil: Callable, said
     ],
 )
 def test_a_class_that_cannot_be_in_each_split_is_refused(classes: list[int], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(SignatureError, match=said):
         check_size(np.array(classes), DATA["target"])
 
 
 def test_texts_of_a_pandas_column_are_refused_with_the_fix(tmp_path: Path) -> None:
     np.savez(tmp_path / "raw.npz", comment=np.array(["a", None], dtype=object))
     with pytest.raises(
-        DataError, match=r"comment holds Python objects: save texts as .astype\(str"
+        SignatureError, match=r"comment holds Python objects: save texts as .astype\(str"
     ):
         read(tmp_path / "raw.npz")
 

@@ -12,11 +12,12 @@ import torch
 from my_ml_project import prepare
 from my_ml_project.data import ArrayDataset
 from my_ml_project.evaluate import predict
-from my_ml_project.export import ExportError, export
+from my_ml_project.export import export
 from my_ml_project.model import Model
 from running import train
 from torch import nn
 from workflow.config.schema import plain
+from workflow.errors import CommandError
 from workflow.monitoring.features import current
 from workflow.onnx_file import read_metadata
 from workflow.paths import PREPARED_DATA
@@ -173,7 +174,7 @@ def test_a_file_that_answers_differently_is_not_written(workspace: Path, config)
     settings = plain(config())
     settings["model"] = {"_target_": f"{__name__}.Rounded"}
     path = checkpoint_of(Model(settings), workspace / "model.ckpt")
-    with pytest.raises(ExportError, match="onnxruntime differs from PyTorch by"):
+    with pytest.raises(CommandError, match="onnxruntime differs from PyTorch by"):
         export(path, workspace / "model.onnx", PREPARED_DATA, samples=0)
     assert not (workspace / "model.onnx").exists()
 

@@ -97,15 +97,16 @@ def check(spec: Spec, array: np.ndarray) -> None:
         SignatureError: a value is not finite, or outside its declared range or choices.
     """
     name, kind = spec["name"], spec.get("kind")
+    if kind == "features":
+        for index, column in enumerate(spec["columns"]):
+            _check_column(column, array[:, index])
+        return
     if array.dtype.kind == "f":
         _refuse(name, ~np.isfinite(array), "has a value that is not a finite number")
     if kind == "image":
         low, high = 0, spec["max_value"]
         wrong = array > high if array.dtype.kind == "u" else (array < low) | (array > high)
         _refuse(name, wrong, f"has a value outside 0 to {high} (max_value)")
-    elif kind == "features":
-        for index, column in enumerate(spec["columns"]):
-            _check_column(column, array[:, index])
 
 
 def decode(spec: Spec, array: np.ndarray) -> list[Any]:
@@ -242,6 +243,7 @@ def _positions(name: str, given: np.ndarray, known: Sequence[str], what: str) ->
 
 def _check_column(column: Mapping[str, Any], values: np.ndarray) -> None:
     name = column["name"]
+    _refuse(name, ~np.isfinite(values), "is not a finite number", values)
     if "choices" in column:
         last = len(column["choices"]) - 1
         wrong = (values < 0) | (values > last) | (values != np.floor(values))

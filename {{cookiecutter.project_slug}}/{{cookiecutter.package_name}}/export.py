@@ -11,6 +11,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from workflow import files
+from workflow.errors import CommandError
 from workflow.paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
 from workflow.signature import decode, decode_target, signature
 
@@ -22,17 +23,16 @@ if TYPE_CHECKING:
 BATCH_SIZES = (1, 2, 64)  # in which the exported file is compared with the trained model
 
 
-class ExportError(Exception):
-    """The exported file does not compute what the trained model computes."""
-
-
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
     from workflow.lightning.resume import remove_recorded
 
     remove_recorded(TRAIN_RUN)
     MODEL.parent.mkdir(parents=True, exist_ok=True)
-    export(CHECKPOINT, MODEL, PREPARED_DATA, config.export.samples)
+    try:
+        export(CHECKPOINT, MODEL, PREPARED_DATA, config.export.samples)
+    except CommandError as error:
+        raise SystemExit(f"export: {error}") from None
     print(f"{MODEL.as_posix()} written, {MODEL.stat().st_size / 1024:,.0f} KiB")
 
 
@@ -43,7 +43,7 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     `signature`, `provenance`, `config` and `samples` as JSON.
 
     Raises:
-        ExportError: onnxruntime answers differently from PyTorch on samples of the test split.
+        CommandError: onnxruntime answers differently from PyTorch on samples of the test split.
     """
     import onnx
     import torch
@@ -153,7 +153,7 @@ def compare(content: bytes, model: "Model", inputs: dict[str, np.ndarray], usual
         usual: as `scale` returns it.
 
     Raises:
-        ExportError: they differ by more than a ten-thousandth of `usual`.
+        CommandError: they differ by more than a ten-thousandth of `usual`.
     """
     import onnxruntime
     import torch
@@ -166,10 +166,10 @@ def compare(content: bytes, model: "Model", inputs: dict[str, np.ndarray], usual
             expected = model(as_tensors(batch)).numpy()
         if answer.shape != expected.shape:
             shapes = f"{list(answer.shape)}, not {list(expected.shape)}"
-            raise ExportError(f"onnxruntime answers {shapes}, to a batch of {size}")
+            raise CommandError(f"onnxruntime answers {shapes}, to a batch of {size}")
         if not np.allclose(answer, expected, rtol=1e-4, atol=1e-4 * usual):
             difference = np.abs(answer - expected).max()
-            raise ExportError(
+            raise CommandError(
                 f"onnxruntime differs from PyTorch by {difference:.2g} in a batch of {size}"
             )
 

@@ -11,15 +11,12 @@ from omegaconf import DictConfig
 
 from workflow import signature
 from workflow.config.schema import plain
+from workflow.config.values import nearest
 from workflow.paths import PREPARED_DATA, RAW_DATA
 from workflow.signature import SignatureError
 
 SPLITS = ("train", "validation", "test")
-UNREADABLE = (OSError, ValueError, TypeError, EOFError, BadZipFile)
-
-
-class DataError(Exception):
-    """The raw data is not what conf/data/ declares; the text says what differs, in one line."""
+UNREADABLE = (OSError, ValueError, TypeError, EOFError, BadZipFile)  # SignatureError, too
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -29,8 +26,9 @@ def main(config: DictConfig) -> None:
     try:
         inputs, target = encode(read(source), data)
         check_size(target, data["target"])
-    except (DataError, *UNREADABLE) as error:
-        raise SystemExit(f"prepare: {source.as_posix()}: {error}") from None
+    except UNREADABLE as error:
+        problem = "is missing: run stage fetch" if not source.exists() else str(error)
+        raise SystemExit(f"prepare: {source.as_posix()}: {problem}") from None
 
     # Classes are in each split in the same proportions; values are split at random.
     strata = target if data["target"]["kind"] == "classes" else np.zeros(len(target), np.int64)
@@ -44,7 +42,7 @@ def read(source: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz file by their names.
 
     Raises:
-        DataError: an array holds Python objects, such as texts of a pandas column.
+        SignatureError: an array holds Python objects, such as texts of a pandas column.
     """
     with np.load(source) as file:
         arrays = {}
@@ -55,7 +53,7 @@ def read(source: Path) -> dict[str, np.ndarray]:
                 if "allow_pickle" not in str(error):
                     raise
                 fix = "save texts as .astype(str), numbers as .astype(float)"
-                raise DataError(f"{name} holds Python objects: {fix}") from None
+                raise SignatureError(f"{name} holds Python objects: {fix}") from None
     return arrays
 
 
@@ -69,23 +67,23 @@ def encode(
         data: the config's `data`.
 
     Raises:
-        DataError: an array is missing, or is not what `data` declares.
+        SignatureError: an array is missing, or is not what `data` declares.
     """
     specs = signature.inputs(data)
     names = [name for spec in specs for name in array_names(spec)]
     missing = [name for name in [*names, "target"] if name not in raw]
     if missing:
-        found = ", ".join(sorted(raw)) or "none"
-        raise DataError(f"array {missing[0]} is missing; arrays: {found} (conf/data/ declares it)")
+        hint = nearest(missing[0], sorted({*raw} - {*names}))
+        raise SignatureError(f"array {missing[0]} is missing, conf/data/ declares it; {hint}")
+    sizes = {name: len(np.atleast_1d(raw[name])) for name in [*names, "target"]}
+    for name, size in sizes.items():
+        if size != sizes["target"]:
+            raise SignatureError(f"{size} samples of {name}, but {sizes['target']} of target")
     try:
         target = signature.encode_target(data["target"], raw["target"])
-        sizes = {name: len(np.atleast_1d(raw[name])) for name in names}
-        different = [f"{size} of {name}" for name, size in sizes.items() if size != len(target)]
-        if different:
-            raise DataError(f"{different[0]}, but {len(target)} of target: not the same samples")
         inputs = {spec["name"]: signature.encode(spec, given(spec, raw)) for spec in specs}
     except SignatureError as error:
-        raise DataError(f"{error}; conf/data/ declares it") from None
+        raise SignatureError(f"{error}; conf/data/ declares it") from None
     return inputs, target
 
 
@@ -107,7 +105,7 @@ def check_size(target: np.ndarray, declared: Mapping[str, Any]) -> None:
     """Check that there is a sample for each split: of each class, where there are classes.
 
     Raises:
-        DataError: there are too few.
+        SignatureError: there are too few.
     """
     counts = {"the data": len(target)}
     if declared["kind"] == "classes":
@@ -116,7 +114,8 @@ def check_size(target: np.ndarray, declared: Mapping[str, Any]) -> None:
     for name, size in counts.items():
         if size < len(SPLITS):
             has = "no sample" if size == 0 else f"{size} sample{'s' * (size > 1)}"
-            raise DataError(f"{name} has {has}; it needs one in each split: {', '.join(SPLITS)}")
+            splits = ", ".join(SPLITS)
+            raise SignatureError(f"{name} has {has}; it needs one in each split: {splits}")
 
 
 def split(

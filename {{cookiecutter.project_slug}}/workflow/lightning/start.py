@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .checkpoints import Checkpoint
 
-NETWORK = "network."  # begins the names of the weights in a Classifier's state_dict
+NETWORK = "network."  # begins the names of the network's weights in a checkpoint
 RECORDED = {"train.resume": "resumed_from", "train.init_from": "initialized_from"}
 
 
