@@ -112,7 +112,7 @@ def test_the_context_is_small_and_holds_no_data_git_or_secrets(
 
 
 def test_a_run_to_begin_with_is_looked_for_in_the_image_too(built: tuple[Project, str]) -> None:
-    command = ["python", "-m", "workflow.config.compose", "--check", "train.resume=mian"]
+    command = ["python", "-m", "workflow.pipeline.params", "--check", "train.resume=mian"]
     done = subprocess.run(
         ["docker", "run", "--rm", f"{SLUG}-cpu", *command],
         capture_output=True,

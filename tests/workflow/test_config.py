@@ -31,12 +31,13 @@ from omegaconf import DictConfig, OmegaConf
 from running import train
 from workflow import paths
 from workflow.config import json_schema
-from workflow.config.compose import check, compose, expand, main
+from workflow.config.compose import compose, expand
 from workflow.config.schema import LARGEST_SEED, NOT_IN_TRAINER, Config, Trainer, validate
 from workflow.config.signatures import signature
 from workflow.config.targets import check_nodes, signature_of
 from workflow.config.values import ConfigError, Signature, declared_in
 from workflow.paths import CONF, ROOT
+from workflow.pipeline.params import check, main
 from workflow.tracking import provenance
 
 GROUPS = [
@@ -503,7 +504,7 @@ def test_editors_are_told_of_each_mistake_and_of_nothing_right() -> None:
 
 def test_composing_imports_no_framework(config) -> None:
     program = (
-        "import sys; from workflow.config.compose import check; check(['+trainer.benchmark=true']);"
+        "import sys; from workflow.pipeline.params import check; check(['+trainer.benchmark=true']);"
         "sys.exit(str([n for n in ('torch', 'lightning', 'wandb', 'griffe') if n in sys.modules]))"
     )
     done = subprocess.run(

@@ -187,10 +187,10 @@ def account() -> Finding:
 
 
 def gpu() -> Finding:
-    import torch
+    from .lightning import devices
 
-    if torch.cuda.is_available():
-        return Finding(True, f"{torch.cuda.get_device_name()}: inv train -- trainer=gpu")
+    if name := devices.gpu_name():
+        return Finding(True, f"{name}: inv train -- trainer=gpu")
     if shutil.which("nvidia-smi"):
         return Finding(False, "a driver is there, but PyTorch sees no GPU", "nvidia-smi")
     return Finding(True, "none: training runs on the processor")

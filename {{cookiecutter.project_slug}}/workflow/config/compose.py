@@ -1,9 +1,7 @@
-"""Stage `config`: compose conf/ into params.yaml, the file that the other stages read."""
+"""Composing conf/ into one config; what is wrong in it is named with its key and its file."""
 
 import itertools
-import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,11 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .. import credentials, files
-from ..lightning.start import load_start, pin_start
-from ..paths import CONF, PARAMS, ROOT
+from .. import credentials
+from ..paths import CONF, ROOT
 from ..serving import settings
-from .schema import keys_beside, plain, validate
+from .places import package_of
+from .schema import keys_beside, validate
 from .values import ConfigError, UnquotedError, nearest
 
 _UNSET = object()
@@ -74,54 +72,21 @@ def expand(overrides: list[str]) -> list[list[str]]:
     return [list(combination) for combination in itertools.product(*choices)]
 
 
-def check(overrides: list[str], grid: bool = False) -> int:
-    """Compose every experiment that `overrides` stands for and return how many there are.
+def experiments(overrides: list[str], grid: bool = False) -> list[DictConfig]:
+    """Compose every experiment that `overrides` stands for.
 
     Args:
         grid: whether they may stand for more than one.
 
     Raises:
-        ConfigError: an override is wrong, or names a run to begin with that cannot be had.
+        ConfigError: an override is wrong.
     """
-    experiments = expand(overrides)
     for text in overrides:
         if not grid and _parse(text).is_sweep_override():
             queue = f"inv exp.queue -- {shlex.join(overrides)}"
             raise ConfigError(text, f"is a grid, and inv train trains one model: {queue}")
         _refuse_serving(_key(text))
-    for experiment in experiments:
-        config = compose(experiment)
-        load_start(plain(config))
-        pin_start(config)
-    return len(experiments)
-
-
-def write_params() -> str:
-    """Write params.yaml and say what was done.
-
-    `dvc exp run` has written it already, with the overrides of the experiment: that one is kept.
-    """
-    if "DVC_EXP_NAME" in os.environ and PARAMS.exists():
-        config = OmegaConf.load(PARAMS)
-        assert isinstance(config, DictConfig)
-        validate(config)
-        if pin_start(config):
-            files.replace(PARAMS, OmegaConf.to_yaml(config))
-        return f"{PARAMS} kept as the experiment composed it"
-    config = compose()
-    pin_start(config)
-    files.replace(PARAMS, OmegaConf.to_yaml(config))
-    return f"{PARAMS} composed from {CONF}/"
-
-
-def main(arguments: list[str]) -> None:
-    try:
-        if arguments[:1] in (["--check"], ["--check-grid"]):
-            check(arguments[1:], grid=arguments[0] == "--check-grid")
-        else:
-            print(write_params())
-    except ConfigError as error:
-        raise SystemExit(f"config: {error}") from None
+    return [compose(experiment) for experiment in expand(overrides)]
 
 
 def _refuse_serving(key: str) -> None:
@@ -247,16 +212,6 @@ def _where(key: str, overrides: list[str], folder: Path, wrong: Any = None) -> s
     return "set in params.yaml" if not overrides else "on the command line"
 
 
-def package_of(path: Path, folder: Path) -> list[str]:
-    """Return the key, in its parts, below which a file of `folder` puts its values."""
-    with path.open(encoding="utf-8") as file:
-        first_line = file.readline()
-    if not first_line.startswith("# @package"):
-        return list(path.relative_to(folder).parent.parts)
-    name = first_line.split()[-1]
-    return [] if name == "_global_" else name.split(".")
-
-
 def _value(path: Path, key: list[str], folder: Path) -> Any:
     package = package_of(path, folder)
     if key[: len(package)] != package:
@@ -267,7 +222,3 @@ def _value(path: Path, key: list[str], folder: Path) -> Any:
             return _UNSET
         node = node[part]
     return node
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -19,7 +19,7 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from .. import files
 from ..paths import CONF, ROOT
 from ..serving.settings import Settings
-from .compose import package_of
+from .places import package_of
 from .schema import Config, trainer_keys
 from .signatures import NoSuchTargetError
 from .targets import GIVEN, HYDRAS, signature_of

@@ -22,6 +22,13 @@ def require_devices(trainer: dict[str, Any]) -> None:
         raise ConfigError("trainer.devices", f"{devices}: there are {count} here, from 0 on")
 
 
+def gpu_name() -> str | None:
+    """Return the name of this machine's first GPU of CUDA, or None."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
 def _count(kind: str) -> int:
     import torch
 

@@ -25,7 +25,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from .. import files, git
-from ..config.compose import package_of
+from ..config.places import package_of
 from ..config.schema import plain
 from ..config.values import nearest
 from ..errors import CommandError

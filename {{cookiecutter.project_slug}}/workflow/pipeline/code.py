@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from ..config.places import package_of
 from ..errors import CommandError
 from ..files import replace
 from ..paths import CONF, ROOT
@@ -34,6 +35,7 @@ DECIDES = (
 )
 # but not what only records a training, finds its checkpoints, or refuses to start it.
 RECORDS = (
+    "workflow.lightning.checkpoint_file",
     "workflow.lightning.checkpoints",
     "workflow.lightning.devices",
     "workflow.lightning.resume",
@@ -41,7 +43,6 @@ RECORDS = (
     "workflow.lightning.wandb_callbacks",
 )
 MODULE = re.compile(r"\bpython[\d.]*\s+-m\s+([\w.]+)")
-GLOBAL = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,7 @@ class Code:
                 node = yaml.safe_load(text)
             except yaml.YAMLError:
                 continue  # composing it says what is wrong
-            group = ".".join(path.relative_to(self.root / CONF).parent.parts)
-            package = GLOBAL.search(text)
-            place = (package[1] if package else group).replace("_global_", "").strip(".")
+            place = ".".join(package_of(path, self.root / CONF))
             for key, target in _find_targets(node, place):
                 if any(f"{key}.".startswith(f"{read}.") for read in keys):
                     while target and target not in self.graph.modules:

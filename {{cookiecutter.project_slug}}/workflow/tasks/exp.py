@@ -12,7 +12,7 @@ def queue(context: Context) -> None:
     inv exp.queue -- 'optimizer.lr=0.1,0.01' 'model=mlp,cnn'
     """
     require_code()
-    run_module("config.compose", "--check-grid", *overrides())
+    run_module("pipeline.params", "--check-grid", *overrides())
     run("dvc", "exp", "run", "--queue", *(f"--set-param={override}" for override in overrides()))
     follows("inv exp.run")
 

@@ -13,7 +13,7 @@ def train(context: Context) -> None:
     since = time.time()
     require_code()
     if overrides():
-        run_module("config.compose", "--check", *overrides())
+        run_module("pipeline.params", "--check", *overrides())
         run("dvc", "exp", "run", *(f"--set-param={override}" for override in overrides()))
     else:
         run("dvc", "repro")

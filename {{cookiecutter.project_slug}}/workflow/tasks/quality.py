@@ -19,6 +19,7 @@ def check(context: Context, fix: bool = False) -> None:
     run("ruff", "format", *([] if fix else ["--check"]))
     run_module("config.json_schema", *([] if fix else ["--check"]))
     run("mypy")
+    run("lint-imports", "--no-cache", "--no-logo")
     run("deptry", ".")
     follows("inv test", "git commit")
 

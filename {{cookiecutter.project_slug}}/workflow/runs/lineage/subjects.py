@@ -190,10 +190,9 @@ def run(name: str) -> Subject:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    import torch
+    from ...lightning import checkpoint_file  # with torch, which takes seconds
 
-    checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    return checkpoint.get("provenance", {})
+    return checkpoint_file.read_provenance(path)
 
 
 def _version(path: Path) -> str:
