@@ -85,7 +85,7 @@ def check(context: Context, fix: bool = False) -> None:
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
     with new_project() as project:
-        run_in_project(project, "python", "-m", "workflow.pipeline.code", inside=True)
+        run_in_project(project, "python", "-m", "workflow.stage_code", inside=True)
         run_in_project(project, "lint-imports", "--no-cache", "--no-logo", inside=True)
         command = ["python", "-m", "workflow.config.json_schema", *([] if fix else ["--check"])]
         run_in_project(project, *command, inside=True)

@@ -33,7 +33,7 @@ def test_a_new_module_of_the_model_trains_again_and_one_of_serving_does_not(
         ]
     assert (project.path / "dvc.lock").read_text("utf-8") == recorded
 
-    printed = project.run("python", "-m", "workflow.pipeline.code", "--fix")
+    printed = project.run("python", "-m", "workflow.stage_code", "--fix")
     assert "dvc.yaml: train: my_ml_project/sizes.py added" in printed
     project.inv("train", "--", "trainer.max_epochs=1")
     (package / "sizes.py").write_text("SIZE = 4\n", "utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import grimp
 import pytest
 from workflow.paths import ROOT
-from workflow.pipeline.code import RECORDS, decides, files, missing, read
+from workflow.stage_code import RECORDS, decides, files, missing, read
 
 COPIED = ["conf", "my_ml_project", "workflow"]
 NUMBERS = {"numpy", "torch", "lightning", "sklearn", "onnx", "onnxruntime"}
@@ -31,7 +31,7 @@ def code(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the check in the project."""
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "workflow.pipeline.code", *options]
+        command = [sys.executable, "-m", "workflow.stage_code", *options]
         variables = {"PYTHONPATH": str(project)}
         return subprocess.run(
             command, cwd=project, env=variables, capture_output=True, encoding="utf-8"

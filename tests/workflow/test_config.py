@@ -504,7 +504,8 @@ def test_editors_are_told_of_each_mistake_and_of_nothing_right() -> None:
 
 def test_composing_imports_no_framework(config) -> None:
     program = (
-        "import sys; from workflow.pipeline.params import check; check(['+trainer.benchmark=true']);"
+        "import sys; from workflow.pipeline.params import check;"
+        "check(['+trainer.benchmark=true']);"
         "sys.exit(str([n for n in ('torch', 'lightning', 'wandb', 'griffe') if n in sys.modules]))"
     )
     done = subprocess.run(

@@ -81,12 +81,13 @@ def experiments(overrides: list[str], grid: bool = False) -> list[DictConfig]:
     Raises:
         ConfigError: an override is wrong.
     """
+    expanded = expand(overrides)
     for text in overrides:
         if not grid and _parse(text).is_sweep_override():
             queue = f"inv exp.queue -- {shlex.join(overrides)}"
             raise ConfigError(text, f"is a grid, and inv train trains one model: {queue}")
         _refuse_serving(_key(text))
-    return [compose(experiment) for experiment in expand(overrides)]
+    return [compose(experiment) for experiment in expanded]
 
 
 def _refuse_serving(key: str) -> None:

@@ -15,9 +15,8 @@ from typing import Any
 
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from .. import files
+from .. import files, stage_code
 from ..paths import CHECKPOINT
-from ..pipeline import code
 from ..tracking import provenance
 
 STATE = "state.json"
@@ -170,7 +169,7 @@ def _fingerprint(config: dict[str, Any], start: str | None) -> str:
     """Return a hash of all that decides how a training goes: config, code, data, start."""
     others = ("train", "tracking", "export")  # what `train` names is compared by its content
     parts = [json.dumps({key: config[key] for key in sorted(config) if key not in others})]
-    parts += [path.read_text(encoding="utf-8") for path in code.files("train")]
+    parts += [path.read_text(encoding="utf-8") for path in stage_code.files("train")]
     parts += [f"{path} {md5}" for path, md5 in sorted(provenance.data_hashes().items())]
     parts += [start] if start else []
     return provenance.sha256("\n".join(parts).encode())

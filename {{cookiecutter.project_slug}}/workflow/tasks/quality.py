@@ -14,7 +14,7 @@ def test(context: Context) -> None:
 @task(help={"fix": "fix what can be fixed, and write stages' code to dvc.yaml, conf/schema.json"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check the format, the schema of conf/, types and declared dependencies."""
-    run_module("pipeline.code", *(["--fix"] if fix else []))
+    run_module("stage_code", *(["--fix"] if fix else []))
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run_module("config.json_schema", *([] if fix else ["--check"]))

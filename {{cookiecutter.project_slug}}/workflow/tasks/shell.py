@@ -52,10 +52,10 @@ def require_git() -> None:
 
 def require_code() -> None:
     """End the task, before anything runs, where dvc.yaml does not list all code of its stages."""
-    from ..pipeline import code
+    from .. import stage_code
 
     try:
-        code.require_listed()
+        stage_code.require_listed()
     except CommandError as error:
         raise Exit(str(error), code=1) from None
 

@@ -1,7 +1,7 @@
 """The code that the stages of dvc.yaml depend on: every file that a stage's module imports.
 
-    python -m workflow.pipeline.code          says what dvc.yaml does not list
-    python -m workflow.pipeline.code --fix    writes it into dvc.yaml
+    python -m workflow.stage_code          says what dvc.yaml does not list
+    python -m workflow.stage_code --fix    writes it into dvc.yaml
 
 A stage depends on the files of the project that it imports, directly or not, and on the modules
 that `_target_` names in the keys of conf/ that the stage reads. Of `workflow`, only what decides a
@@ -19,10 +19,10 @@ from typing import Any
 
 import yaml
 
-from ..config.places import package_of
-from ..errors import CommandError
-from ..files import replace
-from ..paths import CONF, ROOT
+from .config.places import package_of
+from .errors import CommandError
+from .files import replace
+from .paths import CONF, ROOT
 
 PIPELINE = Path("dvc.yaml")
 WORKFLOW = "workflow"
