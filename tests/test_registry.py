@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -90,7 +91,7 @@ def rows(project: Project) -> list[tuple[str, str, bool, str]]:
     """The cells of `inv model.history`, without times."""
     lines = project.inv("model.history").splitlines()[2:-1]
     cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
-    return [(stage, version, until == "now", by) for stage, version, _, until, by, _ in cells]
+    return [(stage, version, until == "now", by) for stage, version, _, _, until, by, _ in cells]
 
 
 def restored(project: Project, name: str, folder: Path) -> str:
@@ -102,7 +103,10 @@ def restored(project: Project, name: str, folder: Path) -> str:
 def test_promotion_demotion_and_what_is_read_after_each(registry: Registry, tmp_path: Path) -> None:
     project, first, second = registry.project, registry.first, registry.second
     printed = project.inv("model.promote", first.run, "--stage", "production")
-    assert f"model@v0.0.1 is in production: commit {first.commit[:12]}" in printed
+    metrics = json.loads(project.run("git", "show", f"{first.commit}:reports/metrics.json"))
+    result = f"loss {metrics['loss']:.4f}"
+    assert f"model@v0.0.1 is in production: commit {first.commit[:12]}, {result}" in printed
+    assert result in project.inv("model.history")
     assert "inv data.push" in printed
     assert "git push --tags" in printed
     assert "W&B was not told: tracking is offline" in printed

@@ -1,17 +1,22 @@
 """The commands behind `inv model.…`: python -m workflow.runs.promoting --help."""
 
 import argparse
+import json
 from datetime import datetime
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .. import git
 from ..errors import CommandError
 from ..git import GitError
+from ..paths import METRICS, PARAMS, home
 from ..registry import aliases, promotion, versions
 from ..registry.aliases import NotToldError
 from ..registry.versions import Period, Version
+from ..results import DecidingMetric, metric_text
 from . import commits, finding
 from .finding import RecordedRun
 
@@ -38,7 +43,10 @@ def promote(run: str, stage: str) -> None:
     recorded = commits.with_model(run)
     done = promotion.promote(recorded.commit, str(recorded.model), stage)
     version = done.version
-    print(f"{version} is in {stage}{'' if done.new else ' already'}: commit {version.commit[:12]}")
+    already = "" if done.new else " already"
+    print(
+        f"{version} is in {stage}{already}: commit {version.commit[:12]}, {result(version.commit)}"
+    )
     if not done.shared:
         print("its file is in this cache only: inv data.push")
     try:
@@ -78,16 +86,27 @@ def show() -> None:
 
 
 def table(periods: list[Period]) -> Table:
-    """Draw who was in which stage, in the time of this machine; what is there now, in bold."""
+    """Draw which version was in which stage, in local time; what is there now, in bold."""
     drawn = Table(box=None, header_style="bold")
-    for name in ("stage", "version", "from", "until", "by", "commit"):
+    for name in ("stage", "version", "test split", "from", "until", "by", "commit"):
         drawn.add_column(name, no_wrap=name != "by")
     for period in periods:
-        version = period.version
+        name, commit = period.version.name, period.version.commit
         times = (moment(period.since), moment(period.until) if period.until else "now")
-        cells = (period.stage, version.name, *times, period.by, version.commit[:12])
+        cells = (period.stage, name, result(commit), *times, period.by, commit[:12])
         drawn.add_row(*map(Text, cells), style="" if period.until else "bold")
     return drawn
+
+
+def result(commit: str) -> str:
+    """Return the metric that decided when a commit was made; "no metric" where there is none."""
+    params, metrics = (
+        git.text(home(), "show", f"{commit}:./{path.as_posix()}") for path in (PARAMS, METRICS)
+    )
+    metric = DecidingMetric.of(yaml.safe_load(params)) if params else None
+    if metric is None or not metrics:
+        return "no metric"
+    return f"{metric.name} {metric_text(json.loads(metrics).get(metric.name))}"
 
 
 def moment(when: datetime) -> str:
