@@ -233,7 +233,7 @@ def test_a_training_that_filled_the_disk_goes_on_when_there_is_room(project: Pro
 def test_a_key_that_is_typed_in_makes_runs_online(project: Project) -> None:
     def log_in(key: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            project.command("tracking.login"),
+            project.command("workflow.tracking.login"),
             input=f"{key}\n",
             cwd=project.path,
             env=project.environment(**nobody),

@@ -215,7 +215,7 @@ def test_an_artifact_that_the_server_refused_is_an_error_and_is_sent_again(
 def test_a_sync_killed_when_a_part_was_refused_sends_it_later(project: Project) -> None:
     project.backend.refused = "objects/"
     syncing = subprocess.Popen(
-        project.command("tracking.sync"), cwd=project.path, env=project.environment()
+        project.command("workflow.tracking.sync"), cwd=project.path, env=project.environment()
     )
     # W&B marks what it has sent, also where a part of it was refused.
     until(lambda: list((project.path / "wandb").glob("offline-run-*/*.synced")))
