@@ -11,7 +11,6 @@ import pytest
 import torch
 from my_ml_project import prepare
 from my_ml_project.data import ArrayDataset
-from my_ml_project.evaluate import predict
 from my_ml_project.export import export
 from my_ml_project.model import Model
 from running import train
@@ -19,7 +18,7 @@ from torch import nn
 from workflow.config.schema import plain
 from workflow.errors import CommandError
 from workflow.monitoring.features import current
-from workflow.onnx_file import read_metadata
+from workflow.onnx_file import predict, read_metadata
 from workflow.paths import PREPARED_DATA
 from workflow.serving import input_log as log
 from workflow.serving import model, protocol

@@ -1,10 +1,12 @@
-"""What is in an exported ONNX file: its metadata, and a hash of its weights."""
+"""An exported ONNX file: its metadata, its predictions, and a hash of its weights."""
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, TensorProto
@@ -24,6 +26,24 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def read_provenance(path: Path) -> dict[str, Any]:
     """Return where a model comes from; empty if the file does not say it."""
     return read_metadata(path).get("provenance", {})
+
+
+def predict(path: Path, inputs: Mapping[str, np.ndarray], batch_size: int = 1024) -> np.ndarray:
+    """Return the first output of an exported model, (n, …).
+
+    Args:
+        inputs: arrays (n, …) by name, as `prepare` wrote them.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    samples = len(next(iter(inputs.values())))
+    outputs = []
+    for start in range(0, samples, batch_size):
+        part = slice(start, start + batch_size)
+        batch = {name: np.asarray(array[part]) for name, array in inputs.items()}
+        outputs.append(session.run(None, batch)[0])
+    return np.concatenate(outputs)
 
 
 def weights_sha256(path: Path) -> str:

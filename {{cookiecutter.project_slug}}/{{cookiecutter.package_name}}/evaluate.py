@@ -1,7 +1,5 @@
 """Stage `evaluate`: evaluate the exported file, the thing that ships, on the test split."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -9,7 +7,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from workflow.config.schema import plain
-from workflow.onnx_file import read_metadata
+from workflow.onnx_file import predict, read_metadata
 from workflow.paths import MODEL, PREPARED_DATA
 from workflow.report import sections
 from workflow.report.evaluation import Evaluation
@@ -98,26 +96,6 @@ def evaluate_value(target: np.ndarray, predicted: np.ndarray, output: dict[str, 
         },
         worst=np.argsort(-np.abs(predicted - target)),
     )
-
-
-def predict(
-    model_path: Path, inputs: Mapping[str, np.ndarray], batch_size: int = 1024
-) -> np.ndarray:
-    """Return the first output of an exported model, (n, …).
-
-    Args:
-        inputs: arrays (n, …) by name, as `prepare` wrote them.
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
-    samples = len(next(iter(inputs.values())))
-    outputs = []
-    for start in range(0, samples, batch_size):
-        part = slice(start, start + batch_size)
-        batch = {name: np.asarray(array[part]) for name, array in inputs.items()}
-        outputs.append(session.run(None, batch)[0])
-    return np.concatenate(outputs)
 
 
 if __name__ == "__main__":
