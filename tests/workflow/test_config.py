@@ -491,6 +491,11 @@ def test_editors_are_told_of_each_mistake_and_of_nothing_right() -> None:
         "model/cnn.yaml": {"chanels": [1, 2]},
         "model/mlp.yaml": {"dropout": 1.0},
         "optimizer/adam.yaml": {"momentum": 0.9},
+        "data/digits.yaml": {"target": {"kind": "classes", "name": "digit"}},
+        "loader/memory.yaml": {"batch_size": 0},
+        "scheduler/cosine.yaml": {
+            "schedule": {**contents["scheduler/cosine.yaml"]["schedule"], "T": 1}
+        },
         "callbacks/early_stopping.yaml": {"early_stopping": {"patience": "8"}},
         "precision/bf16.yaml": {"precision": "bf16"},
         "trainer/gpu.yaml": {"logger": False},

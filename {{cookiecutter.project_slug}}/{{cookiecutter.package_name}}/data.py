@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -86,8 +87,8 @@ class ArrayDataModule(L.LightningDataModule):
         self,
         folder: Path,
         inputs: Iterable[str],
-        batch_size: int,
-        workers: int,
+        batch_size: Annotated[int, Ge(1)],
+        workers: Annotated[int, Ge(0)],
         shuffle: bool,
         seed: int,
     ) -> None:

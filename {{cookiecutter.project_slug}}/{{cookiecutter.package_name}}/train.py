@@ -37,16 +37,17 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
         TrainingError: the loss is not a finite number any more, or it was interrupted.
     """
     import lightning as L
+    from hydra.utils import instantiate
 
     from workflow.lightning.session import Session
 
-    from .data import ArrayDataModule, ArrayDataset
+    from .data import ArrayDataset
     from .model import Model
 
     session = Session(config, run_dir)  # what cannot be trained here is refused before any work
     L.seed_everything(config["seed"], workers=True, verbose=False)
     inputs = list(config["data"]["inputs"])
-    data = ArrayDataModule(PREPARED_DATA, inputs, seed=config["seed"], **config["loader"])
+    data = instantiate(config["loader"], PREPARED_DATA, inputs, seed=config["seed"])
     data.require_batches(config["trainer"])
     model = Model(config)
     samples = ArrayDataset(PREPARED_DATA, "train", inputs)

@@ -19,11 +19,12 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from .. import files
 from ..paths import CONF, ROOT
 from ..serving.settings import Settings
+from . import data_kinds
 from .places import package_of
 from .schema import Config, trainer_keys
 from .signatures import NoSuchTargetError
 from .targets import GIVEN, HYDRAS, signature_of
-from .values import Made, Rule, Signature, declared_in
+from .values import Made, Rule, Signature, declared_in, makes
 
 Schema = dict[str, Any]
 
@@ -43,15 +44,25 @@ def build(conf: Path = CONF) -> Schema:
     """Return the JSON schema of a folder conf/: a definition for each of its folders."""
     groups = sorted(path.name for path in conf.iterdir() if path.is_dir())
     groups = [name for name in groups if name not in NOT_COMPOSED]
-    targets = {name: _targets(conf / name) for name in groups}
     nodes = {name: _of_type(p.declared()) for name, p in declared_in(Config).parameters.items()}
     nodes["trainer"] = _of_keys(trainer_keys())
-    for name, found in targets.items():
-        if name == "callbacks":
-            node = _made(found)
-            nodes[name] = {"type": "object", "additionalProperties": {"anyOf": [node, _null()]}}
-        elif found:
-            nodes[name] = _made(found, *GIVEN.get(name, ()))
+    callbacks: list[str] = []
+    nodes["data"]["properties"] |= {
+        "inputs": {"type": "object", "additionalProperties": _of_kinds(data_kinds.INPUTS)},
+        "target": _of_kinds(data_kinds.TARGETS),
+    }
+    for name in groups:
+        for key, found in _targets(conf / name, name).items():
+            made = _made(found, *GIVEN.get(key, ()))
+            if key == name:
+                nodes[name] = made
+            elif name == "callbacks":  # each has a name of its own
+                callbacks += found
+            elif "properties" in nodes.get(name, {}):  # such as scheduler.schedule
+                optional = {"anyOf": [made, _null()]}
+                nodes[name]["properties"][key.rpartition(".")[2]] = optional
+    callback = {"anyOf": [_made(callbacks), _null()]}
+    nodes["callbacks"] = {"type": "object", "additionalProperties": callback}
     for node in nodes.values():
         if node.get("type") == "object":
             node.setdefault("properties", {})["defaults"] = DEFAULTS
@@ -98,15 +109,29 @@ def _package(folder: Path, conf: Path) -> str:
     return packages.pop() if len(packages) == 1 else folder.name
 
 
-def _targets(folder: Path) -> list[str]:
-    """Return the classes that the files of a folder name, each once."""
-    found: dict[str, None] = {}
+def _targets(folder: Path, name: str) -> dict[str, list[str]]:
+    """Return the classes that the files of a folder name, by the dotted key of the node."""
+    found: dict[str, dict[str, None]] = {}
     for path in sorted(folder.glob("*.yaml")):
         node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        for child in (node, *node.values()):
-            if isinstance(child, dict) and isinstance(child.get("_target_"), str):
-                found[child["_target_"]] = None
-    return [*found]
+        nodes = {name: node} | {f"{name}.{key}": child for key, child in node.items()}
+        for key, child in nodes.items():
+            if makes(child) and isinstance(child["_target_"], str):
+                found.setdefault(key, {})[child["_target_"]] = None
+    return {key: [*names] for key, names in found.items()}
+
+
+def _of_kinds(kinds: dict[str, type]) -> Schema:
+    """Return the schema of a node whose key `kind` says which others it has."""
+    cases = [
+        {
+            "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
+            "then": _of_keys(declared_in(declared)),
+        }
+        for kind, declared in kinds.items()
+    ]
+    kind = {"enum": [*kinds]}
+    return {"type": "object", "properties": {"kind": kind}, "allOf": cases}
 
 
 def _made(targets: list[str], *given: str) -> Schema:

@@ -77,13 +77,6 @@ class Data:
 
 
 @dataclass(kw_only=True)
-class Loader:
-    batch_size: Annotated[int, at_least(1)]
-    workers: Annotated[int, at_least(0)]
-    shuffle: bool
-
-
-@dataclass(kw_only=True)
 class Trainer:  # what the workflow relies on; trainer_keys has the others
     accelerator: Annotated[str, one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")]
     devices: Annotated[Any, DEVICES]
@@ -137,7 +130,7 @@ class Export:
 @dataclass(kw_only=True)
 class Config:
     data: Data
-    loader: Loader
+    loader: dict[str, Any]
     model: dict[str, Any]
     optimizer: dict[str, Any]
     scheduler: Scheduler
@@ -171,7 +164,7 @@ def validate(config: DictConfig) -> None:
     _refuse_secrets(settings)  # before any other message repeats a value
     _check_keys(settings)
     data_kinds.validate(settings["data"])
-    for group in ("model", "optimizer"):
+    for group in ("loader", "model", "optimizer"):
         _require_target(settings[group], group)
     if settings["scheduler"]["schedule"] is not None:
         _require_target(settings["scheduler"]["schedule"], "scheduler.schedule")

@@ -33,7 +33,11 @@ LIMITS: dict[str, dict[str, Any]] = {
     },
 }
 # By the code that makes the class of this node.
-GIVEN = {"optimizer": ("params",), "scheduler.schedule": ("optimizer",)}
+GIVEN = {
+    "loader": ("folder", "inputs", "seed"),
+    "optimizer": ("params",),
+    "scheduler.schedule": ("optimizer",),
+}
 HYDRAS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 
