@@ -1,0 +1,62 @@
+"""What a W&B run shows of the best model: each kind of input as a person reads it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import wandb
+from workflow import signature
+from workflow.lightning.wandb_callbacks import ConfusionMatrix, PredictionsTable, Samples
+
+DATA = {
+    "inputs": {
+        "offer": {
+            "kind": "features",
+            "columns": [{"name": "rooms"}, {"name": "town", "choices": ["Bern", "Oslo"]}],
+        },
+        "remark": {"kind": "text", "length": 8},
+        "photo": {"kind": "image", "rows": 2, "columns": 2, "channels": 3, "max_value": 4},
+        "layers": {"kind": "image", "rows": 1, "columns": 1, "channels": 2, "max_value": 4},
+    },
+    "target": {"kind": "classes", "names": ["sold", "open"]},
+}
+GIVEN: dict[str, Any] = {
+    "offer": [{"rooms": 3, "town": "Oslo"}, {"rooms": 2.5, "town": "Bern"}],
+    "remark": ["sunny", "größer"],
+    "photo": np.arange(24).reshape(2, 2, 2, 3) % 5,
+    "layers": [[[[1, 2]]], [[[3, 4]]]],
+}
+
+
+def samples(target: dict[str, Any], actual: list, answers: list) -> Samples:
+    declared = signature.signature({**DATA, "target": target})
+    inputs = {
+        spec["name"]: torch.from_numpy(signature.encode(spec, GIVEN[spec["name"]]))
+        for spec in declared["inputs"]
+    }
+    return Samples(declared, inputs, torch.tensor(actual), torch.tensor(answers))
+
+
+def test_classes_are_shown_the_least_certain_first() -> None:
+    classes = samples(DATA["target"], [0, 1], [[0.9, 0.1], [0.6, 0.4]])
+    table = PredictionsTable(rows=64).show(classes)["predictions"]
+    assert table.columns == [
+        *("rooms", "town", "remark", "photo", "layers"),
+        *("actual", "predicted", "confidence"),
+    ]
+    first, second = table.data
+    assert first[:3] == [2.5, "Bern", "größer"]
+    assert first[4:] == ["[[[3, 4]]]", "open", "sold", pytest.approx(0.6)]
+    assert second[:3] == [3, "Oslo", "sunny"]
+    assert isinstance(first[3], wandb.Image)
+    assert np.asarray(second[3].image).tolist() == (GIVEN["photo"][0] * 255 // 4).tolist()
+    assert list(ConfusionMatrix().show(classes)) == ["confusion_matrix"]
+
+
+def test_values_are_shown_the_largest_error_first_and_have_no_confusion_matrix() -> None:
+    values = samples({"kind": "value", "name": "price"}, [10.0, 20.0], [10.5, 12.0])
+    table = PredictionsTable(rows=1).show(values)["predictions"]
+    assert table.columns[-3:] == ["actual", "predicted", "error"]
+    assert [row[-3:] for row in table.data] == [[20, 12, 8]]
+    assert ConfusionMatrix().show(values) == {}
