@@ -45,9 +45,14 @@ def dvc(project: Path, *arguments: str) -> str:
     environment["PATH"] = f"{python}{os.pathsep}{environment['PATH']}"
     command = [sys.executable, "-m", "dvc", *arguments]
     result = subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, encoding="utf-8"
+        command,
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
     )
-    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.returncode == 0, result.stdout
     return result.stdout
 
 
@@ -60,6 +65,19 @@ def test_pipeline_makes_a_measured_model(project: Path) -> None:
 
 def test_pipeline_has_nothing_to_do_again(project: Path) -> None:
     assert "up to date" in dvc(project, "repro")
+
+
+def test_the_plots_need_no_metric_of_a_classification(project: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(project, tmp_path / "regression", symlinks=True)
+    history, picture = folder / paths.HISTORY, folder / paths.PICTURES / "confusion_matrix.png"
+    columns = history.read_text(encoding="utf-8").replace("val/accuracy", "val/mae")
+    history.write_text(columns, encoding="utf-8")
+    picture.rename(picture.with_name("residuals.png"))
+    printed = dvc(folder, "plots", "show")
+    page = (folder / "dvc_plots/index.html").read_text(encoding="utf-8")
+    assert "val/mae" in page
+    assert "residuals.png" in page
+    assert printed.startswith("file://"), "and no warning"
 
 
 def test_another_number_of_epochs_keeps_the_data(project: Path) -> None:
