@@ -3,7 +3,15 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+
+def _root() -> Path:
+    """Return the project's folder: around this package, or where that is installed, around here."""
+    beside, here = Path(__file__).resolve().parent.parent, Path.cwd()
+    folders = (beside, here, *here.parents)
+    return next((f for f in folders if (f / "dvc.yaml").exists() and (f / "conf").is_dir()), beside)
+
+
+ROOT = _root()
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from invoke import Context, Exit, task
 
-from .shell import ROOT, follows, require_git, run, run_module
+from ..paths import ROOT
+from .shell import follows, require_git, run, run_module
 
 
 @task(help={"path": "a file or folder; one from elsewhere is copied into data/"})

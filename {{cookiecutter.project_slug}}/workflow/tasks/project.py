@@ -6,6 +6,7 @@ import sys
 
 from invoke import Context, task
 
+from ..paths import ROOT
 from .shell import PACKAGE, ROOT, run, run_module, uv
 
 

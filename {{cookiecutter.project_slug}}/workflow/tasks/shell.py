@@ -9,8 +9,8 @@ from pathlib import Path
 from invoke.exceptions import Exit
 
 from ..errors import CommandError
+from ..paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "workflow"
 LOOK_SECONDS = 0.5
 # DVC sets these for a stage: left over from another, they would have a stage keep its config.
