@@ -7,7 +7,7 @@ import sys
 from invoke import Context, task
 
 from ..paths import ROOT
-from .shell import PACKAGE, ROOT, run, run_module, uv
+from .shell import PACKAGE, run, run_module, uv
 
 
 @task(help={"nested": "a repository of its own, though inside of another one"})
