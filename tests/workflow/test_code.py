@@ -1,8 +1,10 @@
 """What a stage imports is among its deps, and nothing that only serves, deploys or tracks."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,3 +136,13 @@ def test_the_workflow_computes_nothing_that_a_stage_uses_and_its_deps_leave_out(
 @pytest.mark.parametrize("name", RECORDS)
 def test_the_table_names_modules_of_the_workflow(name: str) -> None:
     assert ROOT.joinpath(*name.split(".")).with_suffix(".py").exists(), name
+
+
+def test_the_readme_lists_what_the_contract_lets_the_package_import() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (allowed,) = [c["ignore_imports"] for c in contracts["contracts"] if "public" in c["name"]]
+    readme = (ROOT / "workflow" / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| `(workflow\.[\w.*]+)` \|", readme, re.MULTILINE)
+    assert [name.replace(".*", "") for name in listed] == [
+        line.partition(" -> ")[2].replace(".**", "") for line in allowed
+    ]
