@@ -265,30 +265,33 @@ def _type(module: Module, node: ast.AST | None, depth: int = DEPTH) -> Any:
 
 
 def _named(module: Module, node: ast.Name | ast.Attribute, depth: int) -> Any:
-    name = _name(node)
-    if _is_from_torch(module, node):
-        return Made
+    name, package = _name(node), _package(module, node)
+    if package == "torch":
+        return Made  # to read its 3,000 lines takes longer than all others
+    if package in sys.stdlib_module_names:
+        return Any if name == "Any" else _generic(module, name, [], depth)
     found = _reference(module, node)
     if found is None:
         if name in SCALARS:
             return SCALARS[name]
         return {"Any": Any, "object": Any}.get(name) or _generic(module, name, [], depth)
     where, definition = found
-    if where.name.partition(".")[0] in sys.stdlib_module_names:
-        return Any if name == "Any" else _generic(module, name, [], depth)
     if isinstance(definition, ast.ClassDef):
         return Made
     return _type(where, definition, depth - 1)  # an alias, such as `Size = int | tuple[int, int]`
 
 
-def _is_from_torch(module: Module, node: ast.AST) -> bool:
-    """Whether a type is one of torch's: to read its 3,000 lines takes longer than all others."""
+def _package(module: Module, node: ast.AST) -> str:
+    """Return the name by which a type's package is imported: `torch` for `nn.Module`, or ""."""
     while isinstance(node, ast.Attribute):
         node = node.value
     imported = module.names.get(node.id) if isinstance(node, ast.Name) else None
-    if isinstance(imported, ast.ImportFrom):
-        return imported.module == "torch"
-    return isinstance(imported, ast.Import) and any(a.name == "torch" for a in imported.names)
+    if isinstance(imported, ast.ImportFrom) and not imported.level:
+        return (imported.module or "").removesuffix(".abc")
+    if isinstance(imported, ast.Import) and isinstance(node, ast.Name):
+        names = {alias.asname or alias.name.partition(".")[0]: alias for alias in imported.names}
+        return names[node.id].name if node.id in names else ""
+    return ""
 
 
 def _generic(module: Module, name: str, items: list[ast.expr], depth: int) -> Any:
