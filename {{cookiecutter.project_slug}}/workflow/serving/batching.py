@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-Waiting = tuple[np.ndarray, asyncio.Future[np.ndarray]]
+from .model import Inputs
+
+Waiting = tuple[Inputs, asyncio.Future[np.ndarray]]
 
 # Seconds: what takes less is computed in the event loop. To hand it to a thread, and to get the
 # interpreter back from that, takes longer than to let the others wait.
@@ -29,7 +31,7 @@ class Batcher:
 
     def __init__(
         self,
-        predict: Callable[[np.ndarray], np.ndarray],
+        predict: Callable[[Inputs], np.ndarray],
         *,
         max_batch_size: int,
         max_wait: float,
@@ -40,7 +42,7 @@ class Batcher:
         """Start it.
 
         Args:
-            predict: returns a row for each of the images (n, …).
+            predict: returns a row for each of the samples, of which each input has n.
             max_batch_size: requests that are computed at once.
             max_wait: seconds that the first request of a batch waits for others.
             capacity: requests that may wait or be computed.
@@ -59,8 +61,8 @@ class Batcher:
         self._short = False  # the last batch took less than SHORT
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
 
-    async def ask(self, images: np.ndarray) -> np.ndarray:
-        """Return a row for each of the images (n, …).
+    async def ask(self, inputs: Inputs) -> np.ndarray:
+        """Return a row for each of the samples (n, …), by the names of the inputs.
 
         Raises:
             QueueFullError: as many requests wait as may.
@@ -70,11 +72,11 @@ class Batcher:
             raise QueueFullError
         loop = asyncio.get_running_loop()
         future: asyncio.Future[np.ndarray] = loop.create_future()
-        self._waiting.append((images, future))
+        self._waiting.append((inputs, future))
         self._asked += 1
         if self._task is None:
             self._task = loop.create_task(self._run())
-        late = loop.call_later(self._timeout, give_up, future)
+        late = loop.call_later(self._timeout, time_out, future)
         try:
             return await future
         finally:
@@ -85,7 +87,7 @@ class Batcher:
         """Compute batch after batch until nobody waits."""
         await asyncio.sleep(self._max_wait)
         while batch := self._next():
-            every = np.concatenate([images for images, _ in batch])
+            every = joined([inputs for inputs, _ in batch])
             try:
                 answers = await self._compute(every)
                 self._note(len(batch), answers)
@@ -98,39 +100,52 @@ class Batcher:
         self._task = None
 
     def _next(self) -> list[Waiting]:
-        """Take the next batch; requests that were given up are in none."""
+        """Take the next batch; those that timed out are in none."""
         batch: list[Waiting] = []
         while self._waiting and len(batch) < self._max_batch_size:
-            images, future = self._waiting.popleft()
+            inputs, future = self._waiting.popleft()
             if not future.done():
-                batch.append((images, future))
+                batch.append((inputs, future))
         return batch
 
-    async def _compute(self, images: np.ndarray) -> np.ndarray:
+    async def _compute(self, inputs: Inputs) -> np.ndarray:
         if self._short:
-            return self._timed(images)
+            return self._timed(inputs)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._timed, images)
+        return await loop.run_in_executor(self._thread, self._timed, inputs)
 
-    def _timed(self, images: np.ndarray) -> np.ndarray:
+    def _timed(self, inputs: Inputs) -> np.ndarray:
         """Compute, and note whether it was short."""
         started = time.thread_time()
         try:
-            return self._predict(images)
+            return self._predict(inputs)
         finally:
             self._short = time.thread_time() - started < SHORT
+
+
+def samples_in(inputs: Inputs) -> int:
+    """Return how many samples there are of each input."""
+    return len(next(iter(inputs.values())))
+
+
+def joined(requests: list[Inputs]) -> Inputs:
+    """Return the samples of all requests as one batch."""
+    if len(requests) == 1:
+        return requests[0]
+    names = requests[0]
+    return {name: np.concatenate([inputs[name] for inputs in requests]) for name in names}
 
 
 def hand_out(batch: list[Waiting], answers: np.ndarray) -> None:
     """Give each request its rows."""
     end = 0
-    for images, future in batch:
-        start, end = end, end + len(images)
+    for inputs, future in batch:
+        start, end = end, end + samples_in(inputs)
         if not future.done():
             future.set_result(answers[start:end])
 
 
-def give_up(future: asyncio.Future[np.ndarray]) -> None:
-    """Let who waits for a future wait no longer."""
+def time_out(future: asyncio.Future[np.ndarray]) -> None:
+    """Cancel the wait for a future."""
     if not future.done():
         future.set_exception(TimeoutError())

@@ -61,8 +61,8 @@ class Inference:
         """
         body = await bodies.read(scope, receive, self.max_body_bytes)
         try:
-            asked, images = protocol.decode(body, self.model.signature)
-            answers = await self.batcher.ask(images)
+            asked, inputs = protocol.decode(body, self.model.signature)
+            answers = await self.batcher.ask(inputs)
         except protocol.RequestError as error:
             raise HTTPException(400, str(error)) from None
         except QueueFullError:
@@ -73,7 +73,7 @@ class Inference:
         record = scope["state"]["record"]
         record.version = self.model.version
         if self.log:
-            self.log.add(asked.id or record.request_id, images, answers)
+            self.log.add(asked.id or record.request_id, inputs, answers)
         name, version, signature = self.model.name, self.model.version, self.model.signature
         return protocol.encode(asked, answers, name, version, signature)
 

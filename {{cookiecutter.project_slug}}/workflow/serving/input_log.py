@@ -18,16 +18,19 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from arro3.core import Array, DataType, Field, Table, fixed_size_list_array
 from arro3.io import write_parquet
 
-from .model import Model
+from .batching import joined
+from .model import Inputs, Model
 
 SECONDS = 60.0  # after which a file is written, however few its rows
 FILE_BYTES = 2**23  # of the memory that the rows of a file take
 WAITING_BYTES = 2**26  # beyond which no more is kept
+INPUT = "input/"  # before the name of an input, in a column's name
 ENTRY_BYTES = 1000  # of memory, beside the arrays
 END_SECONDS = 5.0  # for the last file, when the service ends
 
@@ -38,13 +41,14 @@ class Entry:
 
     time: int  # microseconds since 1970, UTC
     request_id: str | None  # the protocol's `id`, where it was given
-    images: np.ndarray  # (n, *shape)
-    answers: np.ndarray  # probabilities (n, classes)
+    inputs: Inputs  # (n, …) by name
+    answers: np.ndarray  # (n, …)
 
     @property
     def size(self) -> int:
         """The memory that it takes, in bytes."""
-        return self.images.nbytes + self.answers.nbytes + ENTRY_BYTES
+        arrays = (*self.inputs.values(), self.answers)
+        return sum(array.nbytes for array in arrays) + ENTRY_BYTES
 
 
 def folder(model: str) -> Path:
@@ -71,12 +75,12 @@ class Log:
         self._thread.start()
         atexit.register(self._end)
 
-    def add(self, request_id: str | None, images: np.ndarray, answers: np.ndarray) -> None:
+    def add(self, request_id: str | None, inputs: Inputs, answers: np.ndarray) -> None:
         """Keep a request, if it is one of those that are kept. Its arrays may not change later."""
         self._seen += 1
         if self._seen % self._every or self._put - self._taken > WAITING_BYTES:
             return
-        entry = Entry(time.time_ns() // 1000, request_id, images, answers)
+        entry = Entry(time.time_ns() // 1000, request_id, inputs, answers)
         self._put += entry.size
         self._queue.put(entry)
 
@@ -151,41 +155,56 @@ class Files:
 
 
 def table(entries: list[Entry], model: Model) -> Table:
-    """Return a row for each image."""
-    images = np.concatenate([entry.images for entry in entries])
+    """Return a row for each sample: `input/NAME` for each input, and what the model answered.
+
+    Classes are in `predicted` and `confidence`, values in `predicted`; what has no kind that is
+    known here is in `output`, as it is.
+    """
     answers = np.concatenate([entry.answers for entry in entries])
-    lengths = [len(entry.images) for entry in entries]
+    lengths = [len(entry.answers) for entry in entries]
     times = np.repeat(np.array([entry.time for entry in entries]), lengths)
-    ids = [entry.request_id for entry in entries for _ in entry.images]
-    best = answers.argmax(axis=1)
-    classes = np.array(model.signature["classes"])[best].tolist()
+    ids = [entry.request_id for entry, n in zip(entries, lengths, strict=True) for _ in range(n)]
     string = DataType.string()
+    every = joined([entry.inputs for entry in entries])
     return Table.from_pydict(
         {
             "time": Array.from_numpy(times).cast(DataType.timestamp("us", tz="UTC")),
             "request_id": Array(ids, string),
-            "model": Array([model.name] * len(images), string),
-            "version": Array([model.version] * len(images), string),
-            "input": tensors(images),
-            "predicted": Array(classes, string),
-            "probability": Array.from_numpy(np.ascontiguousarray(answers.max(axis=1))),
+            "model": Array([model.name] * len(answers), string),
+            "version": Array([model.version] * len(answers), string),
+            **{f"{INPUT}{name}": tensors(array) for name, array in every.items()},
+            **_answered(model.output, answers),
         }
     )
 
 
-def tensors(images: np.ndarray) -> Array:
-    """Return images as Arrow's own tensors, which tell their shape.
+def _answered(output: dict[str, Any], answers: np.ndarray) -> dict[str, Array]:
+    match output.get("kind"):
+        case "classes":
+            classes = [output["names"][index] for index in answers.argmax(axis=1)]
+            confidence = np.ascontiguousarray(answers.max(axis=1))
+            return {
+                "predicted": Array(classes, DataType.string()),
+                "confidence": Array.from_numpy(confidence),
+            }
+        case "value":
+            return {"predicted": Array.from_numpy(np.ascontiguousarray(answers))}
+    return {"output": tensors(answers)}
+
+
+def tensors(samples: np.ndarray) -> Array:
+    """Return samples (n, …) as Arrow's own tensors, which tell their shape.
 
     https://arrow.apache.org/docs/format/CanonicalExtensions.html#fixed-shape-tensor
     """
-    values = Array.from_numpy(images.reshape(-1))
-    length = images[0].size
+    values = Array.from_numpy(samples.reshape(-1))
+    length = samples[0].size
     field = Field(
-        "input",
+        "samples",
         DataType.list(Field("item", values.type, nullable=False), length),
         metadata={
             "ARROW:extension:name": "arrow.fixed_shape_tensor",
-            "ARROW:extension:metadata": json.dumps({"shape": images.shape[1:]}),
+            "ARROW:extension:metadata": json.dumps({"shape": samples.shape[1:]}),
         },
     )
     return fixed_size_list_array(values, length, type=field)

@@ -14,6 +14,8 @@ import onnxruntime
 
 from . import store
 
+Inputs = dict[str, np.ndarray]  # arrays (n, …) by name
+
 
 class ModelError(Exception):
     """The file is missing, broken, or not the one that was asked for; the text says what it is."""
@@ -28,9 +30,9 @@ class Model:
 
     name: str
     version: str
-    signature: dict[str, Any]  # inputs, outputs, classes, max_value: as `export` writes them
+    signature: dict[str, Any]  # inputs and outputs, as workflow/signature.py has them
     provenance: dict[str, Any]
-    samples: list[dict[str, Any]]  # test images, rows of their values, and labels
+    samples: list[dict[str, Any]]  # of the test split, as a person gives them
     session: onnxruntime.InferenceSession
 
     @property
@@ -47,24 +49,32 @@ class Model:
             "name": self.name,
             "versions": [self.version],
             "platform": "onnx_onnxruntime",
-            "inputs": self.signature["inputs"],
-            "outputs": self.signature["outputs"],
+            "inputs": [_declared(spec) for spec in self.signature["inputs"]],
+            "outputs": [_declared(spec) for spec in self.signature["outputs"]],
             "parameters": {
-                "classes": self.signature["classes"],
-                "max_value": self.signature["max_value"],
+                "signature": self.signature,
                 "provenance": self.provenance,
                 "samples": self.samples,
             },
         }
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return probabilities (batch, classes), float32.
+    @property
+    def output(self) -> dict[str, Any]:
+        """Its output, as the signature has it."""
+        return self.signature["outputs"][0]
+
+    def predict(self, inputs: Inputs) -> np.ndarray:
+        """Return the output: probabilities (n, classes), values (n,), or what it declares.
 
         Args:
-            images: raw (batch, rows, columns), of the signature's datatype.
+            inputs: arrays (n, …) by name, of the signature's datatypes.
         """
-        (output,) = self.session.run(None, {self.signature["inputs"][0]["name"]: images})
-        return output
+        return self.session.run([self.output["name"]], inputs)[0]
+
+
+def _declared(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return what the protocol has of an input or output."""
+    return {key: spec[key] for key in ("name", "datatype", "shape")}
 
 
 def version_of(sha256: str) -> str:
@@ -101,7 +111,7 @@ def load(
         signature = json.loads(metadata["signature"])
         provenance = json.loads(metadata["provenance"])
         samples = json.loads(metadata.get("samples", "[]"))
-        (signature["inputs"], signature["outputs"], signature["classes"], signature["max_value"])
+        (signature["inputs"], signature["outputs"][0])
     except KeyError as error:
         problem = f"its metadata has no {error}: it was not exported here"
         raise ModelError(f"{source}: {problem}") from None

@@ -50,7 +50,7 @@ class Metrics:
         )
         self.classes = Counter(
             "inference_classes",
-            "Images by the class that the model gave them",
+            "Samples by the class that the model gave them",
             ["model", "class"],
             registry=self.registry,
         )

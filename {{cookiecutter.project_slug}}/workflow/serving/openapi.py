@@ -4,9 +4,12 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from ..signature import DATATYPES, encode
 from . import protocol
 from .bodies import JSON_LENGTH
+from .upstream import Upstream
 
 INFERENCE, MODELS, HEALTH, SERVER = "Inference", "Models", "Health", "Server"
 TAGS = [
@@ -34,24 +37,11 @@ STATUSES = {
     503: "The service of the model cannot be reached: come again later",
     504: "The service of the model did not answer in time",
 }
-EXAMPLE = {
-    "inputs": [
-        {
-            "name": "images",
-            "datatype": "UINT8",
-            "shape": [1, 8, 8],
-            "data": [0, 0, 0, 14, 14, 0, 0, 0] * 8,
-        }
-    ]
-}
 REQUEST = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {
-                "schema": {"$ref": REF.format(name="Request")},
-                "example": EXAMPLE,
-            },
+            "application/json": {"schema": {"$ref": REF.format(name="Request")}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
@@ -110,24 +100,50 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def describe(told: dict[str, Any], model: str, version: str | None) -> dict[str, Any]:
+def example(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return a request for a model: with its first test sample, or with zeros.
+
+    Args:
+        parameters: of the model's metadata.
+    """
+    (sample, *_) = parameters["samples"] or [{"inputs": {}}]
+    return {
+        "inputs": [_tensor(spec, sample["inputs"]) for spec in parameters["signature"]["inputs"]]
+    }
+
+
+def _tensor(spec: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    name = spec["name"]
+    if spec.get("kind") == "text":
+        data = [given.get(name, "")]
+        return {"name": name, "datatype": protocol.TEXTS, "shape": [1], "data": data}
+    shape = [1, *(max(size, 1) for size in spec["shape"][1:])]
+    zeros = np.zeros(shape, DATATYPES[spec["datatype"]])
+    array = encode(spec, [given[name]]) if name in given else zeros
+    data = array.ravel().tolist()
+    return {"name": name, "datatype": spec["datatype"], "shape": shape, "data": data}
+
+
+def describe(told: dict[str, Any], model: Upstream) -> dict[str, Any]:
     """Complete what FastAPI tells of an application.
 
     Args:
         told: changed, and returned.
-        model: the name of one, for the examples.
-        version: the version of it, if that is known.
+        model: that the examples are for; its service was asked before, or they are left out.
     """
-    examples = {"name": model, "version": version}
+    examples = {"name": model.name, "version": model.version}
+    request = example(model.described["parameters"]) if model.described else None
     _, schemas = msgspec.json.schema_components([protocol.Request, Answer], ref_template=REF)
     told["components"] = {"schemas": {**schemas, "Error": ERROR}}
     for operations in told["paths"].values():
         for operation in operations.values():
+            if request and "requestBody" in operation:
+                operation["requestBody"]["content"]["application/json"]["example"] = request
             parameters = sorted(operation.get("parameters", []), key=itemgetter("name"))
             operation["parameters"] = parameters  # the version behind the name, as in the path
             for parameter in parameters:
-                if example := examples[parameter["name"]]:
-                    parameter["example"] = example
+                if known := examples[parameter["name"]]:
+                    parameter["example"] = known
             operation["responses"].pop("422", None)  # FastAPI's own, which is never answered
             for response in operation["responses"].values():
                 identifier = header("That of the request, or a new one")

@@ -12,16 +12,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..signature import DATATYPES, SignatureError, check
+from ..signature import encode as encode_texts
+from .model import Inputs
+
+VERSION = "2"
 EXTENSIONS = ["binary_tensor_data"]
-DATATYPES: dict[str, np.dtype[Any]] = {
-    "UINT8": np.dtype("u1"),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
-}
+TEXTS = "BYTES"  # the protocol's datatype of texts, in which an input of kind `text` may come too
 
 
 class RequestError(Exception):
@@ -57,32 +54,30 @@ class Request(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(Request)
 
 
-def decode(body: bytes, signature: dict[str, Any]) -> tuple[Request, np.ndarray]:
-    """Return a request and its one input, in the datatype and shape of the model's signature.
+def decode(body: bytes, signature: dict[str, Any]) -> tuple[Request, Inputs]:
+    """Return a request and its inputs, in the datatypes and shapes of the model's signature.
 
     Raises:
         RequestError: the body does not follow the protocol, or not this signature.
     """
     request, binary = _split(body)
-    (declared,), (output,) = signature["inputs"], signature["outputs"]
+    (output,) = signature["outputs"]
     for wanted in request.outputs:
         if wanted.name != output["name"]:
             raise RequestError(f"there is no output `{wanted.name}`, only `{output['name']}`")
-    tensor = _the_input(request, declared["name"])
-    name, shape = tensor.name, tuple(declared["shape"])
-    if tensor.datatype != declared["datatype"]:
-        raise RequestError(f"`{name}` is {declared['datatype']}, not {tensor.datatype}")
-    if len(tensor.shape) != len(shape) or any(
-        size < 1 or expected not in (-1, size)
-        for size, expected in zip(tensor.shape, shape, strict=True)
-    ):
-        raise RequestError(f"`{name}` has shape {list(shape)}, not {tensor.shape}; -1 is any")
-    values = _values(tensor, DATATYPES[tensor.datatype], binary)
-    if values.size != math.prod(tensor.shape):
-        raise RequestError(f"`{name}` has {values.size} values, not those of {tensor.shape}")
-    if not (values.min() >= 0 and values.max() <= signature["max_value"]):  # NaN is neither
-        raise RequestError(f"`{name}` has values outside of 0 to {signature['max_value']}")
-    return request, values.astype(DATATYPES[tensor.datatype]).reshape(tensor.shape)
+    specs = {spec["name"]: spec for spec in signature["inputs"]}
+    _require_each_once(request, [*specs])
+    inputs = {}
+    for tensor in request.inputs:
+        size = tensor.parameters.get("binary_data_size")
+        given, binary = (binary[:size], binary[size:]) if _is_size(size) else (None, binary)
+        inputs[tensor.name] = _array(tensor, specs[tensor.name], given)
+    if binary:
+        raise RequestError(f"{len(binary)} bytes follow that no input has as `binary_data_size`")
+    if len({len(array) for array in inputs.values()}) > 1:
+        sizes = ", ".join(f"`{name}` {len(array)}" for name, array in inputs.items())
+        raise RequestError(f"the inputs differ in their number of samples: {sizes}")
+    return request, {name: inputs[name] for name in specs}
 
 
 def encode(
@@ -111,10 +106,9 @@ def encode(
     return head + binary, len(head)
 
 
-def server_metadata() -> dict[str, Any]:
+def server_metadata(title: str) -> dict[str, Any]:
     """Return what a server tells of itself."""
-    name = (__package__ or "").partition(".")[0]
-    return {"name": name, "version": "2", "extensions": EXTENSIONS}
+    return {"name": title, "version": VERSION, "extensions": EXTENSIONS}
 
 
 def no_version(model: str, version: str, served: str) -> str:
@@ -146,22 +140,70 @@ def _split(body: bytes) -> tuple[Request, bytes]:
         raise RequestError(f"the body is no request in JSON: {error}") from None
 
 
-def _the_input(request: Request, name: str) -> Tensor:
-    for tensor in request.inputs:
-        if tensor.name != name:
-            raise RequestError(f"there is no input `{tensor.name}`, only `{name}`")
-    if len(request.inputs) != 1:
-        raise RequestError(f"the input `{name}` is needed once, not {len(request.inputs)} times")
-    return request.inputs[0]
+def _require_each_once(request: Request, names: list[str]) -> None:
+    given = [tensor.name for tensor in request.inputs]
+    known = ", ".join(f"`{name}`" for name in names)
+    for name in given:
+        if name not in names:
+            raise RequestError(f"there is no input `{name}`, only {known}")
+    for name in names:
+        if given.count(name) != 1:
+            raise RequestError(f"the input `{name}` is needed once, not {given.count(name)} times")
 
 
-def _values(tensor: Tensor, datatype: np.dtype, binary: bytes) -> np.ndarray:
+def _is_size(size: Any) -> bool:
+    return type(size) is int and size >= 0
+
+
+def _array(tensor: Tensor, spec: dict[str, Any], binary: bytes | None) -> np.ndarray:
+    """Return an input as an array of its datatype and shape; `binary` are its bytes, if any."""
+    if tensor.datatype == TEXTS and spec.get("kind") == "text":
+        return _texts(tensor, spec)
+    name, shape = tensor.name, spec["shape"]
+    if tensor.datatype != spec["datatype"]:
+        raise RequestError(f"`{name}` is {spec['datatype']}, not {tensor.datatype}")
+    if len(tensor.shape) != len(shape) or any(
+        size < 1 or expected not in (-1, size)
+        for size, expected in zip(tensor.shape, shape, strict=True)
+    ):
+        raise RequestError(f"`{name}` has shape {shape}, not {tensor.shape}; -1 is any")
+    datatype = DATATYPES[tensor.datatype]
+    values = _values(tensor, datatype, binary)
+    if values.size != math.prod(tensor.shape):
+        raise RequestError(f"`{name}` has {values.size} values, not those of {tensor.shape}")
+    array = values.reshape(tensor.shape)
+    if datatype.kind in "iu" and array.dtype != datatype:
+        limits = np.iinfo(datatype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise RequestError(f"`{name}` has values outside of {limits.min} to {limits.max}")
+    with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
+        array = array.astype(datatype, copy=False)
+    try:
+        check(spec, array)
+    except SignatureError as error:
+        raise RequestError(str(error)) from None
+    return array
+
+
+def _texts(tensor: Tensor, spec: dict[str, Any]) -> np.ndarray:
+    number = tensor.shape[0] if tensor.shape else 0
+    if number < 1 or tensor.shape not in ([number], [number, 1]):
+        raise RequestError(f"`{tensor.name}` has shape [-1] as {TEXTS}, not {tensor.shape}")
+    if not isinstance(tensor.data, list) or len(tensor.data) != number:
+        raise RequestError(f"`{tensor.name}` needs its `data`, a list of {number} texts")
+    try:
+        return encode_texts(spec, tensor.data)
+    except SignatureError as error:
+        raise RequestError(str(error)) from None
+
+
+def _values(tensor: Tensor, datatype: np.dtype, binary: bytes | None) -> np.ndarray:
     size = tensor.parameters.get("binary_data_size")
-    if size is not None:
+    if binary is not None:
         if size != len(binary) or size % datatype.itemsize:
             raise RequestError(f"`{tensor.name}`: {len(binary)} bytes follow, not {size}")
         return np.frombuffer(binary, datatype)
-    if binary or not isinstance(tensor.data, list):
+    if not isinstance(tensor.data, list):
         raise RequestError(f"`{tensor.name}` needs its `data`, a list, or `binary_data_size`")
     try:
         values = np.array(tensor.data)

@@ -31,9 +31,9 @@ Version = Annotated[str, Path(description="Of the model, as its metadata and ans
 
 
 @router.get("", tags=[openapi.SERVER], summary="Name and extensions of this server")
-async def server() -> dict[str, Any]:
+async def server(request: Request) -> dict[str, Any]:
     """The server's metadata, as the Open Inference Protocol has it."""
-    return protocol.server_metadata()
+    return protocol.server_metadata(request.app.state.title)
 
 
 router.add_api_route("/", server, include_in_schema=False)  # as some clients write it

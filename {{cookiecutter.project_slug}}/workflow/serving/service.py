@@ -25,13 +25,14 @@ from .settings import Settings
 class Pages:
     """What the service tells of its model, and of itself."""
 
-    def __init__(self, model: Model, metrics: ServiceMetrics) -> None:
+    def __init__(self, model: Model, metrics: ServiceMetrics, title: str) -> None:
         self.model = model
+        self.title = title
         self.metrics = metrics
 
     async def server(self, request: Request) -> Response:
         """What answers here."""
-        return JSONResponse(protocol.server_metadata())
+        return JSONResponse(protocol.server_metadata(self.title))
 
     async def metadata(self, request: Request) -> Response:
         """What the model takes and gives, and what it was made from."""
@@ -70,7 +71,7 @@ class Pages:
 def create_app(model: Model, chosen: Settings) -> ASGIApp:
     """Return the application that answers for a model."""
     metrics = ServiceMetrics(model)
-    pages = Pages(model, metrics)
+    pages = Pages(model, metrics, chosen.title)
     inference = Inference(model, chosen, metrics)
     routes = [
         *of_model("/infer", inference, methods=["POST"]),

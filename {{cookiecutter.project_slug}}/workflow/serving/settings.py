@@ -20,6 +20,7 @@ class SettingsError(Exception):
 class Settings:
     """The keys of conf/serving/, where each has its meaning and unit."""
 
+    title: str
     threads: int
     max_batch_size: int
     max_wait_ms: int
@@ -50,15 +51,18 @@ def load(file: Path = FILE) -> Settings:
         if name not in known or name not in written:
             problem = "is missing" if name in known else "is no such key"
             raise SettingsError(f"{file}: {name} {problem}")
+    title = os.environ.get(f"{PREFIX}TITLE", written["title"])
+    if not isinstance(title, str) or not title.strip():
+        raise SettingsError(f"serving.title: {title!r} is not text; quote it")
     values = {}
-    for name in known:
+    for name in (name for name in known if name != "title"):
         value = os.environ.get(f"{PREFIX}{name.upper()}", written[name])
         if not str(value).isdecimal():
             raise SettingsError(f"serving.{name}: {value!r} is no positive number")
         values[name] = int(value)
     if found := refusal(values):
         raise SettingsError("serving.{}: {}".format(*found))
-    return Settings(**values)
+    return Settings(title=title, **values)
 
 
 def refusal(values: dict[str, int]) -> tuple[str, str] | None:

@@ -55,7 +55,7 @@ class Answer:
         return self.json_length < len(self.body)
 
     def best(self, classes: int) -> list[int]:
-        """Return the index of the best class for each image; none if the output has no classes."""
+        """Return the index of the best class for each sample; none if the output has no classes."""
         (output,) = self.head.outputs
         if len(output.shape) != 2 or output.shape[1] != classes:
             return []
@@ -79,12 +79,17 @@ class Upstream:
         self.name = name
         self._address = f"{address}/v2/models/{name}"
         self._connections = connections
-        self._classes: dict[str, list[str]] = {}  # by the version of the model
+        self._described: dict[str, dict[str, Any]] = {}  # metadata by the version of the model
 
     @property
     def version(self) -> str | None:
         """The newest version of the model that was seen; None if it was not asked before."""
-        return next(reversed(self._classes), None)
+        return next(reversed(self._described), None)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The metadata of that version."""
+        return self._described.get(self.version or "", {})
 
     async def infer(self, body: bytes, request_id: str, version: str | None = None) -> Answer:
         """Pass a request on, to a certain version if one is named."""
@@ -100,18 +105,20 @@ class Upstream:
         content, _ = await self._ask("GET", "", version, timeout=METADATA_TIMEOUT)
         try:
             found = msgspec.json.decode(content)
-            self._classes[found["versions"][0]] = found["parameters"]["classes"]
+            found["parameters"]["signature"]["outputs"][0]
+            self._described[found["versions"][0]] = found
         except (LookupError, TypeError, msgspec.MsgspecError):
             raise UpstreamError(502, f"the service of `{self.name}` gave no metadata") from None
         return found
 
     async def predicted(self, answer: Answer) -> list[str]:
-        """Return the class that an answer gives for each image; none if it cannot be told."""
+        """Return the class that an answer gives for each sample; none where there are no classes."""
         version = answer.head.model_version
         try:
-            if version not in self._classes:
+            if version not in self._described:
                 await self.metadata(version)
-            classes = self._classes[version]
+            output = self._described[version]["parameters"]["signature"]["outputs"][0]
+            classes = output.get("names", [])
             return [classes[index] for index in answer.best(len(classes))]
         except (UpstreamError, LookupError, ValueError):
             return []

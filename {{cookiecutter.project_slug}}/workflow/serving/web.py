@@ -7,6 +7,7 @@ Requests and answers of the Open Inference Protocol are passed on as they are. A
 an error is always JSON: its `error` says why.
 """
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
@@ -50,6 +51,7 @@ def create_app(models: dict[str, str]) -> FastAPI:
         models: the address of the service of each model, by the model's name.
     """
     chosen = settings.load()
+    first = next(iter(models))
     # A service refuses by itself what is too much for it, and gives up in time, with a status
     # that says so: no limit here may come before that.
     timeout = aiohttp.ClientTimeout(total=chosen.timeout_ms / 1000 + 2, sock_connect=2)
@@ -59,11 +61,14 @@ def create_app(models: dict[str, str]) -> FastAPI:
         async with Connections(timeout) as connections:
             upstreams = (Upstream(name, models[name], connections) for name in models)
             app.state.upstreams = dict(zip(models, upstreams, strict=True))
+            # The documentation's example is of the first model, once its service has answered.
+            described = asyncio.create_task(routes.version_of(app.state.upstreams[first]))
             yield
+            described.cancel()
 
     app = FastAPIOffline(
-        title=protocol.server_metadata()["name"],
-        version=protocol.server_metadata()["version"],
+        title=chosen.title,
+        version=protocol.VERSION,
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
         generate_unique_id_function=lambda route: route.name,
@@ -71,6 +76,7 @@ def create_app(models: dict[str, str]) -> FastAPI:
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    app.state.title = chosen.title
     app.state.metrics = observe.Metrics()
     app.state.max_body_bytes = chosen.max_body_bytes
     app.add_middleware(observe.Observer, metrics=app.state.metrics, every=True)
@@ -91,8 +97,7 @@ def create_app(models: dict[str, str]) -> FastAPI:
     schema = app.openapi
 
     def described() -> dict[str, Any]:
-        upstream = next(iter(app.state.upstreams.values()))
-        return openapi.describe(schema(), upstream.name, upstream.version)
+        return openapi.describe(schema(), app.state.upstreams[first])
 
     app.openapi = described  # type: ignore[method-assign]  # as FastAPI wants it
     return app
