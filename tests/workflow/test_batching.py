@@ -17,8 +17,9 @@ class Doubler:
         self.batches: list[list[int]] = []
         self.threads: list[int] = []
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
+    def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return twice the images (n, 1)."""
+        images = inputs["images"]
         self.batches.append(images.ravel().tolist())
         self.threads.append(threading.get_ident())
         until = time.thread_time() + self.seconds
@@ -35,8 +36,8 @@ def batcher(model: Doubler, **changed: float) -> Batcher:
     return Batcher(model.predict, **limits, note=lambda requests, answers: None)  # type: ignore[arg-type]
 
 
-def image(value: int, rows: int = 1) -> np.ndarray:
-    return np.full((rows, 1), value)
+def image(value: int, rows: int = 1) -> dict[str, np.ndarray]:
+    return {"images": np.full((rows, 1), value)}
 
 
 def test_each_gets_the_rows_of_its_own_images_from_batches_within_the_limit() -> None:
@@ -47,7 +48,7 @@ def test_each_gets_the_rows_of_its_own_images_from_batches_within_the_limit() ->
         return await asyncio.gather(*(asked.ask(image(n, rows=1 + n % 3)) for n in range(10)))
 
     for n, answer in enumerate(asyncio.run(ask())):
-        assert answer.tolist() == image(2 * n, rows=1 + n % 3).tolist()
+        assert answer.tolist() == image(2 * n, rows=1 + n % 3)["images"].tolist()
     assert [sorted(set(batch)) for batch in model.batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 

@@ -204,10 +204,10 @@ def test_pixels_above_255_are_served_as_they_were_trained_on(
     binary = json.dumps({"inputs": [{**tensor, **size}]}).encode() + images.tobytes()
     for body in (as_json, binary):
         _, asked = protocol.decode(body, served.signature)
-        np.testing.assert_array_equal(asked, images)
+        np.testing.assert_array_equal(asked["images"], images)
         np.testing.assert_allclose(served.predict(asked), expected, atol=1e-5)
 
-    entry = log.Entry(time=0, request_id=None, images=images, answers=expected)
+    entry = log.Entry(time=0, request_id=None, inputs={"images": images}, answers=expected)
     kept = current(served, log.table([entry], served))
     assert kept["brightness"] == pytest.approx(images.mean(axis=(1, 2)) / max_value)
 

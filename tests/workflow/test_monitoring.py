@@ -27,7 +27,9 @@ def keep(loaded: model.Model) -> Callable[..., None]:
 
     def keep(count: int, value: int = 1, version: str | None = None) -> None:
         images = np.full((count, 8, 8), value, np.uint8)
-        entry = log.Entry(value * 10**6, None, images, loaded.predict(images))
+        entry = log.Entry(
+            value * 10**6, None, {"images": images}, loaded.predict({"images": images})
+        )
         log.Files(replace(loaded, version=version or loaded.version), 10**9).write([entry])
 
     return keep
@@ -37,7 +39,7 @@ def test_measures_are_those_that_can_be_counted_by_hand() -> None:
     images = np.zeros((3, 4, 5), np.uint8)
     images[1] = 16
     images[2, 3, 0] = 16
-    measured = features.measures(images, 16)
+    measured = features.of_images(images, 16)
     empty, full, corner = ({name: measured[name][i] for name in measured} for i in range(3))
     assert empty["brightness"] == empty["ink"] == empty["roughness"] == 0
     assert full["brightness"] == full["ink"] == 1
@@ -52,28 +54,28 @@ def test_measures_are_those_that_can_be_counted_by_hand() -> None:
 def test_the_reference_is_the_data_that_the_model_was_made_from(
     loaded: model.Model, keep: Callable[..., None]
 ) -> None:
-    keep(features.LEAST)
+    keep(features.MIN_SAMPLES)
     collected = features.collect(loaded)
     reference, current = collected["reference"], collected["current"]
     assert reference.keys() == current.keys()
     train, test = (np.load(PREPARED_DATA / f"{s}_images.npy") for s in ("train", "test"))
     np.testing.assert_allclose(reference["brightness"], train.mean(axis=(1, 2)) / 16)
-    answers = loaded.predict(test)
+    answers = loaded.predict({"images": test})
     np.testing.assert_allclose(reference["confidence"], answers.max(axis=1))
     assert reference["predicted class"] == list(map(str, answers.argmax(axis=1)))
-    assert current["brightness"] == pytest.approx([1 / 16] * features.LEAST)
+    assert current["brightness"] == pytest.approx([1 / 16] * features.MIN_SAMPLES)
     assert (collected["from"], collected["to"]) == ("1970-01-01T00:00:01+00:00",) * 2
 
 
 def test_the_newest_of_this_version_are_compared(
     loaded: model.Model, keep: Callable[..., None]
 ) -> None:
-    keep(features.MOST, value=1)
-    keep(features.MOST // 2, value=2)
-    keep(features.MOST, value=3, version="another")
-    keep(features.MOST // 2, value=4)
+    keep(features.MAX_SAMPLES, value=1)
+    keep(features.MAX_SAMPLES // 2, value=2)
+    keep(features.MAX_SAMPLES, value=3, version="another")
+    keep(features.MAX_SAMPLES // 2, value=4)
     collected = features.collect(loaded)
-    half = [2 / 16] * (features.MOST // 2) + [4 / 16] * (features.MOST // 2)
+    half = [2 / 16] * (features.MAX_SAMPLES // 2) + [4 / 16] * (features.MAX_SAMPLES // 2)
     assert collected["current"]["brightness"] == pytest.approx(half)
     assert collected["version"] == loaded.version
 
@@ -87,20 +89,20 @@ def test_what_is_missing_is_one_line_that_says_how_to_get_it(
         assert "\n" not in str(raised.value)
 
     refused("digits: nothing is kept of what is asked: serve with SERVING_LOG_EVERY=1")
-    keep(features.LEAST, version="another")
+    keep(features.MIN_SAMPLES, version="another")
     refused(f"of version another, not of {loaded.version}: name the file")
-    keep(features.LEAST - 1)
-    found, needed = features.LEAST - 1, features.LEAST
-    refused(f"{found} images of version {loaded.version} are kept, {needed} are needed")
+    keep(features.MIN_SAMPLES - 1)
+    found, needed = features.MIN_SAMPLES - 1, features.MIN_SAMPLES
+    refused(f"{found} samples of version {loaded.version} are kept, {needed} are needed")
     keep(1)
     narrow = tmp_path / "narrow"
     monkeypatch.chdir(tmp_path)
-    refused("data/prepared: no prepared data: inv data.pull or inv train")
+    refused("data/prepared: no prepared data for `images`: inv data.pull or inv train")
     (narrow / PREPARED_DATA).mkdir(parents=True)
     for split in ("train", "test"):
         np.save(narrow / PREPARED_DATA / f"{split}_images.npy", np.zeros((9, 4, 4), np.uint8))
     monkeypatch.chdir(narrow)
-    refused(r"images of \[4, 4\], but the model takes \[8, 8\]: inv train")
+    refused(r"`images` is uint8 \[4, 4\], but the model takes UINT8 \[8, 8\]: inv train")
     for split in ("train", "test"):
         np.save(narrow / PREPARED_DATA / f"{split}_images.npy", np.zeros((9, 8, 8), np.uint16))
-    refused("images of uint16, but the model takes UINT8: inv train")
+    refused(r"`images` is uint16 \[8, 8\], but the model takes UINT8 \[8, 8\]: inv train")

@@ -58,7 +58,7 @@ def test_a_model_knows_its_version_signature_and_provenance(exported: Path) -> N
     assert found.version == again.version
     metadata = found.metadata()
     assert metadata["inputs"][0]["shape"] == [-1, 8, 8]
-    assert metadata["parameters"]["classes"][3] == "3"
+    assert metadata["parameters"]["signature"]["outputs"][0]["names"][3] == "3"
     assert metadata["parameters"]["provenance"]["seed"] == 0
 
 
@@ -101,6 +101,9 @@ def test_settings_are_those_of_conf_and_of_the_environment(
     with pytest.raises(settings.SettingsError, match=r"serving\.max_batch_size: 'many'"):
         settings.load(file)
     monkeypatch.delenv("SERVING_MAX_BATCH_SIZE")
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**written, "title": 7}))
+    with pytest.raises(settings.SettingsError, match=r"^serving\.title: 7 is not text"):
+        settings.load(tmp_path / "wrong.yaml")
     ranges = {"threads": 0, "log_every": -1, "min_replicas": 11, "scale_down_after_s": 3601}
     for key, value in ranges.items():
         (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**written, key: value}))
@@ -118,8 +121,8 @@ def test_json_and_binary_tensors_are_the_same(
     binary = body(request_of(data=None, parameters={"binary_data_size": images.size}))
     for content in (body(request_of()), body(nested), binary + images.tobytes()):
         _, decoded = protocol.decode(content, loaded.signature)
-        assert decoded.dtype == np.uint8
-        np.testing.assert_array_equal(decoded, images)
+        assert decoded["images"].dtype == np.uint8
+        np.testing.assert_array_equal(decoded["images"], images)
 
 
 def test_an_output_may_be_asked_as_binary(
@@ -151,8 +154,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"data": ["1"] * 192}, "values that are not UINT8"),
     ({"data": [None] * 192}, "values that are not UINT8"),
     ({"data": [2**70] * 192}, "values that are not UINT8"),
-    ({"data": [-1] * 192}, "values outside of 0 to 16"),
-    ({"data": [17] * 192}, "values outside of 0 to 16"),
+    ({"data": [-1] * 192}, "images of sample 0 has a value outside 0 to 16"),
+    ({"data": [17] * 192}, "images of sample 0 has a value outside 0 to 16"),
     ({"data": [[1], [1, 2]]}, "lists of different lengths"),
     ({"data": {"a": 1}}, "needs its `data`"),
     ({"data": None}, "needs its `data`"),
@@ -183,7 +186,7 @@ def test_a_body_that_is_no_request_is_told_why(
         (body(twice), "is needed once, not 2 times"),
         (body(request_of()).replace(b"0,", b"NaN,", 1), "no request in JSON"),
         (body({**request_of(), "outputs": [{"name": "x"}]}), "there is no output `x`"),
-        (body(request_of()) + b"more", "needs its `data`"),
+        (body(request_of()) + b"more", "4 bytes follow that no input has"),
     ]:
         with pytest.raises(RequestError) as raised:
             protocol.decode(content, loaded.signature)
@@ -301,7 +304,7 @@ def test_the_service_answers_as_the_model_does(
     assert (answer["model_name"], answer["model_version"]) == ("digits", loaded.version)
     assert answer["id"] == "mine"
     got = np.reshape(answer["outputs"][0]["data"], answer["outputs"][0]["shape"])
-    np.testing.assert_allclose(got, loaded.predict(images), atol=1e-6)
+    np.testing.assert_allclose(got, loaded.predict({"images": images}), atol=1e-6)
     status, content = service.ask("")
     assert json.loads(content) == loaded.metadata()
     with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/v2/models") as listed:
@@ -379,7 +382,7 @@ def test_one_page_has_requests_latency_queue_batches_and_classes(
     assert numbers["inference_requests_in_flight", "digits"] == 0
     assert numbers["inference_batch_size_sum", "digits"] == 5
     assert numbers["model_info", "digits", loaded.version] == 1
-    classes = np.bincount(loaded.predict(images).argmax(axis=1), minlength=10)
+    classes = np.bincount(loaded.predict({"images": images}).argmax(axis=1), minlength=10)
     found = [numbers["inference_classes_total", str(number), "digits"] for number in range(10)]
     np.testing.assert_array_equal(found, 5 * classes)
     counted.process.terminate()

@@ -111,7 +111,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def entry(images: np.ndarray, loaded: model.Model, time: int = 0) -> log.Entry:
     """A request that was answered."""
-    return log.Entry(time, None, images, loaded.predict(images))
+    return log.Entry(time, None, {"images": images}, loaded.predict({"images": images}))
 
 
 def test_the_log_holds_what_was_sent_and_answered_after_sigterm(
@@ -126,10 +126,12 @@ def test_the_log_holds_what_was_sent_and_answered_after_sigterm(
     assert not folder.exists()  # what follows was waiting to be written
     service.end()
     found = rows(folder)
-    np.testing.assert_array_equal([row["input"] for row in found], images.reshape(len(images), -1))
+    np.testing.assert_array_equal(
+        [row["input/images"] for row in found], images.reshape(len(images), -1)
+    )
     assert [row["predicted"] for row in found] == [str(np.argmax(answer)) for answer in answers]
     most = [max(answer) for answer in answers]
-    np.testing.assert_allclose([row["probability"] for row in found], most, rtol=1e-6)
+    np.testing.assert_allclose([row["confidence"] for row in found], most, rtol=1e-6)
     assert found[0]["request_id"] == "mine"
     made_up = {row["request_id"] for row in found[1:]}
     assert len(made_up) == 20  # one for each request
@@ -141,7 +143,7 @@ def test_the_log_holds_what_was_sent_and_answered_after_sigterm(
 def test_an_input_tells_its_shape(folder: Path, images: np.ndarray, loaded: model.Model) -> None:
     log.Files(loaded, 10**6).write([entry(images, loaded)])
     (file,) = folder.iterdir()
-    field = read_parquet(file).schema.field("input")
+    field = read_parquet(file).schema.field("input/images")
     assert field.metadata_str["ARROW:extension:name"] == "arrow.fixed_shape_tensor"
     assert json.loads(field.metadata_str["ARROW:extension:metadata"]) == {"shape": [8, 8]}
     assert str(field.type).count("UInt8") == 1
@@ -175,7 +177,7 @@ def test_requests_are_answered_where_nothing_can_be_written(
 ) -> None:
     folder.parent.write_text("a file where a folder should be")
     service = start(every=1)
-    np.testing.assert_allclose(service.ask(images), loaded.predict(images), atol=1e-6)
+    np.testing.assert_allclose(service.ask(images), loaded.predict({"images": images}), atol=1e-6)
     service.end()
     assert service.printed.read_text().startswith("serve: the log is not written: ")
     assert service.printed.read_text().count("\n") == 1
@@ -194,7 +196,7 @@ def test_few_rows_are_written_too_in_time(
     monkeypatch.setattr(log, "SECONDS", 0.1)
     started = log.Log(loaded, every=1, most_bytes=10**6)
     for number in range(2):
-        started.add(None, images[:1], entry(images[:1], loaded).answers)
+        started.add(None, {"images": images[:1]}, entry(images[:1], loaded).answers)
         end = time.monotonic() + 60
         while len(list(folder.glob("*.parquet"))) == number:
             assert time.monotonic() < end
@@ -234,6 +236,6 @@ def test_what_waits_is_bounded(
     monkeypatch.setattr(log, "WAITING_BYTES", 10 * entry(images, loaded).size)
     started = log.Log(loaded, every=1, most_bytes=10**6)
     for _ in range(100):
-        started.add(None, images, entry(images, loaded).answers)
+        started.add(None, {"images": images}, entry(images, loaded).answers)
     started._end()
     assert len(rows(folder)) == 11 * len(images)

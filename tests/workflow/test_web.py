@@ -161,7 +161,7 @@ def images(exported: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def expected(exported: Path, images: np.ndarray) -> np.ndarray:
     """The model's own answer for them."""
-    return model.load("digits", exported / "model.onnx").predict(images)
+    return model.load("digits", exported / "model.onnx").predict({"images": images})
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_each_path_of_the_protocol_is_answered_with_and_without_a_version(
             for path in ("/v2", "/v2/"):
                 server = client.get(path).json()
                 assert server == {
-                    "name": PACKAGE.partition(".")[0],
+                    "name": settings.load(ROOT / settings.FILE).title,
                     "version": "2",
                     "extensions": ["binary_tensor_data"],
                 }

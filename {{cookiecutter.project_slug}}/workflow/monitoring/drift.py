@@ -51,7 +51,7 @@ def main() -> None:
     size = len(current.as_dataframe())
 
     page = arguments.folder / "drift.html"
-    summary = {**features, "images": size, "drifted": drifted, "columns": columns}
+    summary = {**features, "samples": size, "drifted": drifted, "columns": columns}
     arguments.folder.mkdir(parents=True, exist_ok=True)
     # Whole or not at all; this has an environment of its own, without the project.
     unfinished = arguments.folder / "drift.unfinished"
@@ -65,7 +65,7 @@ def main() -> None:
         limit = DRIFTED[column["method"]].format(column["limit"])
         row = "{column:<16} {method:<6} {score:>10.3g}".format(**column)
         print(f"{row}  {limit:<10}  {'yes' if column['drifted'] else 'no'}")
-    asked = f"{size} images, {features['from']} to {features['to']}"
+    asked = f"{size} samples, {features['from']} to {features['to']}"
     print(f"drift: {len(drifted)} of {len(columns)} columns drifted; {asked}: {page.as_posix()}")
     if drifted and arguments.fail:
         raise SystemExit(1)

@@ -1,14 +1,14 @@
 """What is compared: the data that a model was made from, and what it is asked where it serves.
 
-    python -m <package>.monitoring.features --model model=models/model.onnx runs/drift/features.json
+    python -m workflow.monitoring.features --model model=models/model.onnx runs/drift/features.json
 
-Of each image there are a few measures that a person can picture, and the class and the confidence
-that the model has. Change `measures` where your inputs are no images.
+Of each image and text there are a few figures that a person can picture, of a table its columns;
+and what the model answers, with its confidence.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from arro3.io import read_parquet
 
 from ..errors import CommandError
 from ..paths import PREPARED_DATA
-from ..serving import input_log as log
-from ..serving import local
-from ..serving.model import Model, ModelError, load
+from ..serving import input_log, local
+from ..serving.input_log import INPUT
+from ..serving.model import Inputs, Model, ModelError, load
+from ..signature import DATATYPES, decode
 
-LEAST = 200  # images; with fewer, chance alone looks like drift
-MOST = 1000  # images, the newest; with many more, differences are found that do not matter
+MIN_SAMPLES = 200  # with fewer, chance alone looks like drift
+MAX_SAMPLES = 1000  # the newest; with many more, differences are found that do not matter
 
 Columns = dict[str, list[Any]]
 
@@ -60,67 +61,140 @@ def collect(model: Model) -> dict[str, Any]:
     }
 
 
-def measures(images: np.ndarray, max_value: int) -> Columns:
-    """Return measures of each image, each from 0 to 1.
+def columns(spec: dict[str, Any], array: np.ndarray) -> Columns:
+    """Return what is compared of an input, a value for each sample, by its name.
 
     Args:
-        images: (n, rows, columns), values from 0 to `max_value`.
+        spec: the input, as the signature has it.
+        array: (n, …), as the model takes it.
+    """
+    match spec.get("kind"):
+        case "image":
+            return of_images(array, spec["max_value"])
+        case "features":
+            rows = decode(spec, array)
+            return {name: [row[name] for row in rows] for name in rows[0]}
+        case "text":
+            return of_texts(decode(spec, array))
+    flat = array.reshape(len(array), -1).astype(np.float64)
+    return {"mean": flat.mean(axis=1).tolist(), "spread": flat.std(axis=1).tolist()}
+
+
+def of_images(images: np.ndarray, max_value: int) -> Columns:
+    """Return figures of each image, each from 0 to 1.
+
+    Args:
+        images: (n, rows, columns), or with channels behind, values from 0 to `max_value`.
     """
     values = images.astype(np.float64) / max_value
+    colours: Columns = {}
+    if values.ndim == 4:
+        means = values.mean(axis=(1, 2))
+        colours = {f"channel {n}": mean.tolist() for n, mean in enumerate(means.T, start=1)}
+        values = values.mean(axis=3)
     rows, columns = values.shape[1:]
     mass = np.maximum(values.sum(axis=(1, 2)), 1e-9)
     steps = [np.abs(np.diff(values, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2)]
     found = {
         "brightness": values.mean(axis=(1, 2)),
         "contrast": values.std(axis=(1, 2)),
-        "ink": (values > 0.5).mean(axis=(1, 2)),  # the share of it
+        "ink": (values > 0.5).mean(axis=(1, 2)),  # its fraction
         "centre row": values.sum(axis=2) @ np.linspace(0, 1, rows) / mass,
         "centre column": values.sum(axis=1) @ np.linspace(0, 1, columns) / mass,
         "roughness": np.mean(steps, axis=0),  # from a pixel to the next
     }
-    return {name: list(map(float, column)) for name, column in found.items()}
+    return {name: list(map(float, column)) for name, column in found.items()} | colours
+
+
+def of_texts(texts: list[str]) -> Columns:
+    """Return the length of each text, and how much of it are letters, digits and capitals."""
+
+    def fraction(of: Callable[[str], bool]) -> list[float]:
+        return [sum(map(of, text)) / max(len(text), 1) for text in texts]
+
+    words = [text.split() for text in texts]
+    return {
+        "characters": [float(len(text)) for text in texts],
+        "words": [float(len(each)) for each in words],
+        "word length": [sum(map(len, each)) / max(len(each), 1) for each in words],
+        "letters": fraction(str.isalpha),
+        "digits": fraction(str.isdecimal),
+        "capitals": fraction(str.isupper),
+    }
+
+
+def answered(output: dict[str, Any], answers: np.ndarray) -> Columns:
+    """Return what is compared of a model's answers (n, …)."""
+    match output.get("kind"):
+        case "classes":
+            classes = [output["names"][index] for index in answers.argmax(axis=1)]
+            return {"predicted class": classes, "confidence": answers.max(axis=1).tolist()}
+        case "value":
+            return {"predicted value": answers.tolist()}
+    return columns({}, answers)
 
 
 def reference(model: Model) -> Columns:
-    """Return the measures of the training split, and what the model makes of the test split.
+    """Return the columns of the training split, and what the model answers to the test split.
 
-    A model is surer of images that it has learnt than of those that it is asked: class and
-    confidence are of images that it has not seen.
+    A model is surer of samples that it has learnt than of those that it is asked: class and
+    confidence are of samples that it has not seen.
 
     Raises:
         CommandError: there is no prepared data, or it is not what this model takes.
     """
-    where = PREPARED_DATA.as_posix()
+    specs = model.signature["inputs"]
+    train = {spec["name"]: prepared(spec, "train") for spec in specs}
+    test = {spec["name"]: prepared(spec, "test") for spec in specs}
+    return of_samples(model, train) | answered(model.output, model.predict(test))
+
+
+def prepared(spec: dict[str, Any], split: str) -> np.ndarray:
+    """Read an input of a split of the prepared data, if it is what the model takes."""
+    where, name = PREPARED_DATA.as_posix(), spec["name"]
     try:
-        train, test = (np.load(PREPARED_DATA / f"{s}_images.npy") for s in ("train", "test"))
+        array = np.load(PREPARED_DATA / f"{split}_{name}.npy")
     except OSError:
-        raise CommandError(f"{where}: no prepared data: inv data.pull or inv train") from None
-    found, taken = list(test.shape[1:]), shape(model)
-    if found != taken:
-        raise CommandError(f"{where}: images of {found}, but the model takes {taken}: inv train")
-    datatype = model.signature["inputs"][0]["datatype"]
-    if str(test.dtype).upper() != datatype:
-        raise CommandError(
-            f"{where}: images of {test.dtype}, but the model takes {datatype}: inv train"
-        )
-    answers = model.predict(test)
-    classes = model.signature["classes"]
-    return {
-        **measures(train, model.signature["max_value"]),
-        "predicted class": [classes[index] for index in answers.argmax(axis=1)],
-        "confidence": answers.max(axis=1).tolist(),
-    }
+        problem = f"no prepared data for `{name}`: inv data.pull or inv train"
+        raise CommandError(f"{where}: {problem}") from None
+    taken = spec["shape"][1:]
+    if list(array.shape[1:]) != taken or array.dtype != DATATYPES[spec["datatype"]]:
+        found = f"`{name}` is {array.dtype} {list(array.shape[1:])}"
+        problem = f"{found}, but the model takes {spec['datatype']} {taken}: inv train"
+        raise CommandError(f"{where}: {problem}")
+    return array
+
+
+def of_samples(model: Model, inputs: Inputs) -> Columns:
+    """Return the columns of all inputs; those of several have the input's name in front."""
+    specs = model.signature["inputs"]
+    found: Columns = {}
+    for spec in specs:
+        front = f"{spec['name']}: " if len(specs) > 1 else ""
+        named = columns(spec, inputs[spec["name"]])
+        found |= {f"{front}{name}": values for name, values in named.items()}
+    return found
 
 
 def current(model: Model, served: Table) -> Columns:
     """Return the same of the rows of a log."""
-    pixels = list_flatten(served["input"].combine_chunks()).to_numpy()
-    images = pixels.reshape(-1, *shape(model))
-    return {
-        **measures(images, model.signature["max_value"]),
-        "predicted class": list(served["predicted"].to_pylist()),
-        "confidence": list(served["probability"].to_pylist()),
-    }
+    inputs: Inputs = {}
+    for spec in model.signature["inputs"]:
+        flat = list_flatten(served[f"{INPUT}{spec['name']}"].combine_chunks()).to_numpy()
+        inputs[spec["name"]] = flat.reshape(-1, *spec["shape"][1:])
+    return of_samples(model, inputs) | kept_answers(model.output, served)
+
+
+def kept_answers(output: dict[str, Any], served: Table) -> Columns:
+    """Return what a log has of the answers."""
+    match output.get("kind"):
+        case "classes":
+            classes, confidence = (list(served[n].to_pylist()) for n in ("predicted", "confidence"))
+            return {"predicted class": classes, "confidence": confidence}
+        case "value":
+            return {"predicted value": list(served["predicted"].to_pylist())}
+    flat = list_flatten(served["output"].combine_chunks()).to_numpy()
+    return columns({}, flat.reshape(served.num_rows, -1))
 
 
 def newest(model: Model) -> Table:
@@ -129,7 +203,7 @@ def newest(model: Model) -> Table:
     Raises:
         CommandError: there is no log, none of this version, or too little of it.
     """
-    folder = log.folder(model.name)
+    folder = input_log.folder(model.name)
     where = folder.as_posix()
     found: list[Table] = []
     versions = set()
@@ -137,7 +211,7 @@ def newest(model: Model) -> Table:
         versions.add(version)
         if version == model.version:
             found.append(table)
-        if rows(found) >= MOST:
+        if rows(found) >= MAX_SAMPLES:
             break
     if not versions:
         how = "serve with SERVING_LOG_EVERY=1, or with log_every in conf/serving/"
@@ -147,8 +221,9 @@ def newest(model: Model) -> Table:
             f"{where}: of version {', '.join(sorted(versions))}, not of {model.version}: "
             "name the file that was served: --model NAME=FILE"
         )
-    if rows(found) < LEAST:
-        reason = f"{rows(found)} images of version {model.version} are kept, {LEAST} are needed"
+    if rows(found) < MIN_SAMPLES:
+        kept = f"{rows(found)} samples of version {model.version} are kept"
+        reason = f"{kept}, {MIN_SAMPLES} are needed"
         raise CommandError(f"{where}: {reason}")
     return Table.from_batches([batch for table in found[::-1] for batch in table.to_batches()])
 
@@ -165,12 +240,6 @@ def tables(folder: Path) -> Iterator[tuple[str, Table]]:
 
 def rows(found: list[Table]) -> int:
     return sum(table.num_rows for table in found)
-
-
-def shape(model: Model) -> list[int]:
-    """Return the shape of one image."""
-    declared: list[int] = model.signature["inputs"][0]["shape"]
-    return declared[1:]
 
 
 if __name__ == "__main__":

@@ -69,8 +69,11 @@ def decode(body: bytes, signature: dict[str, Any]) -> tuple[Request, Inputs]:
     _require_each_once(request, [*specs])
     inputs = {}
     for tensor in request.inputs:
-        size = tensor.parameters.get("binary_data_size")
-        given, binary = (binary[:size], binary[size:]) if _is_size(size) else (None, binary)
+        given = None
+        if (size := tensor.parameters.get("binary_data_size")) is not None:
+            if type(size) is not int or not 0 <= size <= len(binary):
+                raise RequestError(f"`{tensor.name}`: {len(binary)} bytes follow, not {size}")
+            given, binary = binary[:size], binary[size:]
         inputs[tensor.name] = _array(tensor, specs[tensor.name], given)
     if binary:
         raise RequestError(f"{len(binary)} bytes follow that no input has as `binary_data_size`")
@@ -151,10 +154,6 @@ def _require_each_once(request: Request, names: list[str]) -> None:
             raise RequestError(f"the input `{name}` is needed once, not {given.count(name)} times")
 
 
-def _is_size(size: Any) -> bool:
-    return type(size) is int and size >= 0
-
-
 def _array(tensor: Tensor, spec: dict[str, Any], binary: bytes | None) -> np.ndarray:
     """Return an input as an array of its datatype and shape; `binary` are its bytes, if any."""
     if tensor.datatype == TEXTS and spec.get("kind") == "text":
@@ -172,17 +171,22 @@ def _array(tensor: Tensor, spec: dict[str, Any], binary: bytes | None) -> np.nda
     if values.size != math.prod(tensor.shape):
         raise RequestError(f"`{name}` has {values.size} values, not those of {tensor.shape}")
     array = values.reshape(tensor.shape)
-    if datatype.kind in "iu" and array.dtype != datatype:
-        limits = np.iinfo(datatype)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise RequestError(f"`{name}` has values outside of {limits.min} to {limits.max}")
-    with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
-        array = array.astype(datatype, copy=False)
     try:
+        if datatype.kind in "iu":
+            check(spec, array)  # as they were given: 256 would be 0 as UINT8
+            _require_fits(name, array, np.iinfo(datatype))
+            return array.astype(datatype, copy=False)
+        with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
+            array = array.astype(datatype, copy=False)
         check(spec, array)
     except SignatureError as error:
         raise RequestError(str(error)) from None
     return array
+
+
+def _require_fits(name: str, array: np.ndarray, limits: np.iinfo[Any]) -> None:
+    if array.min() < limits.min or array.max() > limits.max:
+        raise RequestError(f"`{name}` has values outside of {limits.min} to {limits.max}")
 
 
 def _texts(tensor: Tensor, spec: dict[str, Any]) -> np.ndarray:
@@ -198,10 +202,9 @@ def _texts(tensor: Tensor, spec: dict[str, Any]) -> np.ndarray:
 
 
 def _values(tensor: Tensor, datatype: np.dtype, binary: bytes | None) -> np.ndarray:
-    size = tensor.parameters.get("binary_data_size")
     if binary is not None:
-        if size != len(binary) or size % datatype.itemsize:
-            raise RequestError(f"`{tensor.name}`: {len(binary)} bytes follow, not {size}")
+        if len(binary) % datatype.itemsize:
+            raise RequestError(f"`{tensor.name}`: {len(binary)} bytes are no whole values")
         return np.frombuffer(binary, datatype)
     if not isinstance(tensor.data, list):
         raise RequestError(f"`{tensor.name}` needs its `data`, a list, or `binary_data_size`")

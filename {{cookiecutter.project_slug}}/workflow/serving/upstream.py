@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 import numpy as np
 
+from ..signature import DATATYPES
 from . import protocol
 from .connections import Connections
 
@@ -60,7 +61,7 @@ class Answer:
         if len(output.shape) != 2 or output.shape[1] != classes:
             return []
         if self.is_binary:
-            datatype = protocol.DATATYPES[output.datatype]
+            datatype = DATATYPES[output.datatype]
             values = np.frombuffer(self.body, datatype, offset=self.json_length)
         else:
             values = np.array(output.data)
@@ -112,7 +113,7 @@ class Upstream:
         return found
 
     async def predicted(self, answer: Answer) -> list[str]:
-        """Return the class that an answer gives for each sample; none where there are no classes."""
+        """Return the class that an answer gives for each sample; none if it has no classes."""
         version = answer.head.model_version
         try:
             if version not in self._described:
