@@ -66,7 +66,7 @@ def test_the_same_data_have_not_drifted(compared: tuple[Project, str]) -> None:
     same, printed = compared
     assert drifted(same) == set()
     assert "drift: 0 of 8 columns drifted" in printed
-    assert same.json("reports/drift.json")["images"] == 359
+    assert same.json("reports/drift.json")["samples"] == 359
     untracked = same.run("git", "status", "--porcelain", "--untracked-files=all")
     assert "drift" not in untracked
     assert "served" not in untracked

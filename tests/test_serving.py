@@ -30,13 +30,13 @@ def served(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_the_samples_in_the_model_are_answered_rightly(served: Serving) -> None:
     samples = served.metadata()["parameters"]["samples"]
-    assert [sample["label"] for sample in samples[:10]] == list("0123456789")
-    classes = served.metadata()["parameters"]["classes"]
+    assert [sample["actual"] for sample in samples[:10]] == list("0123456789")
+    classes = served.metadata()["parameters"]["signature"]["outputs"][0]["names"]
     right = 0
     for sample in samples:
-        version, probabilities = served.infer(sample["image"])
+        version, probabilities = served.infer(sample["inputs"]["images"])
         assert version == served.metadata()["versions"][0]
-        right += classes[probabilities.index(max(probabilities))] == sample["label"]
+        right += classes[probabilities.index(max(probabilities))] == sample["actual"]
     assert right >= 19 <= len(samples)
 
 

@@ -29,6 +29,7 @@ DATA = {
 }
 CLASSES = {"kind": "classes", "names": ["no", "yes", "maybe"]}
 VALUE = {"kind": "value", "name": "price", "unit": "EUR"}
+PLAIN_OUTPUT = {"name": "out", "datatype": "FP32", "shape": [-1, 2]}
 PLAIN = {"name": "signal", "datatype": "FP32", "shape": [-1, 6]}
 GIVEN = {
     "images": np.arange(60).reshape(4, 5, 3).tolist(),
@@ -43,16 +44,10 @@ def make(tmp_path: Path) -> Callable[..., model.Model]:
     """Writes a model whose answer depends on the mean of all inputs, and loads it."""
 
     def make(names: list[str], answer: dict[str, Any] | None, samples: bool = True) -> model.Model:
-        specs = [
-            PLAIN if name == "signal" else inputs({"inputs": DATA | {}})[index]
-            for name, index in ((n, [*DATA].index(n) if n in DATA else -1) for n in names)
-        ]
+        known = {spec["name"]: spec for spec in inputs({"inputs": DATA})} | {"signal": PLAIN}
+        specs = [known[name] for name in names]
         targets = np.linspace(1, 10, 50, dtype=np.float32)
-        given = (
-            output(answer, targets)
-            if answer
-            else {"name": "out", "datatype": "FP32", "shape": [-1, 2]}
-        )
+        given = output(answer, targets) if answer else PLAIN_OUTPUT
         file = tmp_path / "model.onnx"
         onnx.save(network(specs, given), file)
         proto = onnx.load(file)
@@ -70,18 +65,15 @@ def make(tmp_path: Path) -> Callable[..., model.Model]:
 
 
 def network(specs: list[Spec], given: Spec) -> onnx.ModelProto:
-    nodes, means = [], []
+    nodes, means, constants = [], [], []
     for spec in specs:
         name, axes = spec["name"], list(range(1, len(spec["shape"])))
+        averaged = [f"{name}_f", f"{name}_axes"]
         nodes.append(helper.make_node("Cast", [name], [f"{name}_f"], to=TensorProto.FLOAT))
-        nodes.append(
-            helper.make_node("ReduceMean", [f"{name}_f", f"{name}_axes"], [f"{name}_m"], keepdims=0)
-        )
-        means.append(
-            (f"{name}_m", helper.make_tensor(f"{name}_axes", TensorProto.INT64, [len(axes)], axes))
-        )
-    nodes.append(helper.make_node("Sum", [mean for mean, _ in means], ["sum"]))
-    constants = [axes for _, axes in means]
+        nodes.append(helper.make_node("ReduceMean", averaged, [f"{name}_m"], keepdims=0))
+        means.append(f"{name}_m")
+        constants.append(helper.make_tensor(f"{name}_axes", TensorProto.INT64, [len(axes)], axes))
+    nodes.append(helper.make_node("Sum", means, ["sum"]))
     if len(given["shape"]) == 1:
         nodes.append(helper.make_node("Identity", ["sum"], [given["name"]]))
     else:

@@ -74,7 +74,7 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     assert program is not None
     proto = program.model_proto
     metadata = {
-        "signature": declared | _previous_keys(declared),
+        "signature": declared,
         "provenance": checkpoint["provenance"],
         "config": config,
         "samples": examples(declared, inputs, target, samples),
@@ -126,17 +126,8 @@ def examples(
     names = [spec["name"] for spec in declared["inputs"]]
     return [
         {"inputs": dict(zip(names, values, strict=True)), "actual": one}
-        | {"image": values[0], "label": one}
         for values, one in zip(zip(*columns, strict=True), actual, strict=True)
     ]
-
-
-def _previous_keys(declared: dict[str, Any]) -> dict[str, Any]:
-    """Return what serving reads until it is driven by the kinds."""
-    (first, *others), (output,) = declared["inputs"], declared["outputs"]
-    if others or first["kind"] != "image" or output["kind"] != "classes":
-        return {}
-    return {"classes": output["names"], "max_value": first["max_value"]}
 
 
 def scale(declared: dict[str, Any], target: np.ndarray) -> float:
