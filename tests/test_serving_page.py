@@ -196,7 +196,7 @@ def test_a_sample_is_asked_as_it_is(page: Page, site: Site) -> None:
     for number in (0, 3, 7):
         button = page.locator("#gallery button").nth(number)
         image, shown = sent_and_shown(page, button.click)
-        assert image == [value for row in samples[number]["image"] for value in row]
+        assert image == [value for row in samples[number]["inputs"]["images"] for value in row]
         assert shown == best(site.ask(image))
         assert button.get_attribute("aria-pressed") == "true"
         assert page.locator("[aria-pressed=true]").count() == 1
@@ -334,7 +334,7 @@ def test_one_model_is_named_and_nothing_is_there_to_choose(page: Page, site: Sit
 def test_the_grid_lies_under_the_ink(page: Page) -> None:
     draw(page, (0.5, 0.15), (0.5, 0.85))  # along a line of the grid
     image = Image.open(io.BytesIO(page.locator("#pad").screenshot())).convert("RGB")
-    middle, height = image.width // 2, image.height // 2
+    middle, height = image.width // 2, image.height // 2 + 12  # between two lines across
     assert len({image.getpixel((middle + x, height)) for x in range(-8, 9)}) == 1
     assert len({image.getpixel((x, height)) for x in range(10, 70)}) > 1  # without ink it is seen
 
@@ -342,7 +342,7 @@ def test_the_grid_lies_under_the_ink(page: Page) -> None:
 def test_samples_say_that_theirs_is_the_true_label(page: Page, site: Site) -> None:
     expect(page.locator("#gallery")).to_contain_text("true label")
     with urllib.request.urlopen(f"{site.url}v2/models/{MODELS[0]}") as answer:
-        label = json.load(answer)["parameters"]["samples"][3]["label"]
+        label = json.load(answer)["parameters"]["samples"][3]["actual"]
     button = page.locator("#gallery button").nth(3)
     assert button.get_attribute("aria-label") == f"Sample, true label {label}"
 

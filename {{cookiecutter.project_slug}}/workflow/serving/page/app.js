@@ -1,197 +1,58 @@
-// A drawing is kept as strokes and as cells, reduced to the images that the models take, and sent
-// to the models that are chosen, which answer while it grows.
-"use strict";
+// What a person gives is sent to the models that are chosen, which answer while it changes.
+import {element, percent, quantity} from "./elements.js";
+import {Fields, Json, TextBox} from "./fields.js";
+import {lineage} from "./lineage.js";
+import {Pad} from "./pad.js";
+import {Upload} from "./upload.js";
 
 const ASK_AFTER_MS = 60;
 const SPEAK_AFTER_MS = 600;
 const RETRY_AFTER_MS = 2000;
-const COPIED_MS = 2000; // how long a button says so
-const STROKE_CELLS = 1.4; // about as thick as the strokes of the digits that models learn from
-const WIDTH_SHARE = 0.75; // those digits fill the height of their images, and of the width this
-const LARGEST_SCALE = 4; // of a small drawing; a dot stays one
-const DETAIL = 16; // pixels along a cell, of which its ink is the mean
-const HASH = /([0-9a-f]{12})[0-9a-f]{20,}/; // and how much of it is shown
-const LABELS = { // in this order; what is not here comes behind, under its own name
-    run: "W&B run", git: "Code", data: "Data", config: "Config", lock: "Lock (uv.lock)", image: "Image",
-};
+const DRAWN = 32; // rows and columns of the largest image that is drawn
 
-const pad = document.querySelector("#pad");
-const seen = document.querySelector("#seen");
+const form = document.querySelector("#inputs");
 const gallery = document.querySelector("#gallery");
 const panels = [];
+let inputs = []; // what the first model takes
+let specs = []; // of these, as its signature has them
 
-let shape = [8, 8]; // rows and columns of the images
-let strokes = []; // lists of points [x, y], in cells from the upper left corner
-let cells = null; // ink of each cell, 0 to 1, that a sample or the keyboard put there
-let cursor = [0, 0]; // row, column
-
-// ---- From a drawing to an image
-
-// The ink of each cell, 0 to 1, row by row.
-function ink() {
-    const drawn = averaged(cells ? strokes : fitted(strokes));
-    return cells ? drawn.map((value, index) => Math.max(value, cells[index])) : drawn;
-}
-
-// Strokes moved and stretched to where the digits of the data are.
-function fitted(lines) {
-    const points = lines.flat();
-    if (!points.length) return lines;
-    const [rows, columns] = shape;
-    const [left, right] = extent(points.map((point) => point[0]));
-    const [top, bottom] = extent(points.map((point) => point[1]));
-    const tall = (rows - STROKE_CELLS) / Math.max(bottom - top, 0.01);
-    const wide = (WIDTH_SHARE * columns - STROKE_CELLS) / Math.max(right - left, 0.01);
-    const down = Math.min(tall, LARGEST_SCALE);
-    const across = Math.min(wide, down);
-    return lines.map((line) => line.map(([x, y]) => [
-        columns / 2 + across * (x - (left + right) / 2),
-        rows / 2 + down * (y - (top + bottom) / 2),
-    ]));
-}
-
-function extent(values) {
-    return [Math.min(...values), Math.max(...values)];
-}
-
-// Strokes as the mean ink of each cell.
-function averaged(lines) {
-    const [rows, columns] = shape;
-    const canvas = new OffscreenCanvas(columns * DETAIL, rows * DETAIL);
-    const context = canvas.getContext("2d", {willReadFrequently: true});
-    trace(context, lines, DETAIL);
-    const {data, width} = context.getImageData(0, 0, canvas.width, canvas.height);
-    const sums = new Array(rows * columns).fill(0);
-    for (let pixel = 0; pixel < data.length / 4; pixel++) {
-        const row = Math.floor(pixel / width / DETAIL);
-        const column = Math.floor((pixel % width) / DETAIL);
-        sums[row * columns + column] += data[4 * pixel + 3];
+// How a person gives an input: by its kind.
+function inputOf(spec) {
+    switch (spec.kind) {
+    case "image": {
+        const [rows, columns, channels = 1] = spec.shape.slice(1);
+        const drawn = channels === 1 && spec.shape.length === 3 && Math.max(rows, columns) <= DRAWN;
+        return new (drawn ? Pad : Upload)(spec, changed);
     }
-    return sums.map((sum) => sum / 255 / DETAIL ** 2);
-}
-
-function trace(context, lines, scale) {
-    context.lineWidth = STROKE_CELLS * scale;
-    context.lineCap = context.lineJoin = "round";
-    for (const line of lines) {
-        context.beginPath();
-        context.moveTo(line[0][0] * scale, line[0][1] * scale);
-        // A line of no length would not be drawn.
-        for (const [x, y] of line) context.lineTo(x * scale + 0.01, y * scale);
-        context.stroke();
+    case "features": return new Fields(spec, changed);
+    case "text": return new TextBox(spec, changed);
+    default: return new Json(spec, changed);
     }
 }
 
-// ---- Showing the drawing
-
-function paint() {
-    const context = pad.getContext("2d");
-    const [rows, columns] = shape;
-    const scale = pad.width / columns;
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name);
-    context.clearRect(0, 0, pad.width, pad.height);
-    const thin = pad.width / (pad.clientWidth || pad.width); // a pixel of the page
-    context.fillStyle = colour("--line"); // the grid lies under the ink
-    for (let column = 1; column < columns; column++) {
-        context.fillRect(column * scale, 0, thin, pad.height);
-    }
-    for (let row = 1; row < rows; row++) context.fillRect(0, row * scale, pad.width, thin);
-    context.fillStyle = context.strokeStyle = colour("--text");
-    if (cells) paintCells(context, cells, scale);
-    trace(context, strokes, scale);
-    if (pad.matches(":focus-visible")) {
-        context.lineWidth = 6;
-        context.strokeStyle = colour("--accent");
-        context.strokeRect(cursor[1] * scale + 4, cursor[0] * scale + 4, scale - 8, scale - 8);
-    }
-    paintImage(seen, ink());
-}
-
-function paintImage(canvas, values) {
-    [canvas.height, canvas.width] = shape;
-    const context = canvas.getContext("2d");
-    context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--text");
-    paintCells(context, values, 1);
-}
-
-function paintCells(context, values, scale) {
-    values.forEach((value, index) => {
-        const row = Math.floor(index / shape[1]);
-        context.globalAlpha = value;
-        context.fillRect((index % shape[1]) * scale, row * scale, scale, scale);
-    });
-    context.globalAlpha = 1;
-}
-
-// ---- Drawing
-
-function replace(newStrokes, newCells) {
-    strokes = newStrokes;
-    cells = newCells;
-    changed();
+function showInputs(declared) {
+    specs = declared;
+    inputs = declared.map(inputOf);
+    form.replaceChildren(...inputs.map((input) => input.root));
+    for (const input of inputs) if (input instanceof Pad) input.paint(); // it has a size now
+    document.querySelector("#how").textContent =
+        inputs.length === 1 ? inputs[0].hint : "Give all inputs, and the model answers.";
 }
 
 let asking = 0;
 function changed() {
-    paint();
     for (const button of gallery.querySelectorAll("button")) button.ariaPressed = "false";
-    if (asking) return; // a drawing that grows is asked about at intervals, not only at its end
+    if (asking) return; // what grows is asked about at intervals, not only at its end
     asking = setTimeout(() => {
         asking = 0;
         for (const panel of panels) panel.ask();
     }, ASK_AFTER_MS);
 }
 
-function position(event) {
-    const box = pad.getBoundingClientRect();
-    return [
-        (event.clientX - box.left) / box.width * shape[1],
-        (event.clientY - box.top) / box.height * shape[0],
-    ];
-}
-
-pad.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    pad.setPointerCapture(event.pointerId);
-    strokes.push([position(event)]);
-    changed();
-});
-pad.addEventListener("pointermove", (event) => {
-    if (!pad.hasPointerCapture(event.pointerId)) return;
-    const passed = event.getCoalescedEvents();
-    strokes.at(-1).push(...(passed.length ? passed : [event]).map(position));
-    changed();
-});
-
-const MOVES = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
-pad.addEventListener("keydown", (event) => {
-    const move = MOVES[event.key];
-    if (!move && event.key !== " ") return;
-    event.preventDefault(); // the page would scroll
-    if (move) {
-        cursor = cursor.map((at, axis) => Math.min(Math.max(at + move[axis], 0), shape[axis] - 1));
-        paint();
-    }
-    const index = cursor[0] * shape[1] + cursor[1];
-    if (!move) {
-        const values = ink();
-        values[index] = values[index] > 0 ? 0 : 1;
-        replace([], values);
-    }
-    const inked = ink()[index] > 0 ? "ink" : "empty";
-    document.querySelector("#where").textContent =
-        `row ${cursor[0] + 1}, column ${cursor[1] + 1}, ${inked}`;
-});
-pad.addEventListener("focus", paint);
-pad.addEventListener("blur", paint);
-document.querySelector("#clear").addEventListener("click", () => replace([], null));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    paint();
+    for (const input of inputs) if (input instanceof Pad) input.paint();
     panels[0]?.showSamples();
 });
-
-// ---- Asking
 
 // What may be over soon: it is worth asking again.
 class PassingError extends Error {}
@@ -218,18 +79,7 @@ function requestId() {
     return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function element(name, className, text = "") {
-    const made = document.createElement(name);
-    made.className = className;
-    made.textContent = text;
-    return made;
-}
-
-function percent(share) {
-    return `${(100 * share).toFixed(1)} %`;
-}
-
-// A model's answer to what is drawn.
+// A model's answer to what is given.
 class Panel {
     constructor(names, name) {
         const content = document.querySelector("#panel").content.cloneNode(true);
@@ -294,27 +144,21 @@ class Panel {
 
     async ask() {
         if (!this.metadata) return; // until it is there, load() tries again
-        const {inputs: [input], parameters: {max_value: maximum}} = this.metadata;
-        const wanted = input.shape.slice(1);
-        if (wanted.join() !== shape.join()) {
-            this.say(`This model takes images of ${wanted.join(" × ")}, not ${shape.join(" × ")}.`, "problem");
-            this.show([]);
+        const {inputs: declared} = this.metadata.parameters.signature;
+        if (JSON.stringify(declared) !== JSON.stringify(specs)) {
+            this.stop("This model takes other inputs than the first one.", "problem");
             return;
         }
-        const data = ink().map((value) => Math.round(value * maximum));
-        if (!data.some(Boolean)) {
-            this.running?.abort();
-            clearTimeout(this.retry);
-            this.say("Nothing is drawn yet.", "idle");
-            this.show([]);
+        const tensors = inputs.map((input) => input.tensor());
+        const without = tensors.indexOf(null);
+        if (without >= 0) {
+            this.stop(inputs[without].missing, "idle");
             return;
         }
-        const {name, datatype} = input;
-        const tensor = {name, datatype, shape: [1, ...wanted], data};
         await this.attempt(async (signal) => {
             const started = performance.now();
             const id = requestId();
-            const body = JSON.stringify({id, inputs: [tensor]});
+            const body = JSON.stringify({id, inputs: tensors});
             const headers = {"content-type": "application/json", "x-request-id": id};
             const answer = await get(`${this.url}/infer`, {method: "POST", body, headers, signal});
             this.milliseconds = performance.now() - started;
@@ -327,10 +171,24 @@ class Panel {
         });
     }
 
+    // Say why nothing is asked.
+    stop(text, kind) {
+        this.running?.abort();
+        clearTimeout(this.retry);
+        this.say(text, kind);
+        this.show([]);
+    }
+
+    get output() {
+        return this.metadata.parameters.signature.outputs[0];
+    }
+
     // What is the same for each answer of the model.
     showModel() {
         const {parameters} = this.metadata;
-        this.part(".bars").replaceChildren(...parameters.classes.map((name) => {
+        const names = this.output.kind === "classes" ? this.output.names : [];
+        this.part(".bars").hidden = !names.length;
+        this.part(".bars").replaceChildren(...names.map((name) => {
             const row = element("li", "");
             const track = element("span", "track");
             track.append(element("div", "fill"));
@@ -340,35 +198,35 @@ class Panel {
         const known = this.metadata.versions[0] === this.version;
         this.part("dl").replaceChildren(...lineage(known ? parameters.provenance : {}));
         if (this === panels[0]) {
-            const wanted = this.metadata.inputs[0].shape.slice(1);
-            if (wanted.join() !== shape.join()) {
-                shape = wanted;
-                cursor = [0, 0];
-                replace([], null);
-            }
-            pad.height = Math.round(pad.width * shape[0] / shape[1]);
-            pad.ariaLabel = `Drawing, ${shape[0]} rows and ${shape[1]} columns`;
+            const declared = parameters.signature.inputs;
+            if (JSON.stringify(declared) !== JSON.stringify(specs)) showInputs(declared);
             this.showSamples();
-            paint();
         }
     }
 
-    // Probabilities by class; none where there is no answer.
-    show(probabilities) {
-        const best = probabilities.indexOf(Math.max(...probabilities));
+    // The data of the output; none where there is no answer.
+    show(data) {
+        const best = data.indexOf(Math.max(...data));
         this.part(".bars").childNodes.forEach((row, index) => {
-            const share = probabilities[index] ?? 0;
+            const fraction = data[index] ?? 0;
             row.classList.toggle("best", index === best);
-            row.querySelector(".fill").style.setProperty("--share", share);
-            row.querySelector(".share").textContent = probabilities.length ? percent(share) : "";
+            row.querySelector(".fill").style.setProperty("--share", fraction);
+            row.querySelector(".share").textContent = data.length ? percent(fraction) : "";
         });
         const version = this.metadata ? `version ${this.version}` : "";
-        const took = probabilities.length ? ` · ${this.milliseconds.toFixed(1)} ms` : "";
+        const took = data.length ? ` · ${this.milliseconds.toFixed(1)} ms` : "";
         this.part(".facts").textContent = version + took;
-        if (!probabilities.length) return;
-        this.say(percent(probabilities[best]), "");
-        this.part(".verdict").prepend(element("strong", "", this.metadata.parameters.classes[best]));
+        if (!data.length) return;
+        const {kind, names, label, unit} = this.output;
+        if (kind === "classes") this.answer(names[best], percent(data[best]));
+        else if (kind === "value") this.answer(quantity(data[0], unit), label);
+        else this.answer("", JSON.stringify(data));
         speak();
+    }
+
+    answer(main, beside) {
+        this.say(beside, "");
+        if (main) this.part(".verdict").prepend(element("strong", "", main));
     }
 
     say(text, kind) {
@@ -378,90 +236,27 @@ class Panel {
     }
 
     showSamples() {
-        const {samples = [], max_value: maximum} = this.metadata?.parameters ?? {};
+        const {samples} = this.metadata.parameters;
+        const list = gallery.querySelector("ul");
         gallery.hidden = !samples.length;
-        gallery.querySelector("ul").replaceChildren(...samples.map(({image, label}) => {
-            const values = image.flat().map((value) => value / maximum);
-            const picture = document.createElement("canvas");
-            paintImage(picture, values);
+        list.className = inputs.length === 1 && specs[0].kind === "image" ? "pictures" : "rows";
+        list.replaceChildren(...samples.map((sample) => {
+            const actual = typeof sample.actual === "number"
+                ? quantity(sample.actual, this.output.unit) : sample.actual;
             const button = element("button", "");
             button.type = "button";
-            button.ariaLabel = `Sample, true label ${label}`;
+            button.ariaLabel = `Sample, true label ${actual}`;
             button.ariaPressed = "false";
-            button.append(picture, element("span", "", label));
+            const previews = inputs.map((input, at) => input.preview(sample.inputs[specs[at].name]));
+            button.append(...previews, element("span", "actual", actual));
             button.addEventListener("click", () => {
-                replace([], values.slice());
+                inputs.forEach((input, at) => input.set(sample.inputs[specs[at].name]));
                 button.ariaPressed = "true";
             });
             const item = element("li", "");
             item.append(button);
             return item;
         }));
-    }
-}
-
-// ---- Lineage
-
-// Terms and their descriptions: what a model was made from.
-function lineage(provenance) {
-    const named = Object.keys(LABELS).filter((key) => key in provenance);
-    const others = Object.keys(provenance).filter((key) => !(key in LABELS));
-    return [...named, ...others].flatMap((key) => [
-        element("dt", "", LABELS[key] ?? key), ...descriptions(key, provenance[key]),
-    ]);
-}
-
-function descriptions(key, value) {
-    if (key === "run" && value) return [description(value.path, "W&B run", value.url)];
-    if (key === "git" && value) {
-        if (!value.commit) return [description("not in Git")];
-        const state = value.dirty ? "with uncommitted changes" : "nothing uncommitted";
-        return [description(value.commit, "commit", value.url), description(state)];
-    }
-    const isObject = value && typeof value === "object";
-    const parts = isObject ? Object.entries(value) : [["", value]];
-    return parts.map(([name, item]) => {
-        const text = item && typeof item === "object" ? JSON.stringify(item) : String(item ?? "none");
-        const found = description(text, HASH.test(text) ? name || LABELS[key] || key : "");
-        if (name) found.prepend(`${name} `);
-        return found;
-    });
-}
-
-// A value, its hashes cut. `copied`: what a button copies, whole; `url`: where it can be opened.
-function description(value, copied = "", url = "") {
-    const found = element("dd", "");
-    const opens = /^https?:/.test(url);
-    const shown = element(opens ? "a" : "span", "", value.replace(HASH, `$1…`));
-    shown.title = value;
-    if (opens) shown.href = url;
-    found.append(shown);
-    if (copied) {
-        const button = element("button", "copy", "Copy");
-        button.type = "button";
-        button.ariaLabel = `Copy ${copied}`;
-        button.addEventListener("click", async () => {
-            await copy(value);
-            button.textContent = "Copied";
-            document.querySelector("#copied").textContent = `${copied} copied`;
-            setTimeout(() => button.textContent = "Copy", COPIED_MS);
-        });
-        found.append(" ", button);
-    }
-    return found;
-}
-
-async function copy(text) {
-    try {
-        await navigator.clipboard.writeText(text);
-    } catch { // it is not there over HTTP from another machine, or not allowed
-        const focused = document.activeElement;
-        const field = element("textarea", "spoken", text);
-        document.body.append(field);
-        field.select();
-        document.execCommand("copy");
-        field.remove();
-        focused.focus();
     }
 }
 
@@ -479,9 +274,11 @@ function speak() {
 }
 
 async function start() {
-    paint();
     let names;
     try {
+        const {name: title} = await get("v2");
+        document.querySelector("h1").textContent = title;
+        document.title = `${title}: try it`;
         names = (await get("v2/models")).map((model) => model.name);
     } catch (error) {
         document.querySelector("#panels").textContent = error.message;
