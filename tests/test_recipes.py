@@ -11,7 +11,6 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -190,7 +189,7 @@ def bring_in(project: Project, name: str, recipe: Recipe) -> None:
         if isinstance(declared.get("columns"), str):
             names = json.loads(project.run("python", "-c", NAMES, declared["columns"]))
             declared["columns"] = [{"name": column} for column in names]
-    data = {"name": name, "inputs": inputs, "target": recipe.target}
+    data: dict[str, Any] = {"name": name, "inputs": inputs, "target": recipe.target}
     data |= {"validation_fraction": 0.15, "test_fraction": 0.2}
     text = yaml.safe_dump(data, sort_keys=False)
     (project.path / f"conf/data/{name}.yaml").write_text(text, encoding="utf-8")
