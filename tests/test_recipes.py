@@ -155,7 +155,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return set_up(tmp_path_factory.mktemp("recipes"))
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+# Each change runs these; the others, of which each kind is in one of these too, are run weekly.
+OFTEN = ("diabetes", "pictures", "orders")
+CASES = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.weekly) for name in RECIPES]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def project(
     request: pytest.FixtureRequest, base: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
@@ -215,9 +220,7 @@ def test_it_is_measured_and_reported_by_what_applies(project: Project, recipe: R
     page = (project.path / "reports/report.html").read_text("utf-8")
     shown = set(re.findall(r"<h[23][^>]*>([^<]+?)\s*</h[23]>", page))
     assert recipe.sections <= shown
-    assert not (CLASSES | {"Residuals"} - recipe.sections) - recipe.sections & shown
-    compared = project.inv("compare")
-    assert all(metric in compared for metric in metrics)
+    assert not ((CLASSES | {"Residuals"}) - recipe.sections) & shown
 
 
 def test_its_page_takes_what_a_person_gives_and_drift_compares_it(
