@@ -13,6 +13,7 @@ from .. import git
 from ..errors import CommandError
 from ..paths import METRICS, MODEL, home
 from ..registry import versions
+from ..results import numbers
 from ..tracking import artifacts, patch, provenance
 from ..tracking.run import WEIGHTS
 from ..tracking.server import log_in
@@ -190,7 +191,7 @@ def main_worktree() -> Path | None:
 
 
 def file_metrics(texts: dict[Path, str | None]) -> dict[str, float]:
-    """Return the measures in the text of metrics files, by the names that W&B has of them."""
+    """Return the metrics in the texts of metrics files, by their names in W&B."""
     found: dict[str, float] = {}
     for path, text in texts.items():
         prefix = "test/" if path == METRICS else ""
@@ -202,10 +203,7 @@ def file_metrics(texts: dict[Path, str | None]) -> dict[str, float]:
 def scalars(summary: dict[str, Any]) -> dict[str, float]:
     """Return the numbers of a summary that the same training gives again."""
     return {
-        name: value
-        for name, value in summary.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        if not name.startswith(MEASURED)
+        name: value for name, value in numbers(summary).items() if not name.startswith(MEASURED)
     }
 
 

@@ -77,7 +77,7 @@ def keeps_code() -> bool:
 
 
 def return_to_run(config: dict[str, Any], run_id: str) -> wandb.Run:
-    """Open the finished run `run_id` again, to add measures to it.
+    """Open the finished run `run_id` again, to add metrics to it.
 
     What `train` recorded of its command, code and machine stays as it is.
     """

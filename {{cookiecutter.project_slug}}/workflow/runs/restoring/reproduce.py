@@ -67,7 +67,7 @@ def run_again(project: Path) -> None:
 
 
 def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Result]]:
-    """Return the measures and weights, then the environment's facts, of both runs."""
+    """Return the metrics and weights, then the environment's facts, of both runs."""
     made_from = read_provenance(project / MODEL)
     folders = run_folders(made_from["run"]["id"], project / "wandb")
     texts = {path: (project / path).read_text(encoding="utf-8") for path in METRICS_FILES}
@@ -86,7 +86,7 @@ def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Re
 
 
 def table(measured: Sequence[Result], facts: Sequence[Result]) -> Table:
-    """Draw each measure, and what of the environment differs."""
+    """Draw each metric, and what differs in the environment."""
     drawn = Table(box=None, header_style="bold")
     drawn.add_column("metric", no_wrap=True)
     drawn.add_column("recorded", justify="right", no_wrap=True)
