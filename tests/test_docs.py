@@ -116,7 +116,7 @@ def test_contributing_names_only_what_is_there() -> None:
 
 @pytest.mark.parametrize("ci", answers()["ci"])
 def test_the_projects_readme_is_true(ci: str) -> None:
-    # The project's own tests/test_readme.py tests more; that one needs its environment.
+    # tests/workflow/test_readme.py tests more, in the projects' environment.
     project = bake(ci=ci, package_name="some_package")
     readme = project.read("README.md")
     tree = readme.partition("<!-- tree: begin -->\n```text\n")[2].partition("\n```")[0]
@@ -129,7 +129,7 @@ def test_the_projects_readme_is_true(ci: str) -> None:
         found = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
         assert named == found - {"__init__.py", "__pycache__/"}
     listed = tasks(project.path)
-    assert listed == {row[0][5:-1]: row[1] for row in table(readme, "task")}
+    assert listed == {row[0][5:-1]: row[1] for row in table(project.read("docs/tasks.md"), "task")}
     assert {name: line for name, line in listed.items() if len(line) > 62} == {}
 
 

@@ -713,8 +713,8 @@ def test_a_cluster_without_the_class_of_ingress_is_one_line_before_anything_is_t
 def test_the_readmes_clean_up_removes_what_a_model_had_and_nothing_else(
     cluster: Cluster, objects: Objects
 ) -> None:
-    readme = (cluster.project.path / "README.md").read_text(encoding="utf-8")
-    (found,) = re.findall(r"`kubectl delete (\S+) --selector (\S+)=NAME --namespace (\S+)`", readme)
+    page = (cluster.project.path / "docs/kubernetes.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"`kubectl delete (\S+) --selector (\S+)=NAME --namespace (\S+)`", page)
     short = {"hpa": "HorizontalPodAutoscaler", "pdb": "PodDisruptionBudget"}
     kinds = {short.get(name, name).lower() for name in found[0].split(",")}
     own = [item for item in objects if item["metadata"]["labels"].get(found[1]) == "mlp"]

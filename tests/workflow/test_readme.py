@@ -1,4 +1,4 @@
-"""README.md against the truth: its tree, its tables, its commands and its links."""
+"""README.md, AGENTS.md and docs/ against the truth: tree, tables, commands and links."""
 
 import json
 import os
@@ -14,8 +14,11 @@ from workflow.config.compose import compose, expand
 from workflow.paths import CONF, ROOT
 from workflow.pipeline.apply import WRITTEN
 
+FILES = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {path: path.read_text(encoding="utf-8") for path in FILES}
 # Below the project's description, which may hold any text.
-README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Start\n")[2]
+PAGES[FILES[0]] = PAGES[FILES[0]].partition("\n## Start\n")[2]
+TEXT = "\n".join(PAGES.values())
 PACKAGE = Path(fetch.__file__).parent
 # Not there before the first `inv train`; and what only cruft writes.
 BUILT = {"dvc.lock", "params.yaml", "runs/", ".cruft.json"}
@@ -24,7 +27,7 @@ TAKES_OVERRIDES = {"train", "exp.queue"}
 
 def between(name: str) -> str:
     """What stands between the comments `name: begin` and `name: end`."""
-    return README.partition(f"<!-- {name}: begin -->\n")[2].partition(f"<!-- {name}: end -->")[0]
+    return TEXT.partition(f"<!-- {name}: begin -->\n")[2].partition(f"<!-- {name}: end -->")[0]
 
 
 def rows(name: str) -> list[list[str]]:
@@ -35,8 +38,8 @@ def rows(name: str) -> list[list[str]]:
 
 def code() -> list[str]:
     """Each line of code: those of the code blocks, and what is set as code in the text."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    text = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines()] + re.findall(r"`(.+?)`", text)
 
 
@@ -94,6 +97,15 @@ def test_tree_is_what_is_there(tmp_path: Path) -> None:
     assert modules == {f"{path.name}/" if path.is_dir() else path.name for path in inside}
 
 
+def test_each_path_has_an_owner_and_each_page_a_link() -> None:
+    owned = [name for cells in rows("owners") for name in re.findall(r"`(.+?)`", cells[0])]
+    listed = [re.split(r"\s{2,}", line)[0] for line in between("tree").splitlines()[1:-1]]
+    assert sorted(owned) == sorted(filter(None, listed))
+    assert len(PAGES[FILES[0]].splitlines()) < 150
+    linked = re.findall(r"\]\((docs/.+?)\)", PAGES[FILES[0]])
+    assert sorted(linked) == [path.relative_to(ROOT).as_posix() for path in FILES[2:]]
+
+
 def test_table_of_tasks_is_what_inv_lists(tasks: dict[str, str]) -> None:
     assert {cells[0]: cells[1] for cells in rows("tasks")} == {
         f"`inv {name}`": line for name, line in tasks.items()
@@ -139,13 +151,17 @@ def test_each_override_composes() -> None:
     alone = [[line] for line in code() if re.fullmatch(r"[~+]*[a-z][\w./]*=\S+", line)]
     assert len(given) > 5
     for overrides in [*given, *alone]:
-        if overrides != ["group=file"]:
+        if overrides not in (["group=file"], ["data=other"]):  # the reader's own
             for experiment in expand(overrides):
                 compose(experiment, ROOT / CONF)
 
 
 def test_each_path_and_link_is_there() -> None:
-    links = re.findall(r"\]\((?!https?:)(.+?)\)", README)
+    links = [
+        page.parent / link
+        for page, text in PAGES.items()
+        for link in re.findall(r"\]\((?!https?:|#)(.+?)\)", text)
+    ]
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "runs"}
     named = [line for line in code() if re.fullmatch(r"[\w.]+/[\w./]*", line)]
     named = [line for line in named if "NAME" not in line]  # the reader's own

@@ -1,4 +1,4 @@
-"""What a training begins with: each case of the README's table, and what is refused."""
+"""What a training begins with: each case of the table in docs/training.md, and what is refused."""
 
 import re
 from collections.abc import Callable
@@ -23,8 +23,12 @@ START = {
 
 
 def table() -> dict[tuple[str, str], str]:
-    """The table of the README: the cell of each row's and column's name."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- start: begin -->\n")[2]
+    """The table of docs/training.md: the cell of each row's and column's name."""
+    text = (
+        (ROOT / "docs/training.md")
+        .read_text(encoding="utf-8")
+        .partition("<!-- start: begin -->\n")[2]
+    )
     lines = text.partition("<!-- start: end -->")[0].splitlines()
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     return {(row[0], name): row[n] for row in rows for n, name in enumerate(head[1:], start=1)}

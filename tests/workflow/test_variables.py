@@ -26,8 +26,8 @@ LEFT_OVER = {
 RECORDED = {"WANDB_TAGS": "night,first", "WANDB_NOTES": "a note", "WANDB_NAME": "one"}
 
 
-def test_the_table_of_the_readme_is_that_of_the_code() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_table_of_the_docs_is_that_of_the_code() -> None:
+    text = (ROOT / "docs/environment-variables.md").read_text(encoding="utf-8")
     table = text.partition("<!-- variables: begin -->\n")[2].partition("<!-- variables: end -->")[0]
     lines = [", ".join(f"`{name}`" for name in rule.names) for rule in RULES]
     rows = [f"| {line} | {r.effect} | {r.why} |" for line, r in zip(lines, RULES, strict=True)]

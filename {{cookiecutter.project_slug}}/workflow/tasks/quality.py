@@ -13,7 +13,7 @@ def test(context: Context) -> None:
 
 @task(help={"fix": "fix what can be fixed, and write stages' code to dvc.yaml, conf/schema.json"})
 def check(context: Context, fix: bool = False) -> None:
-    """Lint, check the format, the schema of conf/, types and declared dependencies."""
+    """Lint; check format, types, imports, schema and dependencies."""
     run_module("stage_code", *(["--fix"] if fix else []))
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
