@@ -91,6 +91,7 @@ def test_the_trained_model_is_good_and_tracked(trained: Project) -> None:
     recorded = training["config"]["provenance"]
     commit = trained.run("git", "rev-parse", "HEAD").strip()
     assert recorded["git"]["commit"] == commit
+    assert recorded["git"]["dirty"] is False
     assert recorded["seed"] == 0
     assert recorded["python"].startswith(trained.python)
     assert set(recorded["data"]) == {"data/raw", "data/prepared"}

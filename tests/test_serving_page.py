@@ -261,7 +261,7 @@ def test_two_models_are_compared_with_their_lineage(page: Page, site: Site) -> N
     assert commit[:12] in told
     for wanted in (
         "W&B run",
-        "with uncommitted changes",
+        "nothing uncommitted",
         "data/prepared ",
         "Config",
         "uv.lock",
