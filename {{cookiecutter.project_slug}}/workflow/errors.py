@@ -6,3 +6,8 @@ class CommandError(Exception):
 
     Where a part of the work handles one kind of it otherwise, that kind is a class of its own.
     """
+
+
+def one_line(error: object) -> str:
+    """Return the text of an error without its line breaks, or its kind where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from . import git
-from .errors import CommandError
+from .errors import CommandError, one_line
 from .paths import home
 
 
@@ -43,7 +43,7 @@ class Store:
                 missing = self._missing(md5)
             found = set(self.repo.cloud.get_remote_odb().oids_exist(list(missing)))
         except Exception as error:  # each kind of remote has its own
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise CommandError(f"{path}: not in the cache, and the remote says: {reason}") from None
         if missing - found:
             raise CommandError(

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from .config.places import package_of
-from .errors import CommandError
+from .errors import CommandError, one_line
 from .files import replace
 from .paths import CONF, ROOT
 
@@ -145,7 +145,7 @@ class Code:
                 *self.folders, exclude_type_checking_imports=True, cache_dir=None
             )
         except SourceSyntaxError as error:
-            raise CommandError(" ".join(str(error).split())) from None
+            raise CommandError(one_line(error)) from None
 
     def files(self, stage: Stage) -> list[Path]:
         """Return the files that decide the result of a stage, in the order of their names."""

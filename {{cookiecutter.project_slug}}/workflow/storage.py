@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import conflicts, git, remotes
-from .errors import CommandError
+from .errors import CommandError, one_line
 from .git import GitError
 from .quiet_dvc import hush
 
@@ -196,7 +196,7 @@ def open_repo() -> Any:
 
 def line(error: BaseException) -> str:
     """Return an error's text in one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(error)[:200]
 
 
 def some(paths: Iterable[str], limit: int = 3) -> str:

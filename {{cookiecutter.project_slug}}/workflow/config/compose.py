@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import credentials
+from ..errors import one_line
 from ..paths import CONF, ROOT
 from ..serving import settings
 from .places import package_of
@@ -114,7 +115,7 @@ def _missing_option(
 def _unreadable(error: yaml.MarkedYAMLError, folder: Path) -> tuple[str, str]:
     mark = error.problem_mark
     if mark is None or error.problem is None:
-        return f"{CONF}/", " ".join(str(error).split())
+        return f"{CONF}/", one_line(error)
     file = Path(mark.name).relative_to(folder.resolve().parent).as_posix()
     return f"{file}, line {mark.line + 1}", error.problem
 
@@ -160,7 +161,7 @@ def _refused(error: Exception, overrides: list[str], folder: Path) -> tuple[str,
     cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
     key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
     if not key:
-        return f"{CONF}/", " ".join(str(error).split())
+        return f"{CONF}/", one_line(error)
     where = _where(key, overrides, folder)
     siblings = keys_beside(key)
     last = key.rpartition(".")[2]

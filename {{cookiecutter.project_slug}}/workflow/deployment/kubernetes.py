@@ -9,6 +9,7 @@ import yaml
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from ..containers import engine, images
+from ..errors import one_line
 from ..paths import DEPLOYMENT, ROOT
 from ..serving import settings, sources
 from ..serving.sources import Located
@@ -109,7 +110,7 @@ def pushed(client: docker.DockerClient, target: str) -> str:
     except NotFound:
         raise DeployError(f"{name} was never pushed, and no cluster can pull it: {mend}") from None
     except APIError as error:
-        why = " ".join(str(error.explanation).split())
+        why = one_line(error.explanation)
         raise DeployError(f"the registry of {name} does not say what it has: {why}") from None
     return reference
 

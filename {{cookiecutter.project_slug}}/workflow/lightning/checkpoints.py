@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CommandError
+from ..errors import CommandError, one_line
 from ..paths import CHECKPOINT, home
 from ..runs import finding as runs
 from ..runs.finding import COMMIT
@@ -175,5 +175,5 @@ def _downloaded(path: str, folder: Path) -> tuple[Path, dict[str, Any]]:
             raise CheckpointError("it kept no checkpoint")
         mine[-1].download(root=str(folder))
     except (wandb.Error, ValueError) as error:
-        raise CheckpointError(" ".join(str(error).split())) from None
+        raise CheckpointError(one_line(error)) from None
     return folder / CHECKPOINT.name, {"run": {"id": run.id}, "data": mine[-1].metadata["data"]}

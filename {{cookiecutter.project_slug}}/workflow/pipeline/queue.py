@@ -23,6 +23,7 @@ from dvc.repo.experiments.queue.base import QueueEntry
 from dvc.repo.experiments.queue.celery import LocalCeleryQueue
 from dvc.repo.experiments.queue.tasks import run_exp
 
+from ..errors import one_line
 from ..runs.experiments import failure
 
 NOTHING = "nothing is queued: inv exp.queue -- 'optimizer.lr=0.1,0.01'"
@@ -163,7 +164,7 @@ def main() -> int:
             queue = repo.experiments.celery_queue
             lines = list(reasons(run(jobs, queue), queue))
     except DvcException as error:
-        raise SystemExit(f"exp.run: {' '.join(str(error).split())}") from None
+        raise SystemExit(f"exp.run: {one_line(error)}") from None
     except KeyboardInterrupt:
         raise SystemExit(
             "\nthe experiments go on: inv exp.run follows them, dvc queue stop --kill ends them"

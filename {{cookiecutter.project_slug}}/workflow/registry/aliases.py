@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ..errors import one_line
 from ..tracking import artifacts
 from ..tracking.run import chosen_mode
 from ..tracking.server import log_in
@@ -50,7 +51,7 @@ def _change(run: str | None, model: str, added: set[str], removed: set[str]) -> 
         artifact.save()
         return artifact.qualified_name
     except (wandb.Error, ValueError) as error:
-        raise NotToldError(" ".join(str(error).split())) from None
+        raise NotToldError(one_line(error)) from None
 
 
 def _artifact(run: str | None, model: str) -> "Artifact":

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from .. import git
-from ..errors import CommandError
+from ..errors import CommandError, one_line
 from ..git import GitError
 from ..object_store import Store
 from ..paths import MODEL, ROOT
@@ -93,7 +93,7 @@ def _gto(action: str, **arguments: str | bool) -> None:
     try:
         getattr(api, action)(".", versions.MODEL, **arguments)
     except GTOException as error:
-        raise CommandError(f"gto: {' '.join(str(error).split())}") from None
+        raise CommandError(f"gto: {one_line(error)}") from None
 
 
 def _identify() -> None:

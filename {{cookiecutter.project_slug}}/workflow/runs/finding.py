@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import git
-from ..errors import CommandError
+from ..errors import CommandError, one_line
 from ..paths import METRICS, MODEL, home
 from ..registry import versions
 from ..results import numbers
@@ -146,7 +146,7 @@ def online(path: str) -> RecordedRun:
             contents = [file.read_bytes() for file in Path(folder).glob(patch.FILE)]
         return _tracked(run.id, dict(run.config), dict(run.summary), contents)
     except (wandb.Error, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise CommandError(f"W&B has no run {path}, or does not show it: {reason}") from None
 
 

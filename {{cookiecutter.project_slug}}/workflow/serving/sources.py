@@ -22,7 +22,7 @@ from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
 
 from .. import git
-from ..errors import CommandError
+from ..errors import CommandError, one_line
 from ..paths import MODEL, ROOT
 from ..registry import versions
 from . import store as stores
@@ -253,8 +253,3 @@ def md5(path: Path) -> str:
     """Return what DVC calls a file's content by."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's text, or its kind where it has none, without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__

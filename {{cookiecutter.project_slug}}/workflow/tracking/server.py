@@ -8,6 +8,7 @@ from typing import Any
 import wandb
 from wandb.errors import AuthenticationError
 
+from ..errors import one_line
 from ..variables import VariableError
 
 
@@ -43,7 +44,7 @@ def log_in() -> str | None:
         if wandb.login(prompt=False, verify=True):
             return None
     except AuthenticationError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         return f"{url} can't be reached, or refuses the API key: {reason}"
     return "no API key: `inv wandb.login`, or put WANDB_API_KEY into .env, then `inv wandb.sync`"
 

@@ -20,6 +20,7 @@ from typing import Any
 import wandb
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
+from ..errors import one_line
 from .arrived import remove, state_of, write_rest
 from .server import log_in
 from .transaction_log import (
@@ -103,7 +104,7 @@ def send(folders: list[Path]) -> tuple[str, str]:
     try:
         logs = [write_rest(log_of(folder)) for folder in folders]
     except (wandb.Error, WandbApiFailedError) as error:
-        return "failed", " ".join(str(error).split())
+        return "failed", one_line(error)
     process = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", *map(str, logs)],
         cwd=wandb_folder().parent,

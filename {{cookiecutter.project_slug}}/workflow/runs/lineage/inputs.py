@@ -14,6 +14,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from ... import git
+from ...errors import one_line
 from ...paths import ROOT
 from ...serving.store import shown
 
@@ -101,5 +102,5 @@ def _within(seconds: float, call: Callable[[], set[str]]) -> set[str]:
 
 def _reason(error: Exception) -> str:
     """Return an error in one line, without what a URL has of credentials."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     return re.sub(r"\w+://\S+", lambda found: shown(found[0]), text)

@@ -8,6 +8,7 @@ from docker.errors import DockerException, ImageNotFound
 
 from ...containers import engine
 from ...containers.engine import EngineError
+from ...errors import one_line
 
 IN_REGISTRY = "in its registry"
 
@@ -31,7 +32,7 @@ def place(reference: str) -> str:
     try:
         client.images.get_registry_data(reference)
     except DockerException as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise EngineError(f"not on this machine, nor in a registry: {reason}") from None
     return IN_REGISTRY
 
