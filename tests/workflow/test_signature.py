@@ -78,7 +78,7 @@ def test_signature_is_the_one_that_the_exported_file_carries() -> None:
 
 def test_quantiles_of_a_value_increase_also_where_targets_repeat() -> None:
     target = {"kind": "value", "name": "height", "unit": "m"}
-    spec = signature.output(target, np.array([1.0] * 50 + [2.0] * 50, dtype=np.float32))
+    spec = signature.output(target, np.array([1.1] * 50 + [2.3] * 50, dtype=np.float32))
     assert spec == {
         "name": "value",
         "datatype": "FP32",
@@ -86,7 +86,7 @@ def test_quantiles_of_a_value_increase_also_where_targets_repeat() -> None:
         "kind": "value",
         "label": "height",
         "unit": "m",
-        "quantiles": [1.0, 1.5, 2.0],
+        "quantiles": [1.1, 1.7, 2.3],
     }
 
 

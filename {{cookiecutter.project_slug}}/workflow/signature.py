@@ -58,7 +58,7 @@ def output(target: Mapping[str, Any], targets: np.ndarray | None = None) -> Spec
     described = {"label": target["name"], "unit": target.get("unit")}
     if targets is not None:
         deciles = np.quantile(targets, np.linspace(0.1, 0.9, 9))
-        described["quantiles"] = np.unique(deciles.astype(np.float32)).tolist()
+        described["quantiles"] = [_shortest(value) for value in np.unique(np.float32(deciles))]
     return _spec("value", "FP32", [-1], kind="value", **described)
 
 
