@@ -71,7 +71,7 @@ class Store:
         try:
             done = self.repo.cloud.push(objects)
         except Exception as error:  # each kind of remote has its own
-            raise CommandError(f"the remote says: {' '.join(str(error).split())}") from None
+            raise CommandError(f"the remote says: {one_line(error)}") from None
         if done.failed:
             raise CommandError(f"{len(done.failed)} objects could not be sent")
         return len(done.transferred)

@@ -22,6 +22,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from .. import git
+from ..errors import one_line
 from ..paths import ROOT
 from ..ports import is_taken
 from . import engine, images
@@ -137,7 +138,7 @@ def outside_folders() -> list[Path]:
         repo = Repo(str(ROOT))
         store = repo.cloud.get_remote_odb()
     except DvcException as error:
-        raise EngineError(f"{' '.join(str(error).split())}: inv setup") from None
+        raise EngineError(f"{one_line(error)}: inv setup") from None
     cache = Path(str(repo.cache.local_cache_dir))
     cache.mkdir(parents=True, exist_ok=True)  # what the engine makes itself would belong to root
     arguments = ("rev-parse", "--path-format=absolute", "--git-common-dir")

@@ -8,7 +8,7 @@ import docker
 from docker.errors import APIError, DockerException
 from docker.types import DeviceRequest
 
-from ..errors import CommandError
+from ..errors import CommandError, one_line
 
 PLUGINS = {
     "buildx": "BuildKit builds the images: install Docker's plug-in buildx",
@@ -65,7 +65,7 @@ def require_gpu(client: docker.DockerClient, image: str) -> None:
         container.start()
     except APIError as error:
         raise EngineError(
-            f"containers get no GPU here ({' '.join(str(error.explanation).split())}). Install the "
+            f"containers get no GPU here ({one_line(error.explanation)}). Install the "
             "NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker; "
             "sudo systemctl restart docker"
         ) from None

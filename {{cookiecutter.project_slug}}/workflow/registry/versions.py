@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import git
-from ..errors import CommandError
+from ..errors import CommandError, one_line
 from ..paths import home
 
 MODEL = "model"
@@ -135,7 +135,7 @@ def _events() -> list[dict[str, Any]]:
     except SCMError:
         raise CommandError("the project is no Git repository yet: inv setup") from None
     except GTOException as error:
-        raise CommandError(f"gto: {' '.join(str(error).split())}") from None
+        raise CommandError(f"gto: {one_line(error)}") from None
     return sorted(map(dict, events), key=lambda event: (event["timestamp"], *_order(event)))
 
 

@@ -6,6 +6,7 @@ import sys
 import wandb
 from wandb.errors import AuthenticationError
 
+from ..errors import one_line
 from ..variables import VariableError
 from .server import settings, unreachable
 
@@ -26,7 +27,7 @@ def main() -> None:
     try:
         wandb.login(key=key.strip(), relogin=True, verify=True)
     except (AuthenticationError, ValueError) as error:
-        raise SystemExit(f"{url} refuses the API key: {' '.join(str(error).split())}") from None
+        raise SystemExit(f"{url} refuses the API key: {one_line(error)}") from None
     print("runs are online from now on; `inv wandb.sync` uploads those before")
 
 
