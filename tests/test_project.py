@@ -268,8 +268,22 @@ def test_ctrl_c_ends_the_training_and_the_next_goes_on(trained: Project, tmp_pat
     printed = project.interrupt("inv", "train", when="epoch  9/20", how=press)
     assert "Traceback" not in printed
     assert not (project.path / "runs/train/model.ckpt").exists()
+    change_what_only_serves(project)
     assert "resuming the interrupted run" in project.inv("train")
     assert project.json("reports/metrics.json") == trained.json("reports/metrics.json")
+    configs = [run.runs()[0]["config"]["provenance"]["config"] for run in (project, trained)]
+    assert configs[0] == configs[1]
+    change_what_only_serves(project)
+    assert "up to date" in project.inv("train")
+
+
+def change_what_only_serves(project: Project) -> None:
+    """Change code that decides no result, and how models are served."""
+    for module in ("serving/service.py", "deployment/stack.py", "tracking/upload.py"):
+        with (project.path / "workflow" / module).open("a", encoding="utf-8") as file:
+            file.write("# changed\n")
+    serving = project.path / "conf/serving/default.yaml"
+    serving.write_text(serving.read_text("utf-8").replace("capacity: ", "capacity: 1"), "utf-8")
 
 
 def test_a_result_that_dvc_had_is_not_trained_again(trained: Project, tmp_path: Path) -> None:
@@ -337,6 +351,21 @@ def test_two_processes_train_one_model(trained: Project, tmp_path: Path) -> None
 
 def test_its_own_tests_and_checks_pass(trained: Project, tmp_path: Path) -> None:
     project = trained.copy(tmp_path)
+    # As users keep them: other values, a file more, a callback less.
+    conf = project.path / "conf"
+    (conf / "model/deep.yaml").write_text(
+        "defaults: [mlp]\nhidden: [64, 64, 64]\n", encoding="utf-8"
+    )
+    edits = {
+        "config.yaml": ("- model: cnn", "- model: deep"),
+        "optimizer/adam.yaml": ("lr: 3.0e-3", "lr: 1.0e-3"),
+        "callbacks/default.yaml": ("  - early_stopping\n", ""),
+        "trainer/cpu.yaml": ("max_epochs: 20", "max_epochs: 50"),
+    }
+    for name, (old, new) in edits.items():
+        text = (conf / name).read_text("utf-8")
+        assert old in text
+        (conf / name).write_text(text.replace(old, new), encoding="utf-8")
     assert re.search(r"\d+ passed", project.inv("test"))
     checked = project.inv("check")
     assert "Success: no issues found" in checked
