@@ -78,7 +78,7 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
     run(*command, *arguments)
 
 
-@task(help={"fix": "mend what can be mended"})
+@task(help={"fix": "fix what can be fixed"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check the format and types of the template's code; a project's imports and schema."""
     run("ruff", "check", *(["--fix"] if fix else []))

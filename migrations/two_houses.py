@@ -284,7 +284,7 @@ def main() -> None:
     for name in filter(None, listed.stdout.split("\0")):
         path = Path(name)
         is_text = path.suffix in TEXT or path.name in TEXT_NAMES or path.suffix == ".Dockerfile"
-        if not is_text or not path.is_file() or name == "params.yaml":  # composed anew
+        if not is_text or not path.is_file() or name == "params.yaml":  # composed again
             continue
         try:
             new = rewrite(path, options.package, own)

@@ -91,7 +91,7 @@ def test_each_task_ends_with_what_came_out_and_what_follows(
     line = last("data.pull", code=1)
     assert re.match(r"pull: .* not here, and the remote storage, .*, does not exist", line)
     assert (project.path / "data/notes.txt").read_text() == "notes"
-    assert "mend" in last("doctor", code=1)
+    assert "fix" in last("doctor", code=1)
 
 
 def test_the_report_is_headed_by_the_name_of_the_project(trained: Project, tmp_path: Path) -> None:

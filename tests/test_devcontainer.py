@@ -169,14 +169,14 @@ def test_it_starts_with_a_commit_and_hooks(devcontainer: Devcontainer) -> None:
     for line in ("Python +3.11", "environment +of the image", "Git +1 commits", "hooks +installed"):
         assert re.search(f"^ok +{line}", found, re.MULTILINE), found
     # The remote's folder is beside the project, and not in the container.
-    assert re.findall(r"^mend +(\w+)", found, re.MULTILINE) == ["DVC"]
+    assert re.findall(r"^fix +(\w+)", found, re.MULTILINE) == ["DVC"]
 
 
 def test_tasks_run_in_it_and_files_belong_to_the_caller(devcontainer: Devcontainer) -> None:
     assert "Run what changed of the pipeline" in devcontainer.run("inv", "--list")
     assert re.search(r"\d+ passed", devcontainer.run("inv", "test", "--", "-q", "-k", "config"))
     printed = devcontainer.run("inv", "train", "--", "trainer.max_epochs=1")
-    assert re.search(r"test accuracy 0\.\d+", printed)
+    assert re.search(r"test: accuracy 0\.\d+", printed)
     assert "no issues found" in devcontainer.run("inv", "check")
     folder = devcontainer.project.path
     assert json.loads(devcontainer.project.read("runs/train/metrics.json"))["epochs"] == 1
@@ -204,6 +204,6 @@ def test_the_image_has_the_client_of_the_remote(kind: str) -> None:
     # Also where no task finds it out, because Docker is all that there is.
     project = bake(dvc_remote=kind, package_name="some_package")
     targets = json.loads(output(*BAKE, "--print", "cpu", cwd=project.path))["target"]
-    extra = project.run("some_package.remotes").stdout
+    extra = project.run("workflow.remotes").stdout
     assert targets["_base-cpu"]["args"]["REMOTE"] == extra
     assert (extra == "") == (kind == "local")

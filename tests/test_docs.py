@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,11 @@ def test_no_file_names_a_registry_of_packages_or_images() -> None:
 def test_the_license_is_the_one_of_pyproject_toml() -> None:
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License\n")
     assert re.search('^license = "MIT"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
+def test_one_version_is_that_of_the_template_its_changelog_and_the_workflow() -> None:
+    version = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["__version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d.*?)\]", changelog, re.MULTILINE)
+    workflow = tomllib.loads(bake().read("workflow/pyproject.toml"))
+    assert version == released[0] == workflow["project"]["version"]

@@ -128,4 +128,4 @@ def test_what_is_missing_is_one_line(trained: Project, same: Project, tmp_path: 
     *_, line = trained.copy(tmp_path).inv("monitor.drift", code=1).splitlines()
     assert line.startswith("drift: runs/served/model: nothing is kept of what is asked: serve with")
     *_, line = same.run("env", "UV=no-uv", "inv", "monitor.drift", code=127).splitlines()
-    assert line == "no-uv is not installed: inv doctor says how to mend it"
+    assert line == "no-uv is not installed: inv doctor says how to fix it"

@@ -91,7 +91,7 @@ def test_a_project_of_cruft_begins_under_the_git_settings_of_a_company(tmp_path:
     project.run("dvc", "repro", "--quiet", "fetch", variables=settings)  # refused if ignored
     (project.path / "extra.json").write_text("{}\n")
     doctor = project.inv("doctor", code=1, variables=settings)
-    assert re.search(r"mend +Git .*extra\.json", doctor)
+    assert re.search(r"fix +Git .*extra\.json", doctor)
     project.run("git", "add", "--all", variables=settings)
     assert "dvc.lock" in project.run("git", "ls-files", variables=settings).split()
 

@@ -543,7 +543,7 @@ def test_a_missing_kubectl_is_one_line(cluster: Cluster) -> None:
     ("variables", "expected"),
     [
         ({"SERVING_MIN_REPLICAS": "11"}, "serving.min_replicas: 11 is more than max_replicas, 10"),
-        ({"SERVING_CPU_PERCENT": "much"}, "serving.cpu_percent: 'much' is no positive number"),
+        ({"SERVING_CPU_PERCENT": "much"}, "serving.cpu_percent: 'much' is not a positive number"),
     ],
     ids=["bounds", "number"],
 )
@@ -567,11 +567,11 @@ def test_an_image_that_no_cluster_can_pull_is_one_line(cluster: Cluster, tmp_pat
 
     built = f"{cluster.address}/team/{SLUG}-serve"
     other = f"{cluster.address}/other/{SLUG}-serve"
-    mend = "inv docker.push --image serve"
-    assert refusal(f"{cluster.address}/other") == (f"deploy: there is no {other}:latest: {mend}")
+    fix = "inv docker.push --image serve"
+    assert refusal(f"{cluster.address}/other") == (f"deploy: there is no {other}:latest: {fix}")
     docker("tag", built, other)
     assert refusal(f"{cluster.address}/other") == (
-        f"deploy: {other}:latest was never pushed, and no cluster can pull it: {mend}"
+        f"deploy: {other}:latest was never pushed, and no cluster can pull it: {fix}"
     )
     with registry(tmp_path) as address:
         gone = f"{address}/team/{SLUG}-serve"
@@ -580,7 +580,7 @@ def test_an_image_that_no_cluster_can_pull_is_one_line(cluster: Cluster, tmp_pat
         for folder in (tmp_path / "registry").glob("**/_manifests"):
             folder.rename(folder.with_name("deleted"))
         assert refusal(f"{address}/team") == (
-            f"deploy: {gone}:latest was never pushed, and no cluster can pull it: {mend}"
+            f"deploy: {gone}:latest was never pushed, and no cluster can pull it: {fix}"
         )
     assert refusal(f"{address}/team").startswith(
         f"deploy: the registry of {gone}:latest does not say what it has: "

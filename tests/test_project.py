@@ -79,7 +79,7 @@ def test_data_is_added_where_runs_record_it(trained: Project, tmp_path: Path) ->
 def test_before_setup_a_task_says_what_to_type(trained: Project, tmp_path: Path) -> None:
     project = Project(bake(tmp_path).path)
     assert project.inv("train", code=1) == "the project is no Git repository yet: inv setup\n"
-    assert re.search(r"mend +Git .* inv setup", project.inv("doctor", code=1))
+    assert re.search(r"fix +Git .* inv setup", project.inv("doctor", code=1))
 
 
 def test_the_trained_model_is_good_and_tracked(trained: Project) -> None:
@@ -389,10 +389,10 @@ def test_doctor_finds_what_is_missing_and_says_how_to_mend_it(
     trained: Project, tmp_path: Path
 ) -> None:
     project = trained.copy(tmp_path)
-    assert "mend" not in project.inv("doctor")
+    assert "fix" not in project.inv("doctor")
     (project.path / ".git/hooks/pre-commit").unlink()
     printed = project.inv("doctor", code=1)
-    assert re.search(r"mend +hooks .* inv setup", printed)
+    assert re.search(r"fix +hooks .* inv setup", printed)
 
 
 def test_the_readme_begins_with_commands_that_work(tmp_path: Path) -> None:

@@ -256,6 +256,7 @@ def test_its_page_takes_what_a_person_gives_and_drift_compares_it(
     project.run("python", "-c", SEND, f"{served.url}/v2/models/model")
 
 
+@pytest.mark.weekly  # minutes for each
 def test_drift_notebook_tests_and_check_know_the_data(project: Project, recipe: Recipe) -> None:
     printed = project.inv("monitor.drift")
     assert re.search(rf"^{re.escape(recipe.column)}\s", printed, re.MULTILINE)

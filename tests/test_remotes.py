@@ -162,7 +162,7 @@ def test_data_goes_there_and_comes_back(
         assert ".dvc/config.local" not in tracked
         for secret in remote.secrets:
             project.run("git", "grep", "--quiet", secret, code=1)
-        assert "mend" not in project.inv("doctor", variables=remote.variables)
+        assert "fix" not in project.inv("doctor", variables=remote.variables)
 
         if remote.wrong:
             for option, value in remote.wrong.items():
@@ -202,5 +202,5 @@ def test_a_remote_that_does_not_answer_is_one_line_of_the_doctor(tmp_path: Path)
     answers = {"dvc_remote": "webdav", "dvc_remote_url": f"webdav://127.0.0.1:{free_port()}/dvc"}
     project = set_up(tmp_path, **answers)
     printed = project.inv("doctor", code=1)
-    (line,) = [line for line in printed.splitlines() if line.startswith("mend")]
+    (line,) = [line for line in printed.splitlines() if line.startswith("fix")]
     assert "DVC remote" in line

@@ -133,7 +133,7 @@ def test_a_file_that_git_does_not_know_is_a_start(past: Project, tmp_path: Path)
     own = project.path / "runs/train/model.ckpt"
     longer = "trainer.max_epochs=3"
     printed = project.inv("train", "--", f"train.resume={own}", longer, code=1)
-    assert "is removed before it is written anew: name its run" in printed.splitlines()[-1]
+    assert "is removed before it is written again: name its run" in printed.splitlines()[-1]
     assert own.exists()
     shutil.copy(own, project.path / "kept.ckpt")
     printed = project.inv("train", "--", "train.resume=kept.ckpt", longer)

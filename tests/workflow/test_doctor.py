@@ -1,4 +1,4 @@
-"""Each condition that `inv doctor` knows, brought about, and mended by what it says to type."""
+"""Each condition that `inv doctor` knows, brought about, and fixed by what it says to type."""
 
 import json
 import os
@@ -246,9 +246,9 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(
     bring_about(project)
     found = wrong(check)
     assert re.search(detail, found.detail), found
-    assert re.match(fix, found.mend), found
-    if not re.search(NOT_TYPED, found.mend):
-        follow(found.mend)
+    assert re.match(fix, found.fix), found
+    if not re.search(NOT_TYPED, found.fix):
+        follow(found.fix)
         assert is_fine(check)
 
 
@@ -266,7 +266,7 @@ def test_what_is_not_wrong_is_said_with_what_follows(project: Path) -> None:
     stage["stages"]["train"]["outs"].append("other.txt")
     (project / "dvc.yaml").write_text(json.dumps(stage))
     (found,) = doctor.look("pipeline")
-    assert (found.detail, found.mend) == ("changed since the last training: train", "inv train")
+    assert (found.detail, found.fix) == ("changed since the last training: train", "inv train")
 
 
 def test_a_new_remote_folder_is_made_by_the_first_push(project: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_full_disk_is_seen(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert doctor.look("disk")[0].fine or shutil.disk_usage(".").free < doctor.ROOM
     monkeypatch.setattr(doctor, "ROOM", shutil.disk_usage(".").total + 1)
     assert re.match(r"\d+ MiB free", wrong("disk").detail)
-    assert wrong("disk").mend == "dvc gc --all-commits --all-experiments"
+    assert wrong("disk").fix == "dvc gc --all-commits --all-experiments"
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,10 @@ def test_the_table_says_what_happens(
         capsys.readouterr()
         train(config(*long, START[start]), run_dir)
         (first, *_) = re.findall(r"^epoch (\d)/4", capsys.readouterr().out, re.MULTILINE)
-        outcome = {"1": "starts anew", "2": "goes on from RUN", "3": "goes on with it"}[first]
+        outcome = {"1": "starts from scratch", "2": "resumes from RUN", "3": "resumes it"}[first]
         assert same(run_dir, tuned if "init_from" in start else anew)
         if first == "1" and same(run_dir, tuned):
-            outcome += " with RUN's weights"
+            outcome = "starts from RUN's weights"
         happened[unfinished, start] = outcome
         assert not (run_dir / "unfinished").exists()
     assert happened == said
@@ -182,7 +182,7 @@ def test_what_cannot_be_begun_with_is_one_line(
     with pytest.raises(ConfigError, match=said) as refused:
         train(config(*overrides), past.with_name("run"))
     assert "\n" not in str(refused.value)
-    # What was unfinished is still there to go on with.
+    # What was unfinished is still there to resume.
     assert before == {path: path.read_bytes() for path in past.with_name("run").rglob("*.*")}
 
 

@@ -1,4 +1,4 @@
-"""Is everything there that the project needs? Each line: fine, or the command that mends it."""
+"""Is everything there that the project needs? Each line: fine, or the command that fixes it."""
 
 import contextlib
 import json
@@ -29,11 +29,11 @@ NEEDED = ("dvc.yaml", "dvc.lock", "params.yaml", "uv.lock", "pyproject.toml", "c
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check saw; `mend` is what to type where `fine` is false, or what may follow."""
+    """What one check saw; `fix` is what to type where `fine` is false, or what may follow."""
 
     fine: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def files() -> Finding | list[Finding]:
@@ -231,12 +231,12 @@ def main() -> None:
     for name in CHECKS:
         for finding in look(name):
             wrong += not finding.fine
-            verdict = Text("ok") if finding.fine else Text("mend", style="red")
-            mend = f"→ {finding.mend}" if finding.mend else ""
-            table.add_row(verdict, name, Text(finding.detail), Text(mend))
+            verdict = Text("ok") if finding.fine else Text("fix", style="red")
+            fix = f"→ {finding.fix}" if finding.fix else ""
+            table.add_row(verdict, name, Text(finding.detail), Text(fix))
     Console().print(table)
     if wrong:
-        print(f"{wrong} to mend: type what stands behind the arrows, then inv doctor again")
+        print(f"{wrong} to fix: type what stands behind the arrows, then inv doctor again")
         raise SystemExit(1)
     print("all is well: inv train")
 

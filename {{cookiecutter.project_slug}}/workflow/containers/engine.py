@@ -17,7 +17,7 @@ PLUGINS = {
 
 
 class EngineError(CommandError):
-    """What is wrong, and how to mend it, in one line."""
+    """What is wrong, and how to fix it, in one line."""
 
 
 def connect() -> docker.DockerClient:
@@ -34,12 +34,12 @@ def connect() -> docker.DockerClient:
         client.ping()
     except DockerException as error:
         raise EngineError(_why(str(error))) from None
-    for plugin, mend in PLUGINS.items():
+    for plugin, fix in PLUGINS.items():
         found = subprocess.run(
             ["docker", plugin, "version"], capture_output=True, text=True, check=False
         )
         if found.returncode:
-            raise EngineError(f"`docker {plugin}` is missing. {mend}")
+            raise EngineError(f"`docker {plugin}` is missing. {fix}")
     return client
 
 

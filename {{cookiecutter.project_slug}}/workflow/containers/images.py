@@ -24,8 +24,8 @@ BAKE = ("docker", "buildx", "bake", "--file", "docker/docker-bake.hcl")
 LABEL = "org.opencontainers.image."
 LOCK_LABEL = "uv.lock.sha256"
 
-# What a failed build says, and how to mend it; the first that fits is shown.
-MENDS = {
+# What a failed build says, and how to fix it; the first that fits is shown.
+FIXES = {
     "no space left on device": (
         "the disk of the Docker Engine is full: `docker system df` says with what, "
         "`docker buildx prune` and `docker image prune` make room"
@@ -92,8 +92,8 @@ def build(target: str, options: list[str] | None = None) -> None:
         printed.append(line)
     if process.wait():
         text = "".join(printed)
-        mends = (mend for pattern, mend in MENDS.items() if re.search(pattern, text, re.IGNORECASE))
-        raise EngineError(next(mends, "the image was not built: the lines above say why"))
+        fixes = (fix for pattern, fix in FIXES.items() if re.search(pattern, text, re.IGNORECASE))
+        raise EngineError(next(fixes, "the image was not built: the lines above say why"))
 
 
 def ensure(client: docker.DockerClient, target: str) -> Image:

@@ -2,4 +2,4 @@
 
 
 class DeployError(Exception):
-    """What is wrong, and how to mend it, in one line."""
+    """What is wrong, and how to fix it, in one line."""

@@ -97,18 +97,18 @@ def pushed(client: docker.DockerClient, target: str) -> str:
         EngineError: there is no such target.
     """
     name = images.name_of(target)
-    mend = f"inv docker.push --image {target}"
+    fix = f"inv docker.push --image {target}"
     try:
         image = client.images.get(name)
     except ImageNotFound:
-        raise DeployError(f"there is no {name}: {mend}") from None
+        raise DeployError(f"there is no {name}: {fix}") from None
     reference = images.pushed_reference(image, name)
     try:
         if reference is None:
             raise NotFound("no digest")
         client.images.get_registry_data(reference)  # some engines give a digest before any push
     except NotFound:
-        raise DeployError(f"{name} was never pushed, and no cluster can pull it: {mend}") from None
+        raise DeployError(f"{name} was never pushed, and no cluster can pull it: {fix}") from None
     except APIError as error:
         why = one_line(error.explanation)
         raise DeployError(f"the registry of {name} does not say what it has: {why}") from None
@@ -125,8 +125,8 @@ def require_namespace(namespace: str) -> None:
         kubectl.run("get", "namespace", namespace, "--output=name", "--request-timeout=20s")
     except DeployError as problem:
         if "(NotFound)" in str(problem):
-            mend = f"kubectl create namespace {namespace}"
-            raise DeployError(f"{cluster} has no namespace {namespace}: {mend}") from None
+            fix = f"kubectl create namespace {namespace}"
+            raise DeployError(f"{cluster} has no namespace {namespace}: {fix}") from None
         if "(Forbidden)" not in str(problem):  # who may change it may not always look at it
             raise DeployError(f"no answer from {cluster}: {problem}") from None
     print(f"deploy: to {cluster}, namespace {namespace}", flush=True)

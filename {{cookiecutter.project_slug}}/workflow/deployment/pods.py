@@ -21,7 +21,7 @@ class Trouble:
     pod: str
     reason: str  # one word, as Kubernetes has it: CrashLoopBackOff, ImagePullBackOff, …
     message: str  # one line; the container's own where it printed one
-    is_final: bool  # the cluster goes on trying, in vain
+    is_final: bool  # the cluster keeps trying, in vain
 
     def __str__(self) -> str:
         return f"{self.pod} does not start ({self.reason}): {self.message or 'it says nothing'}"

@@ -69,8 +69,8 @@ def up(
     }
     for name, model in old.models.items():
         if model.canary and deployed.get(name, model).canary != model.canary:
-            mend = f"inv deploy.promote {name}, or inv deploy.rollback {name}"
-            raise DeployError(f"{name} has a canary, which would be lost: {mend}")
+            fix = f"inv deploy.promote {name}, or inv deploy.rollback {name}"
+            raise DeployError(f"{name} has a canary, which would be lost: {fix}")
     processors = int(client.info()["NCPU"])
     new = msgspec.structs.replace(
         new, processors=processors, user=user(client), web=web, models=deployed

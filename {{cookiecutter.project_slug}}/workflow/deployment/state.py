@@ -72,7 +72,7 @@ def end() -> None:
 
 
 def is_interrupted() -> bool:
-    """Whether a change has begun, and neither ended nor been taken back."""
+    """Whether a change has begun, and neither ended nor been rolled back."""
     return BEGUN.exists()
 
 

@@ -59,7 +59,7 @@ def pin(name: str) -> str:
     """
     if name.endswith(SUFFIX):
         if (home() / name).resolve() == (home() / CHECKPOINT).resolve():
-            raise CheckpointError(f"{name} is removed before it is written anew: name its run")
+            raise CheckpointError(f"{name} is removed before it is written again: name its run")
         return name
     if folders := _folders(name):
         return _id(folders)

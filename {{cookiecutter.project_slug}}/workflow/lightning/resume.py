@@ -1,4 +1,4 @@
-"""Going on with a training that was interrupted, or from a checkpoint of a past run.
+"""Resuming a training that was interrupted, or from a checkpoint of a past run.
 
 `unfinished/` is there until the result is safe: in the run's folder, or, for a stage of the
 pipeline, in DVC's cache and dvc.lock.
@@ -28,7 +28,7 @@ class Training:
 
     Args:
         fingerprint: of its inputs.
-        run_id: of the W&B run, where there is one to go on with.
+        run_id: of the W&B run, where there is one to resume.
         complete: whether the result is there and the W&B run has ended.
         diverged: which loss was no finite number, and when; None where none was.
     """
@@ -123,16 +123,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def find(
-    run_dir: Path, config: dict[str, Any], start: str | None = None, anew: bool = False
+    run_dir: Path, config: dict[str, Any], start: str | None = None, from_scratch: bool = False
 ) -> Training:
     """Return the unfinished training of `run_dir`, or a new one.
 
-    One of another config, code, data or start is removed: going on would mix the two. So is one
+    One of another config, code, data or start is removed: resuming would mix the two. So is one
     that DVC has recorded: whoever runs it again wants it trained again.
 
     Args:
         start: fingerprint of the checkpoint that the training begins with.
-        anew: remove an unfinished one in any case.
+        from_scratch: remove an unfinished one in any case.
     """
     remove_recorded(run_dir)
     folder = _folder(run_dir)
@@ -141,7 +141,7 @@ def find(
     if state_file.exists():
         state = json.loads(state_file.read_text(encoding="utf-8"))
         same = state["fingerprint"] == fingerprint
-        if same and not anew:
+        if same and not from_scratch:
             return Training(folder, **state)
         why = "is not wanted" if same else "had another config, code, data or start"
         print(f"the interrupted run {state['run_id']} {why}: starting from scratch")

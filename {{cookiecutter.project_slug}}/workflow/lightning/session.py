@@ -73,8 +73,8 @@ class Session:
             TrainingError: the training diverged, now or before with the same inputs.
         """
         fingerprint = self.start.fingerprint if self.start else None
-        anew = self.config["train"]["resume"] == "never" and self._is_main
-        self.unfinished = resume.find(self.run_dir, self.config, fingerprint, anew)
+        from_scratch = self.config["train"]["resume"] == "never" and self._is_main
+        self.unfinished = resume.find(self.run_dir, self.config, fingerprint, from_scratch)
         if self.unfinished.diverged:
             raise TrainingError(self._diverged(self.unfinished.diverged))
         if self.unfinished.complete:

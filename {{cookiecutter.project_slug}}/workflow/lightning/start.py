@@ -25,7 +25,7 @@ class Start:
 
     @property
     def resumes(self) -> bool:
-        """Whether the training goes on from there; else it takes the weights alone."""
+        """Whether the training resumes from there; otherwise it takes the weights alone."""
         return self.key == "train.resume"
 
     @property
@@ -97,7 +97,7 @@ def load_start(config: dict[str, Any]) -> Start | None:
     """Return what a training of this config begins with, or None where nothing is named.
 
     Raises:
-        ConfigError: it cannot be had, or the config does not fit it.
+        ConfigError: it is not available, or the config does not fit it.
     """
     if (key := _key(config)) is None:
         return None

@@ -2,7 +2,7 @@
 
     python -m <package>.apply NAME
 
-DVC brings `params.yaml` alone, which the next change of conf/ composes anew. So what differs from
+DVC restores `params.yaml` alone, which the next change of conf/ overwrites. So what differs from
 the defaults is written to conf/experiment/NAME.yaml, which conf/config.yaml then names.
 """
 

@@ -63,8 +63,8 @@ def demote(stage: str) -> None:
         if now:
             print(f"W&B: {aliases.add(*logged(of(now)), stage, now.name)} is {stage}")
     except NotToldError as problem:
-        mend = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
-        print(f"W&B was not told: {problem}; {mend}")
+        fix = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
+        print(f"W&B was not told: {problem}; {fix}")
 
 
 def of(version: Version) -> RecordedRun:

@@ -14,7 +14,7 @@ RENEW_SECONDS = 3.0  # less than a pod that ends still takes requests (preStop)
 
 
 class Connections:
-    """An HTTP client that opens its connections anew every few seconds, while it is entered.
+    """An HTTP client that reopens its connections every few seconds, while it is entered.
 
     What an old one was asked is answered before it closes.
     """

@@ -73,7 +73,7 @@ def listen(app: ASGIApp, options: argparse.Namespace, timeout: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # which uvicorn raises again at its end
         signal.signal(number, lambda *_: sys.exit(0))
     starter.watch()
-    gc.freeze()  # what is there now stays: to look through it again and again delays answers
+    gc.freeze()  # what is there now stays: to check it again and again delays answers
     config = uvicorn.Config(
         app,
         host=options.address,

@@ -2,7 +2,7 @@
 
     python -m <package>.serving.local --models model=models/model.onnx --port 8000
 
-A model's service starts anew when its file has changed. Ctrl-C ends everything. A registered
+A model's service restarts when its file has changed. Ctrl-C ends everything. A registered
 version, such as model=model#production, is the file that it was when this started.
 """
 
@@ -98,7 +98,7 @@ def serve(models: dict[str, Path], port: int) -> int:
         if ready(port, processes):
             for service in services:
                 url = f"http://{LOOPBACK}:{service.port}/metrics"
-                print(f"serve: {service.name}: numbers for Prometheus: {url}", flush=True)
+                print(f"serve: {service.name}: metrics for Prometheus: {url}", flush=True)
             print(f"serve: http://{LOOPBACK}:{port} (Ctrl-C ends it)", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(LOOK_SECONDS)

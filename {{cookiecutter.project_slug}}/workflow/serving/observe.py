@@ -1,4 +1,4 @@
-"""What is known of each request: its identifier, a line of log, and numbers for Prometheus."""
+"""What is known of each request: its identifier, a line of log, and metrics for Prometheus."""
 
 import functools
 import json

@@ -63,7 +63,7 @@ class Pages:
         return JSONResponse({"ready": True})
 
     async def numbers(self, request: Request) -> Response:
-        """The numbers for Prometheus."""
+        """The metrics for Prometheus."""
         content = prometheus_client.generate_latest(self.metrics.registry)
         return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 

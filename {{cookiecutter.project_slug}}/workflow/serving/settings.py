@@ -58,7 +58,7 @@ def load(file: Path = FILE) -> Settings:
     for name in (name for name in known if name != "title"):
         value = os.environ.get(f"{PREFIX}{name.upper()}", written[name])
         if not str(value).isdecimal():
-            raise SettingsError(f"serving.{name}: {value!r} is no positive number")
+            raise SettingsError(f"serving.{name}: {value!r} is not a positive number")
         values[name] = int(value)
     if found := refusal(values):
         raise SettingsError("serving.{}: {}".format(*found))
@@ -69,7 +69,7 @@ def refusal(values: dict[str, int]) -> tuple[str, str] | None:
     """Return the first key whose value cannot be served with, and why; None where there is none."""
     for name, value in values.items():
         if value < (0 if name in MAY_BE_0 else 1):
-            return name, f"{value} is no positive number"
+            return name, f"{value} is not a positive number"
         if value > AT_MOST.get(name, value):
             return name, f"{value} is more than {AT_MOST[name]}"
     smallest, largest = values["min_replicas"], values["max_replicas"]

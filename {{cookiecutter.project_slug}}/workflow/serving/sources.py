@@ -38,7 +38,7 @@ SCHEMES = {"s3": "s3", "gs": "gs", "azure": "az", "https": "https", "http": "htt
 
 
 class SourceError(Exception):
-    """There is no such model; the text says why, and how to mend it, in one line."""
+    """There is no such model; the text says why, and how to fix it, in one line."""
 
 
 @dataclass(frozen=True)

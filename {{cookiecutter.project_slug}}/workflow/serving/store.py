@@ -34,7 +34,7 @@ CHUNK_BYTES = 2**20
 SHA256 = re.compile(r"[0-9a-f]{64}")
 METADATA_HOSTS = ("169.254.", "metadata.google.internal")  # where a cloud gives its credentials
 
-# A server that does not answer is given up within half a minute. A large model may take longer.
+# A server that does not answer times out within half a minute. A large model may take longer.
 CLIENT: "ClientConfig" = {
     "allow_http": True,  # an endpoint of one's own; what comes is checked by its SHA-256
     "connect_timeout": timedelta(seconds=5),
@@ -45,7 +45,7 @@ RETRIES: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=1
 
 
 class StoreError(Exception):
-    """A model cannot be had from where it is; the text says why, and names no credentials."""
+    """A model cannot be fetched from where it is; the text says why, and names no credentials."""
 
 
 def is_url(text: str) -> bool:

@@ -52,7 +52,7 @@ def create_app(models: dict[str, str]) -> FastAPI:
     """
     chosen = settings.load()
     first = next(iter(models))
-    # A service refuses by itself what is too much for it, and gives up in time, with a status
+    # A service refuses by itself what is too much for it, and times out early enough, with a status
     # that says so: no limit here may come before that.
     timeout = aiohttp.ClientTimeout(total=chosen.timeout_ms / 1000 + 2, sock_connect=2)
 

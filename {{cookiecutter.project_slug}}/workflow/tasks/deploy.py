@@ -50,7 +50,7 @@ def down(context: Context) -> None:
 @task(
     help={
         **NAME,
-        "source": "of the new release; default: the canary, or the same source anew",
+        "source": "of the new release; default: the canary, or the same source again",
         "share": "percent of the requests, for a canary; default: all",
     }
 )

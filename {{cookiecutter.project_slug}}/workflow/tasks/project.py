@@ -25,7 +25,7 @@ def setup(context: Context, nested: bool = False) -> None:
 
 @task
 def doctor(context: Context) -> None:
-    """Check tools, remote, account, GPU; say how to mend them."""
+    """Check tools, remote, account, GPU; say how to fix them."""
     run_module("doctor")
 
 

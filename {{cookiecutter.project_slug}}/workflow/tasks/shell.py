@@ -82,7 +82,7 @@ def exit_code(*command: str, quiet: bool = False, ends_with_this: bool = False) 
             stderr=output,
         )
     except FileNotFoundError:
-        raise Exit(f"{command[0]} is not installed: inv doctor says how to mend it", 127) from None
+        raise Exit(f"{command[0]} is not installed: inv doctor says how to fix it", 127) from None
     while True:
         try:
             return process.wait(LOOK_SECONDS if ends_with_this else None)
@@ -96,7 +96,7 @@ def exit_code(*command: str, quiet: bool = False, ends_with_this: bool = False) 
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment, with the project's tools first and `.env` beneath."""
+    """Return this process's environment, with the project's tools first and `.env` under it."""
     from dotenv import dotenv_values
 
     tools = str(Path(sys.executable).parent)

@@ -57,7 +57,7 @@ def state_of(log: Path) -> Path:
 def rows_at(run: RunRecord) -> set[float]:
     """Return the times at which the rows of the history that the server has were logged.
 
-    They tell rows apart: W&B counts the steps of a run's later logs anew.
+    They tell rows apart: W&B counts the steps of a run's later logs from 0.
     """
     path = [run.entity, run.project, run.run_id]
     try:

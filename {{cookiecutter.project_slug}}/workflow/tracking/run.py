@@ -19,7 +19,7 @@ from .. import credentials
 from ..variables import VariableError
 from . import patch, provenance, sync, upload
 from .server import log_in, settings
-from .transaction_log import HEADER, marker, mend, set_data_folder, wandb_folder
+from .transaction_log import HEADER, marker, repair, set_data_folder, wandb_folder
 
 SHOWN = 5  # files that were left out, by name
 WEIGHTS = "model/weights_sha256"  # in a run's summary: the hash of what was trained
@@ -31,7 +31,7 @@ def start_run(
     changes: patch.Changes,
     run_id: str | None = None,
 ) -> wandb.Run:
-    """Start a W&B run, or go on with the interrupted one called `run_id`.
+    """Start a W&B run, or resume the interrupted one called `run_id`.
 
     Args:
         config: the composed config as plain types.
@@ -127,11 +127,11 @@ def identity(run: wandb.Run) -> dict[str, str | None]:
 def next_step(run_id: str | None) -> int:
     """Return the step after the last one that an interrupted run has logged.
 
-    To be called before the run is gone on with: the logs that are there get a proper end.
+    To be called before the run is resumed: the logs that are there get a proper end.
     """
     last = -1
     for log in wandb_folder().glob(f"offline-run-*-{run_id}/run-*.wandb"):
-        mend(log)
+        repair(log)
         if log.stat().st_size <= HEADER:  # nothing was written
             shutil.rmtree(log.parent)
             continue

@@ -1,7 +1,7 @@
 """`inv wandb.sync`: upload the runs that were made offline, with their files and artifacts.
 
 `wandb sync` alone reports success (its exit code is 0) for a run that it could not upload, and
-for one whose artifacts are gone; it gives up on all runs for the sake of an empty one. So each
+for one whose artifacts are gone; it stops at an empty one, for all runs. So each
 run is looked at before its upload, and again after it.
 """
 
@@ -27,7 +27,7 @@ from .transaction_log import (
     HEADER,
     log_of,
     marker,
-    mend,
+    repair,
     set_data_folder,
     synced,
     wandb_folder,
@@ -87,7 +87,7 @@ def upload(folders: list[Path]) -> tuple[str, str]:
     for folder in folders:
         alive = written_lately(log_of(folder))
         if not alive:
-            mend(log_of(folder))
+            repair(log_of(folder))
         records = list(read(folder))
         if alive and not any(record["type"] == "exit" for record in records):
             return "skipped", "it is still being written, or was killed in the last minute"

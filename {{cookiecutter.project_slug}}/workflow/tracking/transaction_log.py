@@ -42,7 +42,7 @@ def set_data_folder() -> None:
     os.environ.setdefault("WANDB_DATA_DIR", str(wandb_folder() / ".data"))
 
 
-def mend(log: Path) -> None:
+def repair(log: Path) -> None:
     """Cut off the record that a killed process left half-written.
 
     With half a record at the end, `wandb sync` never marks the log as uploaded, and leaves the
@@ -103,7 +103,7 @@ def framed(header: bytes, records: Iterable[bytes]) -> bytes:
 
 
 def written_lately(log: Path) -> bool:
-    """Whether a process may still be writing: mending its log would damage it."""
+    """Whether a process may still be writing: repairing its log would damage it."""
     return time.time() - log.stat().st_mtime < QUIET
 
 

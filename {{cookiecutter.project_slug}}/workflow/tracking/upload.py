@@ -18,7 +18,7 @@ import wandb
 
 from . import sync
 from .server import unreachable
-from .transaction_log import log_of, marker, mend, wandb_folder
+from .transaction_log import log_of, marker, repair, wandb_folder
 
 WAIT = 5.0  # seconds after which the end of a run looks whether the server is there
 KEPT = "it is kept in wandb/; `inv wandb.sync` uploads it"
@@ -67,7 +67,7 @@ def main() -> None:
     earlier = [other for other in others if other < folder and not marker(other).exists()]
     if earlier:  # of processes that were killed, or had no server
         for other in earlier:
-            mend(log_of(other))
+            repair(log_of(other))
         outcome, detail = sync.send(earlier)
         if outcome != "uploaded":
             raise SystemExit(f"W&B: {detail}")

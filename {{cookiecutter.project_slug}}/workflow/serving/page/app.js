@@ -8,6 +8,7 @@ import {Upload} from "./upload.js";
 const ASK_AFTER_MS = 60;
 const SPEAK_AFTER_MS = 600;
 const RETRY_AFTER_MS = 2000;
+const EXPECTED_CLASSES = 10; // that the page keeps room for, before they are known
 const DRAWN = 32; // rows and columns of the largest image that is drawn
 
 const form = document.querySelector("#inputs");
@@ -188,6 +189,7 @@ class Panel {
         const {parameters} = this.metadata;
         const names = this.output.kind === "classes" ? this.output.names : [];
         this.part(".bars").hidden = !names.length;
+        this.root.parentElement.classList.toggle("low", names.length < EXPECTED_CLASSES);
         this.part(".bars").replaceChildren(...names.map((name) => {
             const row = element("li", "");
             const track = element("span", "track");
@@ -239,13 +241,15 @@ class Panel {
         const {samples} = this.metadata.parameters;
         const list = gallery.querySelector("ul");
         gallery.hidden = !samples.length;
+        const truth = this.output.kind === "value" ? "true value" : "true label";
+        gallery.querySelector("p").textContent = `With each is its ${truth}.`;
         list.className = inputs.length === 1 && specs[0].kind === "image" ? "pictures" : "rows";
         list.replaceChildren(...samples.map((sample) => {
             const actual = typeof sample.actual === "number"
                 ? quantity(sample.actual, this.output.unit) : sample.actual;
             const button = element("button", "");
             button.type = "button";
-            button.ariaLabel = `Sample, true label ${actual}`;
+            button.ariaLabel = `Sample, ${truth} ${actual}`;
             button.ariaPressed = "false";
             const previews = inputs.map((input, at) => input.preview(sample.inputs[specs[at].name]));
             button.append(...previews, element("span", "actual", actual));
