@@ -74,12 +74,13 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
     edit(package / "model.py", "nn.Dropout(dropout),\n            nn.Linear", "DROPOUT")
     edit(package / "model.py", "DROPOUT", "nn.Dropout(SCALE * dropout),\n            nn.Linear")
     edit(package / "model.py", "\n\nclass MLP", "\nfrom .scaling import SCALE\n\n\nclass MLP")
+    project.run("python", "-m", "workflow.stage_code", "--fix")
     project.inv("train")
     project.inv("data.push")
 
     (package / "scaling.py").write_text("SCALE = 2\n")
     edit(package / "fetch.py", "bunch.images.astype", "bunch.images[::-1].astype")
-    edit(package / "fetch.py", "bunch.target.astype", "bunch.target[::-1].astype")
+    edit(package / "fetch.py", "bunch.target}", "bunch.target[::-1]}")
     project.inv("train")
     project.inv("data.push")
 

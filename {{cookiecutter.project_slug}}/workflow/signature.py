@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 Spec = dict[str, Any]  # an input or output of a signature: name, datatype, shape, kind, …
+Inputs = dict[str, np.ndarray]  # of samples: arrays (n, …) by name
 
 # Datatypes of the Open Inference Protocol, and their arrays.
 DATATYPES: dict[str, np.dtype[Any]] = {

@@ -20,8 +20,8 @@ from ..errors import CommandError
 from ..paths import PREPARED_DATA
 from ..serving import input_log, local
 from ..serving.input_log import INPUT
-from ..serving.model import Inputs, Model, ModelError, load
-from ..signature import DATATYPES, decode
+from ..serving.model import Model, ModelError, load
+from ..signature import DATATYPES, Inputs, decode
 
 MIN_SAMPLES = 200  # with fewer, chance alone looks like drift
 MAX_SAMPLES = 1000  # the newest; with many more, differences are found that do not matter

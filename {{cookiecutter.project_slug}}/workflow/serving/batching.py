@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .model import Inputs
+from ..signature import Inputs
 
 Waiting = tuple[Inputs, asyncio.Future[np.ndarray]]
 

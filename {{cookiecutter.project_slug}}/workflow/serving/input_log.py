@@ -24,8 +24,9 @@ import numpy as np
 from arro3.core import Array, DataType, Field, Table, fixed_size_list_array
 from arro3.io import write_parquet
 
+from ..signature import Inputs
 from .batching import joined
-from .model import Inputs, Model
+from .model import Model
 
 SECONDS = 60.0  # after which a file is written, however few its rows
 FILE_BYTES = 2**23  # of the memory that the rows of a file take

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from ..signature import Inputs
 from . import store
-
-Inputs = dict[str, np.ndarray]  # arrays (n, …) by name
 
 
 class ModelError(Exception):

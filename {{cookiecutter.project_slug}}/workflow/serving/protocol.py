@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..signature import DATATYPES, SignatureError, check
+from ..signature import DATATYPES, Inputs, SignatureError, check
 from ..signature import encode as encode_texts
-from .model import Inputs
 
 VERSION = "2"
 EXTENSIONS = ["binary_tensor_data"]
