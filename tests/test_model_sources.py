@@ -24,11 +24,11 @@ pytestmark = pytest.mark.slow
 
 LOCATE = """
 import sys
-from {package}.serving import sources
+from workflow.serving import sources
 try:
     found = sources.locate(sys.argv[1])
 except sources.SourceError as error:
-    raise SystemExit(f"error: {{error}}")
+    raise SystemExit(f"error: {error}")
 print(found.url, found.sha256)
 """
 SILENCE_SECONDS = 60  # within which a service gives up a server that says nothing
@@ -164,7 +164,7 @@ def test_a_model_in_the_dvc_remote_is_served_from_there(
     project.run("git", "commit", "--message", "The first model")
     project.run("git", "tag", "model@v1.0.0")
     locate = tmp_path / "locate.py"
-    locate.write_text(LOCATE.format(package=project.path.name.replace("-", "_")))
+    locate.write_text(LOCATE)
 
     def located(source: str, code: int = 0) -> str:
         command = ("python", str(locate), f"model={source}")
@@ -198,8 +198,7 @@ def test_a_cluster_reads_not_from_every_remote(
 ) -> None:
     project = trained.copy(tmp_path)
     project.run("dvc", "remote", "modify", "storage", "url", remote)
-    code = LOCATE.format(package=project.path.name.replace("-", "_"))
-    printed = project.run("python", "-c", code, "model=models/model.onnx", code=1)
+    printed = project.run("python", "-c", LOCATE, "model=models/model.onnx", code=1)
     kind = remote.partition(":")[0]
     assert printed.startswith(f"error: models/model.onnx: DVC has it in {kind}, where a cluster")
     assert printed.count("\n") == 1

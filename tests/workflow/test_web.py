@@ -620,3 +620,18 @@ def test_wrong_addresses_end_it_with_one_line(tmp_path: Path) -> None:
     assert wrong.process.wait(timeout=60) == 1
     assert wrong.log.read_text().startswith("serve: MODELS: 'cnn': write NAME=ADDRESS")
     assert wrong.log.read_text().count("\n") == 1
+
+
+def test_it_starts_without_what_only_a_model_needs() -> None:
+    # Its image has neither; one import of a type from the models' module would end it there.
+    missing = "import sys; sys.modules.update(dict.fromkeys(['onnxruntime', 'torch']))"
+    code = f"{missing}; import workflow.serving.web"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
