@@ -31,6 +31,7 @@ class DecidingMetric:
 
     @property
     def in_training(self) -> str:
+        """Its name in the history and in callbacks: that of the validation split."""
         return f"val/{self.name}"
 
     def best(self, values: Iterable[float]) -> float | None:

@@ -121,6 +121,13 @@ def decode(spec: Spec, array: np.ndarray) -> list[Any]:
     return array.tolist()
 
 
+def decode_columns(spec: Spec, array: np.ndarray) -> dict[str, list[Any]]:
+    """Return what `decode` does of `features`, by column: a number or a choice for each sample."""
+    rows = decode(spec, array)
+    names = [column["name"] for column in spec["columns"]]
+    return {name: [row[name] for row in rows] for name in names}
+
+
 def encode_target(target: Mapping[str, Any], given: Any) -> np.ndarray:
     """Return targets as an array: class indices, int64 (n,), or values, float32 (n,).
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from .. import credentials
+from ..results import DecidingMetric
 from . import data_kinds, targets
 from .values import (
     ConfigError,
@@ -249,10 +250,10 @@ def _require_target(node: Any, key: str) -> None:
 def _validate_direction(node: dict[str, Any], key: str, metric: dict[str, Any]) -> None:
     """Refuse an early stopping that would take the best epoch for the worst."""
     if str(node["_target_"]).endswith(".EarlyStopping"):
-        better = metric["mode"]
-        watched = node.get("monitor") == f"val/{metric['name']}"
-        if watched and node.get("mode", "min") != better:
-            raise ConfigError(f"{key}.mode", f"must be {better}, as metric.mode")
+        deciding = DecidingMetric(**metric)
+        watched = node.get("monitor") == deciding.in_training
+        if watched and node.get("mode", "min") != deciding.mode:
+            raise ConfigError(f"{key}.mode", f"must be {deciding.mode}, as metric.mode")
 
 
 def _validate_combinations(settings: dict[str, Any]) -> None:

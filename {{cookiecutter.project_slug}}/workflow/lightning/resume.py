@@ -30,7 +30,7 @@ class Training:
         fingerprint: of its inputs.
         run_id: of the W&B run, where there is one to resume.
         complete: whether the result is there and the W&B run has ended.
-        diverged: which loss was no finite number, and when; None where none was.
+        diverged: which loss was not a finite number, and when; None where none was.
     """
 
     folder: Path
@@ -90,7 +90,7 @@ class Training:
         files.replace(self.folder / STATE, json.dumps({**known, **state}))
 
     def put(self, checkpoint: dict[str, Any], settings: dict[str, Any]) -> None:
-        """Lay down a checkpoint of a past run, to be gone on from with the config `settings`.
+        """Lay down a checkpoint of a past run, to resume from with the config `settings`.
 
         It is the newest, and, until an epoch is better, the best.
         """

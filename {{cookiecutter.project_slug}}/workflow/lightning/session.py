@@ -19,6 +19,7 @@ from .. import files
 from ..config.values import ConfigError
 from ..launch import RESUMES, TrainingError
 from ..paths import CHECKPOINT, HISTORY, TRAIN_METRICS
+from ..results import DecidingMetric
 from ..tracking import patch, provenance, upload
 from ..tracking.run import identity, keeps_code, next_step, start_run, upload_rest
 from . import resume
@@ -56,7 +57,7 @@ class Session:
         self.start = load_start(config)
         if self.start:
             self.start.require_data(provenance.data_hashes())
-        self._metric = f"val/{config['metric']['name']}"
+        self._metric = DecidingMetric(**config["metric"]).in_training
         torch.set_num_threads(config["trainer"]["threads"])
         # Filling fresh memory guards against reading it; no operation here does, and it takes time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from ..signature import Spec, decode, decode_target, signature
+from ..signature import Spec, decode, decode_columns, decode_target, signature
 from ..tracking import provenance
 from .callbacks import DivergedError
 from .run_log import RunLog
@@ -160,16 +160,16 @@ class PredictionsTable(BestModelCallback):
 
 def _cells(spec: Spec, array: np.ndarray) -> dict[str, list[Any]]:
     """Return the columns of a table that show an input: pictures, texts, or a column for each."""
-    name, values = spec["name"], decode(spec, array)
+    name = spec["name"]
     match spec:
         case {"kind": "image", "shape": [_, _, _]} | {"kind": "image", "shape": [_, _, _, 1 | 3]}:
             pixels = (255.0 * array / spec["max_value"]).astype(np.uint8)
             return {name: [wandb.Image(one) for one in pixels]}
         case {"kind": "features"}:
-            return {c["name"]: [row[c["name"]] for row in values] for c in spec["columns"]}
+            return decode_columns(spec, array)
         case {"kind": "text"}:
-            return {name: values}
-    return {name: [str(value) for value in values]}
+            return {name: decode(spec, array)}
+    return {name: [str(value) for value in decode(spec, array)]}
 
 
 class ConfusionMatrix(BestModelCallback):

@@ -21,7 +21,7 @@ from ..paths import PREPARED_DATA
 from ..serving import input_log, local
 from ..serving.input_log import INPUT
 from ..serving.model import Model, ModelError, load
-from ..signature import DATATYPES, Inputs, decode
+from ..signature import DATATYPES, Inputs, decode, decode_columns
 
 MIN_SAMPLES = 200  # with fewer, chance alone looks like drift
 MAX_SAMPLES = 1000  # the newest; with many more, differences are found that do not matter
@@ -72,8 +72,7 @@ def columns(spec: dict[str, Any], array: np.ndarray) -> Columns:
         case "image":
             return of_images(array, spec["max_value"])
         case "features":
-            rows = decode(spec, array)
-            return {name: [row[name] for row in rows] for name in rows[0]}
+            return decode_columns(spec, array)
         case "text":
             return of_texts(decode(spec, array))
     flat = array.reshape(len(array), -1).astype(np.float64)

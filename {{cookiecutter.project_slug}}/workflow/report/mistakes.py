@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..signature import Spec, decode
+from ..signature import Spec, decode, decode_columns
 from .pictures import png
 from .sections import Section
 
@@ -35,7 +35,7 @@ def rows(
     shown = worst[:limit]
     columns = {name: [values[index] for index in shown] for name, values in predictions.items()}
     for spec in readable:
-        columns |= _columns(spec, decode(spec, inputs[spec["name"]][shown]))
+        columns |= _columns(spec, inputs[spec["name"]][shown])
     table = [list(row) for row in zip(*columns.values(), strict=True)]
     return {"kind": "mistakes_rows", "columns": list(columns), "rows": table}
 
@@ -75,12 +75,12 @@ def picture(
     return png(figure)
 
 
-def _columns(spec: Spec, samples: Sequence[Any]) -> dict[str, list[Any]]:
+def _columns(spec: Spec, samples: np.ndarray) -> dict[str, list[Any]]:
     """Return what samples have in the columns of an input: numbers, choices, or texts."""
     if spec["kind"] == "text":
-        return {spec["name"]: [_short(text, TEXT_LENGTH) for text in samples]}
-    names = [column["name"] for column in spec["columns"]]
-    return {name: [sample[name] for sample in samples] for name in names}
+        texts = decode(spec, samples)
+        return {spec["name"]: [_short(text, TEXT_LENGTH) for text in texts]}
+    return decode_columns(spec, samples)
 
 
 def _short(value: Any, length: int) -> str:
