@@ -138,6 +138,18 @@ def test_the_table_names_modules_of_the_workflow(name: str) -> None:
     assert ROOT.joinpath(*name.split(".")).with_suffix(".py").exists(), name
 
 
+def test_only_the_part_of_a_framework_needs_it() -> None:
+    program = """
+import importlib, pathlib, sys
+sys.modules |= {"torch": None, "lightning": None}
+for path in sorted(pathlib.Path("workflow").rglob("*.py")):
+    own = path.name == "drift.py"  # it has an environment of its own
+    if not own and "lightning" not in path.parts:
+        importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
 def test_the_readme_lists_what_the_contract_lets_the_package_import() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     (allowed,) = [c["ignore_imports"] for c in contracts["contracts"] if "public" in c["name"]]

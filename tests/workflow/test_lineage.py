@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import onnx
 import pytest
+import torch
 from dvc.repo import Repo
 from rich.console import Console
 from workflow.errors import CommandError
@@ -130,6 +131,17 @@ def test_a_file_that_tells_nothing_is_one_line(exported: Path, tmp_path: Path) -
         with pytest.raises(CommandError, match=reason) as caught:
             subjects.find(str(tmp_path / name))
         assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_calls_nothing_that_it_names(tmp_path: Path) -> None:
+    class Touch:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "touched",)
+
+    torch.save({"provenance": {}, "state": Touch()}, tmp_path / "odd.ckpt")
+    with pytest.raises(CommandError, match="a broken one"):
+        subjects.find(str(tmp_path / "odd.ckpt"))
+    assert not (tmp_path / "touched").exists()
 
 
 @pytest.mark.parametrize(

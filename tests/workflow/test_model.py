@@ -15,8 +15,8 @@ from torch import nn
 from workflow import signature
 from workflow.config.schema import Trainer, plain
 from workflow.config.values import ConfigError
+from workflow.lightning.devices import hardware
 from workflow.paths import PREPARED_DATA
-from workflow.tracking import provenance
 
 PRECISIONS = get_args(Trainer.__annotations__["precision"])[1].choices
 
@@ -144,7 +144,7 @@ def test_every_precision_trains_on_a_cpu_and_the_one_used_is_recorded(
 
 
 def test_the_device_that_auto_means_is_recorded(config) -> None:
-    recorded = provenance.collect(plain(config("trainer.accelerator=auto")))["accelerator"]
+    recorded = hardware(plain(config("trainer.accelerator=auto"))["trainer"])["accelerator"]
     used = L.Trainer(accelerator="auto", logger=False, enable_checkpointing=False).accelerator
     name = type(used).__name__.removesuffix("Accelerator").lower()
     assert recorded == (torch.cuda.get_device_name() if name == "cuda" else name)

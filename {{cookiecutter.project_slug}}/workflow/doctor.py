@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -187,6 +188,8 @@ def account() -> Finding:
 
 
 def gpu() -> Finding:
+    if find_spec("torch") is None:
+        return Finding(True, "not used: PyTorch is not installed")
     from .lightning import devices
 
     if name := devices.gpu_name():

@@ -35,7 +35,6 @@ DECIDES = (
 )
 # but not what only records a training, finds its checkpoints, or refuses to start it.
 RECORDS = (
-    "workflow.lightning.checkpoint_file",
     "workflow.lightning.checkpoints",
     "workflow.lightning.devices",
     "workflow.lightning.resume",

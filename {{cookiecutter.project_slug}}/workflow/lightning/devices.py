@@ -1,4 +1,4 @@
-"""Whether this machine has the devices that a config asks for."""
+"""The devices of this machine: whether a config's are there, and what it computes on."""
 
 from typing import Any
 
@@ -22,11 +22,36 @@ def require_devices(trainer: dict[str, Any]) -> None:
         raise ConfigError("trainer.devices", f"{devices}: there are {count} here, from 0 on")
 
 
+def hardware(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Return what a training computes on, and how, as its provenance has it."""
+    device = _accelerator(trainer["accelerator"])
+    # Lightning has no 16-mixed for a CPU.
+    on_cpu = (trainer["precision"], device) == ("16-mixed", "cpu")
+    return {
+        "accelerator": device,
+        "precision": "bf16-mixed" if on_cpu else trainer["precision"],
+        "threads": trainer["threads"],
+    }
+
+
 def gpu_name() -> str | None:
     """Return the name of this machine's first GPU of CUDA, or None."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _accelerator(kind: str) -> str:
+    """Return the name of the GPU that a run on `kind` uses, or "cpu"; `auto` is the best here."""
+    if kind == "cpu":
+        return "cpu"
+    import torch
+
+    if name := gpu_name():
+        return name
+    if kind == "auto":
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    return kind
 
 
 def _count(kind: str) -> int:

@@ -31,7 +31,7 @@ from .callbacks import (
     StayStopped,
     StopDiverged,
 )
-from .devices import require_devices
+from .devices import hardware, require_devices
 from .processes import job_environment
 from .run_log import RunLog
 from .start import load_start
@@ -152,7 +152,9 @@ class Session:
         # DVC has removed what this stage will write; that is no change of the code.
         keeps = keeps_code()
         changes = patch.take(without=provenance.RESULTS) if keeps else patch.Changes(b"")
-        self._provenance = provenance.collect(self.config, changes.sha256, changes.left_out)
+        self._provenance = provenance.collect(
+            self.config, hardware(self.config["trainer"]), changes.sha256, changes.left_out
+        )
         self._provenance |= self.start.provenance if self.start else {}
         self._run: wandb.Run | None = None
         self._first_step = 0

@@ -20,19 +20,22 @@ BUILT = (PARAMS, Path("dvc.lock"), *RESULTS)
 
 
 def collect(
-    config: dict[str, Any], patch: str | None = None, left_out: Mapping[str, str] | None = None
+    config: dict[str, Any],
+    hardware: Mapping[str, Any],
+    patch: str | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the provenance of a run of this config, as plain types.
 
     Args:
+        hardware: what the framework says that it computes on, and how: accelerator, precision,
+            threads; what it does not say is left out.
         patch: SHA-256 of the code.patch that is kept with the run, if one is.
         left_out: changed files that are not in it, and why.
 
     Keys: git (commit, dirty, patch, left_out), data (path to DVC hash), config (SHA-256), lock
-    (SHA-256 of uv.lock), image, seed, python, platform, accelerator, precision, threads.
+    (SHA-256 of uv.lock), image, seed, python, platform, and those of `hardware`.
     """
-    trainer = config["trainer"]
-    device = accelerator(trainer["accelerator"])
     code = {**git_state(), "patch": patch, "left_out": some(left_out or {}, NAMED)}
     return {
         "git": code,
@@ -43,9 +46,7 @@ def collect(
         "seed": config["seed"],
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
-        "accelerator": device,
-        "precision": precision(trainer["precision"], device),
-        "threads": trainer["threads"],
+        **hardware,
     }
 
 
@@ -112,24 +113,6 @@ def model_at(commit: str) -> str | None:
 def config_sha256(config: dict[str, Any]) -> str:
     """Return a hash of a config, whatever the order of its keys."""
     return sha256(json.dumps(config, sort_keys=True).encode())
-
-
-def accelerator(kind: str) -> str:
-    """Return the name of the GPU that a run on `kind` uses, or "cpu"; `auto` is the best here."""
-    if kind == "cpu":
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    if kind == "auto":
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    return kind
-
-
-def precision(asked: str, device: str) -> str:
-    """Return the precision that Lightning computes in: it has no 16-mixed for a CPU."""
-    return "bf16-mixed" if (asked, device) == ("16-mixed", "cpu") else asked
 
 
 def some(left_out: Mapping[str, str], limit: int) -> list[str]:

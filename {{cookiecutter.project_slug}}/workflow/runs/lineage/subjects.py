@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ... import checkpoint_file, onnx_file
 from ...errors import CommandError
-from ...onnx_file import read_provenance
 from ...serving.model import version_of
 from ...tracking.provenance import file_sha256
 from ...tracking.transaction_log import run_folders
@@ -127,10 +127,12 @@ def file(path: Path) -> Subject:
         CommandError: it is neither, or was not made here.
     """
     try:
-        found = _checkpoint(path) if path.suffix == ".ckpt" else read_provenance(path)
+        is_checkpoint = path.suffix == ".ckpt"
+        read = checkpoint_file.read_provenance if is_checkpoint else onnx_file.read_provenance
+        found = read(path)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from None
-    # Torch and ONNX raise errors of their own for each thing that can be wrong with a file.
+    # Pickle and ONNX raise errors of their own for each thing that can be wrong with a file.
     except Exception:
         raise CommandError(f"{path}: no exported model or checkpoint, or a broken one") from None
     if not found:
@@ -187,12 +189,6 @@ def run(name: str) -> Subject:
     made_from = MadeFrom(git, recorded.data, lock=recorded.made_from.get("lock"))
     why = "not known: neither the cache nor the remote has its model"
     return Subject(title, made_from, why, recorded)
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    from ...lightning import checkpoint_file  # with torch, which takes seconds
-
-    return checkpoint_file.read_provenance(path)
 
 
 def _version(path: Path) -> str:
