@@ -33,15 +33,14 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
 
     try:
         validate(config)
-        settings = plain(config)
-        for line in check(settings, SET_BY_USER):
+        for line in check(plain(config), SET_BY_USER):
             if "LOCAL_RANK" not in SET_BY_USER:  # the first process of several says it
                 print(f"environment: {line}", flush=True)
         drop_unused()
         chosen_mode(config.tracking.mode)
         # Read by OpenMP when torch is imported, and by the processes that this one starts.
         os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)
-        return train(settings, Path(HydraConfig.get().runtime.output_dir))
+        return train(plain(config), Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
     except (CommandError, GitError, TrainingError) as error:

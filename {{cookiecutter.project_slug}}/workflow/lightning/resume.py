@@ -89,15 +89,15 @@ class Training:
         known = {"fingerprint": self.fingerprint, "run_id": self.run_id}
         files.replace(self.folder / STATE, json.dumps({**known, **state}))
 
-    def put(self, checkpoint: dict[str, Any], settings: dict[str, Any]) -> None:
-        """Lay down a checkpoint of a past run, to resume from with the config `settings`.
+    def put(self, checkpoint: dict[str, Any], config: dict[str, Any]) -> None:
+        """Lay down a checkpoint of a past run, to resume from with this config.
 
         It is the newest, and, until an epoch is better, the best.
         """
-        checkpoint = {**checkpoint, "hyper_parameters": {"config": settings}}
+        checkpoint = {**checkpoint, "hyper_parameters": {"config": config}}
         patience = [
             node["patience"]
-            for node in settings["callbacks"].values()
+            for node in config["callbacks"].values()
             if node and node["_target_"].endswith(".EarlyStopping") and "patience" in node
         ]
         for name, state in checkpoint["callbacks"].items():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..config.values import ConfigError
+from ..dotted import flatten
 from ..paths import PREPARED_DATA
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ class Start:
         if self.resumes and trained and trained != hashes.get(path):
             raise self._refused(f"was trained on other data, {path} {trained}{self._weights_alone}")
 
-    def require_config(self, settings: dict[str, Any]) -> None:
+    def require_config(self, config: dict[str, Any]) -> None:
         """Raise ConfigError if the config does not fit the checkpoint."""
         if self.resumes:
-            self._require_same(settings)
+            self._require_same(config)
         else:
-            self._require_shapes(settings)
+            self._require_shapes(config)
 
     def initialize(self, network: "nn.Module") -> None:
         """Give the network the weights of the checkpoint."""
@@ -61,23 +62,23 @@ class Start:
         weights = self.checkpoint.content["state_dict"].items()
         return {n.removeprefix(NETWORK): value for n, value in weights if n.startswith(NETWORK)}
 
-    def _require_same(self, settings: dict[str, Any]) -> None:
+    def _require_same(self, config: dict[str, Any]) -> None:
         trained = self.checkpoint.content["hyper_parameters"]["config"]
         for group in ("data", "model", "optimizer", "scheduler", "seed"):
-            before, now = _flat(trained[group], group), _flat(settings[group], group)
+            before, now = (flatten({group: node[group]}) for node in (trained, config))
             for key in before | now:
                 old, new = before.get(key), now.get(key)
                 if old != new:
                     raise self._refused(f"has {key}={old}, this is {new}{self._weights_alone}")
-        epochs, most = self.checkpoint.epochs, settings["trainer"]["max_epochs"]
+        epochs, most = self.checkpoint.epochs, config["trainer"]["max_epochs"]
         if epochs >= most:
             more = f"trainer.max_epochs={most} leaves none to train"
             raise self._refused(f"is at epoch {epochs}: {more}")
 
-    def _require_shapes(self, settings: dict[str, Any]) -> None:
+    def _require_shapes(self, config: dict[str, Any]) -> None:
         from hydra.utils import instantiate
 
-        here = {n: tuple(t.shape) for n, t in instantiate(settings["model"]).state_dict().items()}
+        here = {n: tuple(t.shape) for n, t in instantiate(config["model"]).state_dict().items()}
         there = {name: tuple(tensor.shape) for name, tensor in self._weights().items()}
         for name in here | there:
             old, new = there.get(name), here.get(name)
@@ -141,13 +142,3 @@ def _key(config: Mapping[Any, Any]) -> str | None:
 
 def _named(config: Mapping[Any, Any], key: str) -> str:
     return str(config["train"][key.removeprefix("train.")])
-
-
-def _flat(value: Any, name: str) -> dict[str, Any]:
-    """Return the values of a config's node by their dotted names."""
-    if not isinstance(value, dict):
-        return {name: value}
-    found: dict[str, Any] = {}
-    for key, below in value.items():
-        found |= _flat(below, f"{name}.{key}")
-    return found

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import git
+from ..dotted import flatten
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import METRICS, TRAIN_METRICS
@@ -255,7 +256,7 @@ def _row(kind: str, entry: dict[str, Any], state: str, log: str | None = None) -
     data = entry["data"] or {}
     params: dict[str, Any] = {}
     for file in data.get("params", {}).values():
-        params.update(_flat(file.get("data") or {}))
+        params |= flatten(file.get("data") or {})
     metrics: dict[str, float] = {}
     # DVC shows one that failed with the metrics that were there when it was queued.
     if state == "success":
@@ -277,16 +278,6 @@ def _row(kind: str, entry: dict[str, Any], state: str, log: str | None = None) -
         metrics=metrics,
         error=reason,
     )
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 if __name__ == "__main__":
