@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import pytest
 from matplotlib.image import imsave
+from workflow.deciding_metric import DecidingMetric
 from workflow.paths import HISTORY, METRICS, MODEL, PARAMS, PICTURES, SECTIONS
 from workflow.report import __main__, charts, comparison, figures, page, sections
-from workflow.results import DecidingMetric
 from workflow.runs.experiments import Row
 from workflow.tracking.provenance import sha256
 

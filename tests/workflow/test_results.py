@@ -4,13 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
-from workflow.results import (
-    DecidingMetric,
-    best_epoch,
-    metric_text,
-    read_history,
-    read_metrics,
-)
+from workflow.deciding_metric import DecidingMetric
+from workflow.results import best_epoch, metric_text, read_history, read_metrics
 
 LOSS, SCORE = DecidingMetric("loss", "min"), DecidingMetric("r2", "max")
 

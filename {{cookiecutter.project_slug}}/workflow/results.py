@@ -1,43 +1,14 @@
-"""What a training and an evaluation measured: metrics by name, and the one that decides."""
+"""What a training and an evaluation measured: metrics by name, as they are read and shown."""
 
 import csv
 import json
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .deciding_metric import DecidingMetric
+
 History = dict[str, list[float]]  # the values of each epoch, by metric
-
-
-@dataclass(frozen=True)
-class DecidingMetric:
-    """The metric by which models are compared: `metric` of conf/config.yaml.
-
-    Args:
-        name: as in reports/metrics.json; of the validation split it is `val/NAME`.
-        mode: "min" or "max".
-    """
-
-    name: str
-    mode: str
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "DecidingMetric | None":
-        """Read it from a composed config; None in one from before it was named there."""
-        metric = config.get("metric")
-        return cls(metric["name"], metric["mode"]) if metric else None
-
-    @property
-    def in_training(self) -> str:
-        """Its name in the history and in callbacks: that of the validation split."""
-        return f"val/{self.name}"
-
-    def best(self, values: Iterable[float]) -> float | None:
-        """Return the best of the finite values, or None where there is none."""
-        finite = filter(math.isfinite, values)
-        return (min if self.mode == "min" else max)(finite, default=None)
 
 
 def read_metrics(path: Path) -> dict[str, float]:

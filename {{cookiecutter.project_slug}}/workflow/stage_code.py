@@ -28,6 +28,7 @@ PIPELINE = Path("dvc.yaml")
 WORKFLOW = "workflow"
 # Of the workflow, what decides a result: these modules, and those in these packages,
 DECIDES = (
+    "workflow.deciding_metric",
     "workflow.lightning",
     "workflow.onnx_file",
     "workflow.report",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from .. import credentials
-from ..results import DecidingMetric
+from ..deciding_metric import DecidingMetric
 from . import data_kinds, targets
 from .values import (
     ConfigError,

@@ -17,9 +17,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from .. import files
 from ..config.values import ConfigError
+from ..deciding_metric import DecidingMetric
 from ..launch import RESUMES, TrainingError
 from ..paths import CHECKPOINT, HISTORY, TRAIN_METRICS
-from ..results import DecidingMetric
 from ..tracking import patch, provenance, upload
 from ..tracking.run import identity, keeps_code, next_step, start_run, upload_rest
 from . import resume

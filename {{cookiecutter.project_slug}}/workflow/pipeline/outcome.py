@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from ..deciding_metric import DecidingMetric
 from ..onnx_file import read_provenance
 from ..paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
-from ..results import DecidingMetric, best_epoch, metric_text, read_history, read_metrics
+from ..results import best_epoch, metric_text, read_history, read_metrics
 from ..tracking.transaction_log import marker, run_folders
 
 WRITTEN = (TRAIN_METRICS, METRICS, MODEL)  # by each stage that ran

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..results import DecidingMetric, History, best_epoch, metric_text
+from ..deciding_metric import DecidingMetric
+from ..results import History, best_epoch, metric_text
 
 Tick = tuple[float, str]  # position and label
 Point = tuple[float, float, str]  # x, y, and what it says when it is pointed at

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..deciding_metric import DecidingMetric
 from ..paths import MODEL
-from ..results import DecidingMetric, History, best_epoch, metric_text
+from ..results import History, best_epoch, metric_text
 from .sections import Section
 
 Figure = tuple[str, str, str]  # name, value, and what to know about it

@@ -16,10 +16,11 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import files
+from ..deciding_metric import DecidingMetric
 from ..errors import CommandError
 from ..onnx_file import read_provenance
 from ..paths import HISTORY, METRICS, MODEL, PARAMS, REPORTS, SECTIONS
-from ..results import DecidingMetric, metric_text, read_history, read_metrics
+from ..results import metric_text, read_history, read_metrics
 from ..runs import experiments
 from ..tracking.provenance import sha256
 from . import charts

@@ -18,11 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import git
+from ..deciding_metric import DecidingMetric
 from ..dotted import flatten
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import METRICS, TRAIN_METRICS
-from ..results import DecidingMetric, metric_text, numbers
+from ..results import metric_text, numbers
 
 # Where metrics are read from; of two with one name, that of the first file counts.
 METRICS_FILES = (METRICS, TRAIN_METRICS)

@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import git
+from ..deciding_metric import DecidingMetric
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import METRICS, PARAMS, home
 from ..registry import aliases, promotion, versions
 from ..registry.aliases import NotToldError
 from ..registry.versions import Period, Version
-from ..results import DecidingMetric, metric_text
+from ..results import metric_text
 from . import commits, finding
 from .finding import RecordedRun
 
