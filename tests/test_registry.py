@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from workflow.serving import sources
 from workflow.serving import local
-stored = sources.store(sys.argv[1], Path(sys.argv[2]))
+stored = sources.fetch(sys.argv[1], Path(sys.argv[2]))
 (served,) = local.parse(sys.argv[1]).values()
 assert served.read_bytes() == stored.file.read_bytes()
 print(stored.sha256, stored.commit)

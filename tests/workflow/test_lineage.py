@@ -13,8 +13,7 @@ import torch
 from dvc.repo import Repo
 from rich.console import Console
 from workflow.errors import CommandError
-from workflow.runs.lineage import inputs as data
-from workflow.runs.lineage import subjects, tree
+from workflow.runs.lineage import inputs, subjects, tree
 from workflow.serving import model
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's own
@@ -66,13 +65,13 @@ def test_data_is_in_the_cache_and_in_each_remote_that_has_all_of_it(
     root, md5 = stored
     add_remote(root, "empty", str(tmp_path / "empty"))
     known = ["in the cache here", "in the remote storage", "not in the remote empty"]
-    assert sorted(data.places([md5], root)[md5]) == sorted(known)
+    assert sorted(inputs.places([md5], root)[md5]) == sorted(known)
     shutil.rmtree(root / ".dvc/cache")
-    assert data.places([md5], root)[md5][0] == "not in the cache here"
-    assert "in the remote storage" in data.places([md5], root)[md5]
+    assert inputs.places([md5], root)[md5][0] == "not in the cache here"
+    assert "in the remote storage" in inputs.places([md5], root)[md5]
     assert not (root / ".dvc/cache/files").exists()  # to look brings nothing here
     next(path for path in objects(tmp_path / "storage") if path.suffix != ".dir").unlink()
-    assert "3 of 4 objects in the remote storage" in data.places([md5], root)[md5]
+    assert "3 of 4 objects in the remote storage" in inputs.places([md5], root)[md5]
 
 
 def test_a_remote_that_cannot_be_asked_says_why_without_credentials(
@@ -80,7 +79,7 @@ def test_a_remote_that_cannot_be_asked_says_why_without_credentials(
 ) -> None:
     root, md5 = stored
     add_remote(root, "odd", f"webdav://{LOGIN}@127.0.0.1:1/data")
-    (line,) = [line for line in data.places([md5], root)[md5] if "odd" in line]
+    (line,) = [line for line in inputs.places([md5], root)[md5] if "odd" in line]
     assert line.startswith("the remote odd cannot be asked: ")
     assert "\n" not in line
     assert "secret" not in line
@@ -92,14 +91,14 @@ def test_a_remote_that_does_not_answer_is_not_waited_for() -> None:
         return set()
 
     with pytest.raises(TimeoutError, match=r"no answer within 0\.01 s"):
-        data._within(0.01, never)
+        inputs._within(0.01, never)
 
 
 def test_without_a_remote_or_without_dvc_it_says_so(tmp_path: Path) -> None:
-    (line,) = data.places(["a" * 32], tmp_path)["a" * 32]
+    (line,) = inputs.places(["a" * 32], tmp_path)["a" * 32]
     assert "not inside of a DVC repository" in line
     Repo.init(str(tmp_path), no_scm=True).close()
-    assert data.places(["a" * 32], tmp_path)["a" * 32] == [
+    assert inputs.places(["a" * 32], tmp_path)["a" * 32] == [
         "not in the cache here",
         "there is no remote",
     ]

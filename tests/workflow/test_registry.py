@@ -136,7 +136,7 @@ def test_what_is_not_there_is_one_line(written: str, reason: str, commits: list[
         named(written)
     assert "\n" not in str(raised.value)
     with pytest.raises(SourceError, match=reason):
-        sources.store(f"digits={written}", Path("models"))
+        sources.fetch(f"digits={written}", Path("models"))
     assert not Path("models").exists()
 
 

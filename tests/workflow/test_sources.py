@@ -76,7 +76,7 @@ def digest(content: bytes) -> str:
 
 def test_a_file_is_stored_by_its_content(project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "models"
-    stored = sources.store(f"digits={FILE}", folder)
+    stored = sources.fetch(f"digits={FILE}", folder)
     content = (project / FILE).read_bytes()
     assert (stored.name, stored.source, stored.commit) == ("digits", FILE, None)
     assert stored.sha256 == digest(content)
@@ -88,8 +88,8 @@ def test_a_file_is_stored_by_its_content(project: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_model_is_stored_once(project: Path, tmp_path: Path) -> None:
-    first = sources.store(f"digits={FILE}", tmp_path / "models")
-    again = sources.store(f"other={FILE}", tmp_path / "models")
+    first = sources.fetch(f"digits={FILE}", tmp_path / "models")
+    again = sources.fetch(f"other={FILE}", tmp_path / "models")
     assert first.file == again.file
     assert list((tmp_path / "models").iterdir()) == [first.file]
 
@@ -98,11 +98,11 @@ def test_a_file_that_may_be_deployed_is_never_removed(project: Path, tmp_path: P
     (project / FILE).write_bytes(b"a model of another onnxruntime")
     deployed = tmp_path / "models" / f"{digest((project / FILE).read_bytes())}.onnx"
     with pytest.raises(SourceError):
-        sources.store(f"digits={FILE}", tmp_path / "models")
+        sources.fetch(f"digits={FILE}", tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == [], "what cannot be served is not kept"
     deployed.write_bytes((project / FILE).read_bytes())
     with pytest.raises(SourceError):
-        sources.store(f"digits={FILE}", tmp_path / "models")
+        sources.fetch(f"digits={FILE}", tmp_path / "models")
     assert deployed.exists()
 
 
@@ -112,10 +112,10 @@ def test_a_revision_is_the_model_that_dvc_has_there(
 ) -> None:
     commit = run(project, "git", "rev-parse", TAG)
     revision = commit[:10] if revision == "commit" else revision
-    stored = sources.store(f"digits={FILE}@{revision}", tmp_path / "models")
+    stored = sources.fetch(f"digits={FILE}@{revision}", tmp_path / "models")
     assert stored.file.read_bytes() == (exported / "model.onnx").read_bytes()
     assert (stored.source, stored.commit) == (f"{FILE}@{revision}", commit)
-    now = sources.store(f"digits={FILE}@HEAD", tmp_path / "models")
+    now = sources.fetch(f"digits={FILE}@HEAD", tmp_path / "models")
     assert now.file.read_bytes() == second(exported)
 
 
@@ -130,7 +130,7 @@ def test_an_experiment_is_a_revision(project: Path, exported: Path, tmp_path: Pa
     run(project, "git", "add", "--all")
     run(project, "git", "commit", "--quiet", "--message", "A stage")
     run(project, "dvc", "exp", "run", "--quiet", "--name=good-try")
-    stored = sources.store(f"digits={FILE}@good-try", tmp_path / "models")
+    stored = sources.fetch(f"digits={FILE}@good-try", tmp_path / "models")
     assert stored.file.read_bytes() == (exported / "model.onnx").read_bytes()
     assert stored.commit == run(project, "dvc", "exp", "list", "--sha-only")
 
@@ -139,19 +139,19 @@ def test_a_revision_comes_from_the_remote_where_the_cache_has_it_not(
     project: Path, exported: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(project / ".dvc/cache")
-    stored = sources.store(f"digits={FILE}@{TAG}", tmp_path / "models")
+    stored = sources.fetch(f"digits={FILE}@{TAG}", tmp_path / "models")
     assert stored.file.read_bytes() == (exported / "model.onnx").read_bytes()
     with pytest.raises(SourceError, match=r"@HEAD: neither the DVC cache nor the remote has it"):
-        sources.store(f"digits={FILE}@HEAD", tmp_path / "models")
+        sources.fetch(f"digits={FILE}@HEAD", tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == [stored.file]
 
 
 def test_a_url_is_stored_if_it_is_the_one_that_was_asked_for(project: Path, tmp_path: Path) -> None:
     url, right = (project / FILE).as_uri(), digest((project / FILE).read_bytes())
-    stored = sources.store(f"digits={url}#sha256={right}", tmp_path / "models")
+    stored = sources.fetch(f"digits={url}#sha256={right}", tmp_path / "models")
     assert (stored.sha256, stored.commit) == (right, None)
     with pytest.raises(SourceError, match=f"its SHA-256 is {right}, not {64 * '0'}"):
-        sources.store(f"digits={url}#sha256={64 * '0'}", tmp_path / "models")
+        sources.fetch(f"digits={url}#sha256={64 * '0'}", tmp_path / "models")
 
 
 WRONG = [
@@ -178,7 +178,7 @@ def test_what_is_wrong_is_one_line_and_stores_nothing(
     written: str, reason: str, project: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError) as raised:
-        sources.store(written, tmp_path / "models")
+        sources.fetch(written, tmp_path / "models")
     assert reason in str(raised.value)
     assert "\n" not in str(raised.value)
     assert list((tmp_path / "models").glob("*")) == []

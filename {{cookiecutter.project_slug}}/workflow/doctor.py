@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import conflicts, repository, storage
-from . import git as vcs
+from . import conflicts, git, repository, storage
 from .errors import CommandError
 from .git import GitError
 from .paths import ROOT, TRAIN_RUN
@@ -43,7 +42,7 @@ def files() -> Finding | list[Finding]:
         Finding(False, f"{conflict.path} has conflict markers", conflict.fix)
         for conflict in conflicts.find()
     ]
-    if ignored := (vcs.text(Path(), "check-ignore", *NEEDED) or "").split():
+    if ignored := (git.text(Path(), "check-ignore", *NEEDED) or "").split():
         names = " ".join(ignored)
         found.append(Finding(False, f".gitignore leaves out {names}", f"git add --force {names}"))
     return found or Finding(True, "no conflict markers")
@@ -74,19 +73,19 @@ def environment() -> Finding:
     return Finding(True, "as uv.lock says")
 
 
-def git() -> Finding:
+def commits() -> Finding:
     try:
-        if not vcs.head(ROOT):
+        if not git.head(ROOT):
             return Finding(False, "no Git repository with a commit", "inv setup")
-        if not vcs.text(ROOT, "config", "user.email"):
+        if not git.text(ROOT, "config", "user.email"):
             return Finding(False, "Git knows no author", "git config user.email you@example.com")
-        if hidden := vcs.hidden(ROOT):
+        if hidden := git.hidden(ROOT):
             return Finding(
                 False,
                 f"Git's settings outside of the project ignore {', '.join(hidden)}",
                 f"git add --force {shlex.join(hidden)}",
             )
-        return Finding(True, f"{vcs.text(ROOT, 'rev-list', '--count', 'HEAD')} commits")
+        return Finding(True, f"{git.text(ROOT, 'rev-list', '--count', 'HEAD')} commits")
     except GitError as error:
         return Finding(False, error.reason, error.fix)
 
@@ -107,7 +106,7 @@ def hooks() -> Finding:
 
 def secrets() -> Finding:
     """Does Git know a file that holds credentials?"""
-    if tracked := (vcs.text(Path(), "ls-files", "--", *SECRETS) or "").split():
+    if tracked := (git.text(Path(), "ls-files", "--", *SECRETS) or "").split():
         names = " ".join(tracked)
         fix = f"git rm --cached {names}, commit, and change the keys if it was pushed"
         return Finding(False, f"Git tracks {names}", fix)
@@ -203,7 +202,7 @@ CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
     "files": files,
     "Python": python,
     "environment": environment,
-    "Git": git,
+    "Git": commits,
     "hooks": hooks,
     "secrets": secrets,
     "DVC remote": remote,

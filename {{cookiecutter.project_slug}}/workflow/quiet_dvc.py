@@ -47,10 +47,10 @@ def is_advice(text: str) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    from dvc.cli import main as dvc
+    from dvc import cli
 
     hush()
-    code: int = dvc(arguments)
+    code: int = cli.main(arguments)
     return code
 
 

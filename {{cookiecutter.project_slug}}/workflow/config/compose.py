@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import hydra
 import yaml
-from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -34,7 +34,7 @@ def compose(overrides: list[str] | None = None, folder: Path = CONF) -> DictConf
     overrides = overrides or []
     try:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-            config = hydra_compose("config", overrides=overrides)
+            config = hydra.compose("config", overrides=overrides)
         validate(config)
     except ConfigError as error:
         wrong = OmegaConf.select(config, error.key)

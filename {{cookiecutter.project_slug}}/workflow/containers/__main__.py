@@ -3,8 +3,7 @@
 import argparse
 
 from ..git import GitError
-from . import container as run
-from . import engine, images
+from . import container, engine, images
 from .engine import EngineError
 
 
@@ -20,7 +19,7 @@ def main() -> int:
             images.show(client)
         else:
             options = {"name": arguments.name, "gpu": arguments.gpu, "port": arguments.port}
-            return run.run(client, arguments.rest, **options)
+            return container.run(client, arguments.rest, **options)
     except (EngineError, GitError) as problem:
         raise SystemExit(f"docker: {problem}") from None
     except KeyboardInterrupt:

@@ -37,7 +37,7 @@ def wanted(models: str, deployment: Deployment) -> dict[str, Release]:
 
 def make(written: str, image: str = "") -> Release:
     """Bring the model of "NAME=SOURCE" to where containers read it, and return its release."""
-    stored = sources.store(written, DEPLOYED_MODELS)
+    stored = sources.fetch(written, DEPLOYED_MODELS)
     return Release(stored.source, stored.commit, stored.sha256, image, stored.run)
 
 

@@ -17,8 +17,8 @@ import msgspec
 from docker.errors import ImageNotFound
 from docker.models.containers import Container
 
-from ..containers import container as run
 from ..containers import engine, images
+from ..containers.container import require_free
 from ..paths import MODEL, ROOT, SERVED
 from . import counts, proxy, releases, render, state
 from .errors import DeployError
@@ -59,7 +59,7 @@ def up(
     wanted = releases.wanted(models or ",".join(old.models) or f"model={MODEL.as_posix()}", old)
     running = proxy.find(client, project())
     if running is None or new.port != old.port:
-        run.require_free(client, new.port)
+        require_free(client, new.port)
     for target in ("serve", "web"):
         images.build(target)
     serve, web = (str(client.images.get(images.name_of(name)).id) for name in ("serve", "web"))

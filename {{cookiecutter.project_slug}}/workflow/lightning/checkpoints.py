@@ -11,8 +11,7 @@ from typing import Any
 
 from ..errors import CommandError, one_line
 from ..paths import CHECKPOINT, home
-from ..runs import finding as runs
-from ..runs.finding import COMMIT
+from ..runs import finding
 from ..tracking import provenance
 from ..tracking.server import log_in
 from ..tracking.sync import read, staged
@@ -64,12 +63,12 @@ def pin(name: str) -> str:
     if folders := _folders(name):
         return _id(folders)
     try:
-        commit = runs.commit_of(name)
+        commit = finding.commit_of(name)
     except CommandError as error:
         raise CheckpointError(str(error)) from None
     if commit is None or name.endswith(f"@{commit}"):
         return name
-    return f"{commit[:7] if COMMIT.fullmatch(name) else name}@{commit}"
+    return f"{commit[:7] if finding.COMMIT.fullmatch(name) else name}@{commit}"
 
 
 def load(name: str) -> Checkpoint:
@@ -102,12 +101,12 @@ def _found(name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield _staged(folders)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            if commit := runs.commit_of(name):
+            if commit := finding.commit_of(name):
                 yield _committed(commit, Path(folder)), {}
             elif name.count("/") == 2:
                 yield _downloaded(name, Path(folder))
             else:
-                raise runs.unknown(name)
+                raise finding.unknown(name)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def _committed(commit: str, folder: Path) -> Path:
 
 def _folders(name: str) -> list[Path]:
     """Return the folders of a W&B run, here or where this worktree is one of."""
-    main = runs.main_worktree()
+    main = finding.main_worktree()
     return run_folders(name) or (run_folders(name, main / "wandb") if main else [])
 
 

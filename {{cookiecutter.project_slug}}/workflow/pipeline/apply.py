@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import hydra
 import yaml
-from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -197,7 +197,7 @@ def plan(name: str, conf: Path, wanted: dict[str, Any]) -> dict[Path, str]:
 def composed(conf: Path, *overrides: str) -> dict[str, Any]:
     """Compose a folder of Hydra's, unchecked: it may be of other code than this."""
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-        return plain(hydra_compose("config", overrides=list(overrides)))
+        return plain(hydra.compose("config", overrides=list(overrides)))
 
 
 def switched(conf: Path, wanted: dict[str, Any]) -> dict[str, str]:

@@ -160,7 +160,7 @@ def find(written: str, source: str) -> Path:
     from . import sources  # with DVC, which a file does not need
 
     try:
-        return sources.store(written, DEPLOYED_MODELS).file
+        return sources.fetch(written, DEPLOYED_MODELS).file
     except sources.SourceError as error:
         raise ModelError(str(error)) from None
 

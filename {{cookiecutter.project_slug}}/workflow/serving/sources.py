@@ -25,7 +25,7 @@ from .. import git
 from ..errors import CommandError, one_line
 from ..paths import MODEL, ROOT
 from ..registry import versions
-from . import store as stores
+from . import store
 from .model import ModelError, load, version_of
 from .store import StoreError
 
@@ -82,8 +82,8 @@ def parse_models(text: str) -> list[str]:
     return written
 
 
-def store(written: str, folder: Path) -> Stored:
-    """Bring the model of "NAME=SOURCE" into `folder`, where its file is called by its SHA-256.
+def fetch(written: str, folder: Path) -> Stored:
+    """Fetch the model of "NAME=SOURCE" into `folder`, where its file is called by its SHA-256.
 
     Raises:
         SourceError: it is written otherwise, there is no such model, or it cannot be served.
@@ -92,22 +92,22 @@ def store(written: str, folder: Path) -> Stored:
     commit = None
     there = set(folder.glob("*.onnx"))
     try:
-        if stores.is_url(source):
+        if store.is_url(source):
             url, sha256 = split_url(source)
-            file = stores.fetch(url, sha256, folder)
+            file = store.fetch(url, sha256, folder)
         else:
             path, revision = split_path(source)
             if revision:
                 with opened(path, revision) as (repo, _):
                     commit = repo.get_rev()
-                    file = stores.save(content_at(repo, path, source), folder, source)
+                    file = store.save(content_at(repo, path, source), folder, source)
             else:
                 require_file(path)
-                file = stores.save(stores.read_file(path), folder, source)
+                file = store.save(store.read_file(path), folder, source)
     except StoreError as error:
         raise SourceError(str(error)) from None
     try:
-        model = load(name, file, sha256=file.stem, source=stores.shown(source))
+        model = load(name, file, sha256=file.stem, source=store.shown(source))
     except ModelError as error:
         if file not in there:  # what was there may be deployed
             file.unlink()
@@ -123,7 +123,7 @@ def locate(written: str) -> Located:
             can read it.
     """
     name, source = split(written)
-    if stores.is_url(source):
+    if store.is_url(source):
         if source.startswith("file:"):
             raise SourceError(f"{source}: a cluster cannot read a file of this machine")
         return Located(name, source, *split_url(source))
@@ -148,7 +148,7 @@ def locate(written: str) -> Located:
             raise SourceError(f"{source}: it is not in the DVC remote: inv data.push")
         scheme, _, rest = remote.unstrip_protocol(place).partition("://")
         sha256 = hashlib.sha256()
-        content = content_at(repo, path, source) if revision else stores.read_file(path)
+        content = content_at(repo, path, source) if revision else store.read_file(path)
         for chunk in content:
             sha256.update(chunk)
     return Located(name, source, f"{SCHEMES[scheme]}://{rest}", sha256.hexdigest())
@@ -178,9 +178,9 @@ def split_url(source: str) -> tuple[str, str]:
         SourceError: there is none.
     """
     url, _, sha256 = source.partition(CHECKSUM)
-    if not stores.SHA256.fullmatch(sha256.lower()):
+    if not store.SHA256.fullmatch(sha256.lower()):
         raise SourceError(
-            f"{stores.shown(url)}: write its SHA-256 behind it, as sha256sum prints it:"
+            f"{store.shown(url)}: write its SHA-256 behind it, as sha256sum prints it:"
             f" {CHECKSUM}0a1b…"
         )
     return url, sha256.lower()
@@ -238,7 +238,7 @@ def content_at(repo: Repo, path: Path, source: str) -> Iterator[bytes]:
     """
     try:
         with DVCFileSystem(repo=repo).open(path.as_posix(), "rb") as file:
-            while chunk := file.read(stores.CHUNK_BYTES):
+            while chunk := file.read(store.CHUNK_BYTES):
                 yield chunk
     except FileNotFoundError:
         raise SourceError(

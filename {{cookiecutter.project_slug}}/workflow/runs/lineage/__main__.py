@@ -8,8 +8,7 @@ from rich.console import Console
 
 from ...errors import CommandError
 from ...git import GitError
-from . import inputs as data
-from . import subjects, tree
+from . import inputs, subjects, tree
 
 
 def main() -> None:
@@ -27,7 +26,7 @@ def show(what: str) -> None:
     """Print the tree of a model, a service or a run."""
     found = subjects.find(what)
     hashes = {md5 for subject in found for md5 in subject.made_from.data.values()}
-    places = data.places(hashes)
+    places = inputs.places(hashes)
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a pipe's encoding lacks is shown as "?"
         sys.stdout.reconfigure(errors="replace")
     console = Console(highlight=False)

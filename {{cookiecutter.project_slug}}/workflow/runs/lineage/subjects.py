@@ -17,7 +17,7 @@ from ...errors import CommandError
 from ...serving.model import version_of
 from ...tracking.provenance import file_sha256
 from ...tracking.transaction_log import run_folders
-from .. import finding as runs
+from .. import finding
 from ..finding import RecordedRun
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ def find(what: str) -> list[Subject]:
 
     Args:
         what: a file, the URL of a service, of the web application or of one of its models, or a
-            run as `runs.find` takes it.
+            run as `finding.find` takes it.
 
     Raises:
         CommandError: there is no such thing, or it does not tell.
@@ -175,7 +175,7 @@ def run(name: str) -> Subject:
     Raises:
         CommandError: there is none.
     """
-    recorded = runs.find(name)
+    recorded = finding.find(name)
     title = f"{recorded.kind} {recorded.name}"
     if recorded.kind == "W&B run":
         place = "in wandb/ here" if run_folders(name) else "in W&B"
@@ -238,9 +238,9 @@ def _look_up(made_from: MadeFrom) -> tuple[str, RecordedRun | None]:
     name, path = made_from.run.id, made_from.run.path
     try:
         if folders := run_folders(name):
-            return f"{name}, in wandb/ here", runs.offline(folders)
+            return f"{name}, in wandb/ here", finding.offline(folders)
         if path.count("/") == 2:
-            return f"{path}, in W&B", runs.online(path)
+            return f"{path}, in W&B", finding.online(path)
     except CommandError as error:
         return f"{path or name}: {error}", None
     return f"{path or name}, not in wandb/ here", None

@@ -16,7 +16,7 @@ from ...onnx_file import read_provenance, weights_sha256
 from ...paths import MODEL
 from ...tracking.run import WEIGHTS
 from ...tracking.transaction_log import run_folders
-from .. import finding as runs
+from .. import finding
 from ..experiments import METRICS_FILES
 from ..finding import RecordedRun
 from . import environment
@@ -71,9 +71,9 @@ def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Re
     made_from = read_provenance(project / MODEL)
     folders = run_folders(made_from["run"]["id"], project / "wandb")
     texts = {path: (project / path).read_text(encoding="utf-8") for path in METRICS_FILES}
-    metrics = runs.file_metrics(dict(texts))
+    metrics = finding.file_metrics(dict(texts))
     if folders:  # none where the run's config says that it is not tracked
-        metrics |= runs.offline(folders).metrics
+        metrics |= finding.offline(folders).metrics
     measured = [Result(name, value, metrics.get(name)) for name, value in recorded.metrics.items()]
     if recorded.weights:
         measured.append(Result(WEIGHTS, recorded.weights, weights_sha256(project / MODEL)))
