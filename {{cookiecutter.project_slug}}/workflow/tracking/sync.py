@@ -105,17 +105,9 @@ def send(folders: list[Path]) -> tuple[str, str]:
         logs = [write_rest(log_of(folder)) for folder in folders]
     except (wandb.Error, WandbApiFailedError) as error:
         return "failed", one_line(error)
-    process = subprocess.run(
-        [sys.executable, "-m", "wandb", "sync", *map(str, logs)],
-        cwd=wandb_folder().parent,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    lines = re.sub(r"\x1b\[[\d;]*m", "", process.stdout).splitlines()
+    with start_wandb("sync", *map(str, logs)) as process:
+        printed, _ = process.communicate()
+    lines = re.sub(r"\x1b\[[\d;]*m", "", printed).splitlines()
     said = [line.partition("ERROR")[2].strip() for line in lines if "ERROR" in line]
     logged = list(logged_errors(start))
     errors = [message for _, message in logged] + said
@@ -127,9 +119,22 @@ def send(folders: list[Path]) -> tuple[str, str]:
             synced(log).replace(marker(folder))
         remove(log)
     if not errors and all(marker(folder).exists() for folder in folders):
-        urls = re.findall(r"View run .* at (\S+)", process.stdout)
+        urls = re.findall(r"View run .* at (\S+)", printed)
         return "uploaded", urls[-1] if urls else "done"
     return "failed", (errors or lines or ["wandb sync did not start"])[-1]
+
+
+def start_wandb(*arguments: str) -> subprocess.Popen[str]:
+    """Start a command of W&B's in the project's folder; what it prints is to be read."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "wandb", *arguments],
+        cwd=wandb_folder().parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
 def refused(folders: list[Path], since: float) -> list[str]:

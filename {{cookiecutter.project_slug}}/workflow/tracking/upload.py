@@ -72,15 +72,7 @@ def main() -> None:
         if outcome != "uploaded":
             raise SystemExit(f"W&B: {detail}")
     started = time.time()
-    live = subprocess.Popen(
-        [sys.executable, "-m", "wandb", "beta", "sync", "--live", str(folder)],
-        cwd=wandb_folder().parent,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    )
+    live = sync.start_wandb("beta", "sync", "--live", str(folder))
     threading.Thread(target=end_with_the_run, args=(live,), daemon=True).start()
     for line in live.stdout or ():
         if found := re.search(r"View run .* at (\S+)", line):
