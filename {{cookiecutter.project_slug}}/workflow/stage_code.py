@@ -31,6 +31,7 @@ DECIDES = (
     "workflow.deciding_metric",
     "workflow.lightning",
     "workflow.onnx_file",
+    "workflow.prepared",
     "workflow.report",
     "workflow.signature",
 )

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import lightning as L
-import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from workflow.config.values import ConfigError
+from workflow.prepared import read_split
 
 Batch = tuple[dict[str, Tensor], Tensor]  # inputs by name (n, …), target (n,)
 
@@ -20,8 +20,9 @@ class ArrayDataset(Dataset[Batch]):
     """The inputs (n, …) and the target (n,) of a split, in .npy files, read by whole batches."""
 
     def __init__(self, folder: Path, split: str, inputs: Iterable[str]) -> None:
-        self.inputs = {name: _open(folder / f"{split}_{name}.npy") for name in inputs}
-        self.target = _open(folder / f"{split}_target.npy")
+        arrays, target = read_split(folder, split, inputs)
+        self.inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.target = torch.from_numpy(target)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -29,11 +30,6 @@ class ArrayDataset(Dataset[Batch]):
     def __getitem__(self, indices: Tensor) -> Batch:
         inputs = {name: array.index_select(0, indices) for name, array in self.inputs.items()}
         return inputs, self.target.index_select(0, indices)
-
-
-def _open(path: Path) -> Tensor:
-    # "c" (copy on write) maps the file without reading it; PyTorch warns of read-only maps.
-    return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
 class BatchSampler(Sampler[Tensor]):

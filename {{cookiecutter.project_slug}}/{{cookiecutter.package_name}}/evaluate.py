@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from workflow.config.schema import plain
 from workflow.onnx_file import predict, read_metadata
 from workflow.paths import MODEL, PREPARED_DATA
+from workflow.prepared import read_split
 from workflow.report import sections
 from workflow.report.evaluation import Evaluation
 from workflow.signature import decode_target
@@ -20,8 +21,7 @@ from workflow.variables import VariableError
 def main(config: DictConfig) -> None:
     signature = read_metadata(MODEL)["signature"]
     names = [spec["name"] for spec in signature["inputs"]]
-    inputs = {name: np.load(PREPARED_DATA / f"test_{name}.npy", mmap_mode="r") for name in names}
-    target = np.load(PREPARED_DATA / "test_target.npy")
+    inputs, target = read_split(PREPARED_DATA, "test", names)
     (output,) = signature["outputs"]
     evaluate = {"classes": evaluate_classes, "value": evaluate_value}[output["kind"]]
 
@@ -79,14 +79,14 @@ def evaluate_value(target: np.ndarray, predicted: np.ndarray, output: dict[str, 
     """
     from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-    std = np.load(PREPARED_DATA / "train_target.npy").std()
+    _, trained = read_split(PREPARED_DATA, "train")
     rmse = float(root_mean_squared_error(target, predicted))
     return Evaluation(
         metrics={
             "mae": float(mean_absolute_error(target, predicted)),
             "rmse": rmse,
             "r2": float(r2_score(target, predicted)),
-            "loss": float((rmse / std) ** 2),
+            "loss": float((rmse / trained.std()) ** 2),
         },
         sections=[sections.residuals(target, predicted, output["label"], output.get("unit"))],
         predictions={

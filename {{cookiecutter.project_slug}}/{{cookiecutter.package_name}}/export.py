@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from workflow import files
 from workflow.errors import CommandError
 from workflow.paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
+from workflow.prepared import read_split
 from workflow.signature import decode, decode_target, signature
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     model.load_state_dict(checkpoint["state_dict"])
     model.eval()
 
-    declared = signature(config["data"], np.load(data_folder / "train_target.npy"))
-    inputs, target = read_test_split(data_folder, declared)
+    _, train_target = read_split(data_folder, "train")
+    declared = signature(config["data"], train_target)
     names = [spec["name"] for spec in declared["inputs"]]
+    inputs, target = read_split(data_folder, "test", names)
     batch = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
         model,
@@ -84,15 +86,6 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     content = proto.SerializeToString()
     compare(content, model, inputs, scale(declared, target))
     files.replace(model_path, content)  # which may be served right now
-
-
-def read_test_split(
-    folder: Path, declared: dict[str, Any]
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the inputs (n, …) by name, and the target (n,)."""
-    names = [spec["name"] for spec in declared["inputs"]]
-    inputs = {name: np.load(folder / f"test_{name}.npy", mmap_mode="r") for name in names}
-    return inputs, np.load(folder / "test_target.npy")
 
 
 def take(inputs: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
