@@ -22,6 +22,7 @@ from workflow.launch import TrainingError
 from workflow.lightning.processes import job_environment
 from workflow.lightning.resume import Training
 from workflow.paths import CHECKPOINT, CONF, ROOT, TRAIN_RUN
+from workflow.tracking import log_reader
 
 # Enough steps to be killed in the middle of.
 LONG = ["loader.batch_size=1", "trainer.max_epochs=6", "tracking.mode=offline"]
@@ -84,6 +85,9 @@ def test_offline_run_holds_config_provenance_and_measures(workspace: Path, confi
     assert {"git", "config", "lock", "threads"} <= made_from.keys()
     metrics = json.loads((workspace / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert read["summary"]["val/loss"] == pytest.approx(metrics["val/loss"])
+    ours = log_reader.read(run.parent)
+    assert (ours.config, ours.summary, ours.step) == (read["config"], read["summary"], read["step"])
+    assert ours.has_ended
     assert tracked_epochs(run) == [0, 1]
     kept = torch.load(workspace / "run" / "model.ckpt", weights_only=True)["provenance"]["run"]
     assert kept["id"] == read["run_id"]

@@ -12,10 +12,9 @@ from typing import Any
 from ..errors import CommandError, one_line
 from ..paths import CHECKPOINT, home
 from ..runs import finding
-from ..tracking import provenance
+from ..tracking import log_reader, provenance
 from ..tracking.server import log_in
-from ..tracking.sync import read, staged
-from ..tracking.transaction_log import log_of, run_folders
+from ..tracking.transaction_log import run_folders, run_id
 
 SUFFIX = ".ckpt"  # ends the path of a checkpoint, and the name of no run
 
@@ -61,7 +60,7 @@ def pin(name: str) -> str:
             raise CheckpointError(f"{name} is removed before it is written again: name its run")
         return name
     if folders := _folders(name):
-        return _id(folders)
+        return run_id(folders)
     try:
         commit = finding.commit_of(name)
     except CommandError as error:
@@ -146,20 +145,15 @@ def _folders(name: str) -> list[Path]:
     return run_folders(name) or (run_folders(name, main / "wandb") if main else [])
 
 
-def _id(folders: list[Path]) -> str:
-    return log_of(folders[0]).stem.removeprefix("run-")
-
-
 def _staged(folders: list[Path]) -> tuple[Path, dict[str, Any]]:
-    records = [record for folder in folders for record in read(folder)]
-    mine = [r for r in records if r.get("artifact", {}).get("type") == "checkpoint"]
+    mine = [one for folder in folders for one in log_reader.read(folder).named("checkpoint")]
     if not mine:
         raise CheckpointError("it kept no checkpoint")
-    (path,) = staged(mine[-1:])
+    run = run_id(folders)
+    (path,) = log_reader.staged(mine[-1:])
     if not path.exists():
-        raise CheckpointError(f"{path} is gone; if it was uploaded: entity/project/{_id(folders)}")
-    data = json.loads(mine[-1]["artifact"]["metadata"])["data"]
-    return path, {"run": {"id": _id(folders)}, "data": data}
+        raise CheckpointError(f"{path} is gone; if it was uploaded: entity/project/{run}")
+    return path, {"run": {"id": run}, "data": json.loads(mine[-1].metadata)["data"]}
 
 
 def _downloaded(path: str, folder: Path) -> tuple[Path, dict[str, Any]]:

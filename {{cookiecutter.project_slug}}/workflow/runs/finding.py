@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +12,10 @@ from ..errors import CommandError, one_line
 from ..paths import METRICS, MODEL, home
 from ..registry import versions
 from ..results import numbers
-from ..tracking import artifacts, patch, provenance
+from ..tracking import artifacts, log_reader, patch, provenance
 from ..tracking.run import WEIGHTS
 from ..tracking.server import log_in
-from ..tracking.sync import read
-from ..tracking.transaction_log import run_folders
+from ..tracking.transaction_log import run_folders, run_id
 from .experiments import METRICS_FILES
 
 WANDB, EXPERIMENT, GIT, REGISTERED = (  # kinds of runs
@@ -122,16 +119,12 @@ def offline(folders: list[Path]) -> RecordedRun:
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     for folder in folders:
-        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
-        done = subprocess.run([*inspect, str(folder)], capture_output=True, check=False)
-        if done.returncode:
-            raise CommandError(f"{folder}: its log cannot be read")
-        found = json.loads(done.stdout)
-        config = found["config"] or config
-        summary.update(found["summary"] or {})
+        logged = log_reader.read(folder)
+        config = logged.config or config
+        summary |= logged.summary
     patches = [folder / "files" / patch.FILE for folder in folders]
     contents = [path.read_bytes() for path in patches if path.exists()]
-    return _tracked(found["run_id"], config, summary, contents)
+    return _tracked(run_id(folders), config, summary, contents)
 
 
 def online(path: str) -> RecordedRun:
@@ -154,13 +147,12 @@ def logged_models(run: str) -> set[str]:
     """Return the DVC hashes of the models that a W&B run logged, by its folder, id or path."""
     if not (folders := run_folders(run)):
         return {md5 for _, md5 in artifacts.models(_of_wandb(run))}
-    logged = [r["artifact"] for folder in folders for r in read(folder) if "artifact" in r]
     return {
-        artifacts.md5(entry["digest"])
-        for artifact in logged
-        if artifact["type"] == "model"
-        for entry in artifact["manifest"]["contents"]
-        if entry["path"] == MODEL.name
+        artifacts.md5(entry.digest)
+        for folder in folders
+        for artifact in log_reader.read(folder).named("model")
+        for entry in artifact.manifest.contents
+        if entry.path == MODEL.name
     }
 
 

@@ -11,7 +11,8 @@ from wandb.apis.public.runs import RunNotFoundError
 from wandb.errors import CommError
 from wandb.proto.wandb_internal_pb2 import Record, RunRecord  # type: ignore[attr-defined]
 
-from .transaction_log import HEADER, framed, records, synced
+from .log_reader import read_records
+from .transaction_log import HEADER, framed, synced
 
 
 def write_rest(log: Path) -> Path:
@@ -23,7 +24,7 @@ def write_rest(log: Path) -> Path:
         wandb.Error, WandbApiFailedError: the server did not say what it has.
     """
     content = log.read_bytes()
-    read = [Record.FromString(record) for record, _ in records(content)]
+    read = list(read_records(content))
     run = next((record.run for record in read if record.HasField("run")), None)
     arrived = rows_at(run) if run else set()
     positions = {at for at, record in enumerate(read) if time_of(record) in arrived}

@@ -5,11 +5,8 @@ server that goes away stops a run for minutes, and then `log_artifact` raises. A
 uploads what is written (upload.py).
 """
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ import wandb
 
 from .. import credentials
 from ..variables import VariableError
-from . import patch, provenance, sync, upload
+from . import log_reader, patch, provenance, sync, upload
 from .server import log_in, settings
 from .transaction_log import HEADER, marker, repair, set_data_folder, wandb_folder
 
@@ -135,9 +132,7 @@ def next_step(run_id: str | None) -> int:
         if log.stat().st_size <= HEADER:  # nothing was written
             shutil.rmtree(log.parent)
             continue
-        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
-        done = subprocess.run([*inspect, str(log.parent)], capture_output=True, check=True)
-        step = json.loads(done.stdout)["step"]
+        step = log_reader.read(log.parent).step
         if step is not None:  # not killed before its first row
             last = max(last, step)
     return last + 1

@@ -15,12 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import wandb
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
-from ..errors import one_line
+from ..errors import CommandError, one_line
+from . import log_reader
 from .arrived import remove, state_of, write_rest
 from .server import log_in
 from .transaction_log import (
@@ -88,10 +88,14 @@ def upload(folders: list[Path]) -> tuple[str, str]:
         alive = written_lately(log_of(folder))
         if not alive:
             repair(log_of(folder))
-        records = list(read(folder))
-        if alive and not any(record["type"] == "exit" for record in records):
+        try:
+            logged = log_reader.read(folder)
+        except CommandError as error:
+            return "failed", str(error)
+        if alive and not logged.has_ended:
             return "skipped", "it is still being written, or was killed in the last minute"
-        missing += [path for path in staged(records) if not path.exists()]
+        # W&B skips a file that is gone without a word.
+        missing += [path for path in log_reader.staged(logged.artifacts) if not path.exists()]
     if missing:
         text = f"{len(missing)} of its artifacts' files are gone; bring back {missing[0]}"
         return "failed", text
@@ -162,29 +166,6 @@ def logged_errors(since: float) -> Iterator[tuple[str, str]]:
             # "api:" tells of each attempt, also where the next one succeeds.
             if entry["level"] == "ERROR" and not entry["msg"].startswith("api:"):
                 yield Path(entry.get("sync_path", "")).parent.name, entry["msg"]
-
-
-def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a log that tell of artifacts and of the end of the process."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # where it says that the log has no end
-        encoding="utf-8",
-    ) as process:
-        for line in process.stdout or ():
-            if '"type":"artifact"' in line or '"type":"exit"' in line:
-                yield json.loads(line)
-
-
-def staged(records: list[dict[str, Any]]) -> Iterator[Path]:
-    """Yield where the files of the artifacts wait; W&B skips a missing one without a word."""
-    for record in records:
-        manifest = record.get("artifact", {}).get("manifest", {})
-        for entry in manifest.get("contents", []):
-            if "local_path" in entry:  # a reference to another place has none
-                yield Path(entry["local_path"])
 
 
 if __name__ == "__main__":

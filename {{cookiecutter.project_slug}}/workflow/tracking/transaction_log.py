@@ -34,6 +34,11 @@ def run_folders(run: str, parent: Path | None = None) -> list[Path]:
     return sorted(log.parent for log in parent.glob(f"*run-*-{run}/run-{run}.wandb"))
 
 
+def run_id(folders: list[Path]) -> str:
+    """Return the id of the run that these folders are of."""
+    return log_of(folders[0]).stem.removeprefix("run-")
+
+
 def set_data_folder() -> None:
     """Say where offline artifacts wait for their upload.
 

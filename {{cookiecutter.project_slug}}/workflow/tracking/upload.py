@@ -18,7 +18,7 @@ import wandb
 
 from . import sync
 from .server import unreachable
-from .transaction_log import log_of, marker, repair, wandb_folder
+from .transaction_log import log_of, marker, repair, run_id, wandb_folder
 
 WAIT = 5.0  # seconds after which the end of a run looks whether the server is there
 KEPT = "it is kept in wandb/; `inv wandb.sync` uploads it"
@@ -62,8 +62,7 @@ def finish() -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     sync.set_variables()
-    run_id = log_of(folder).stem.removeprefix("run-")
-    others = sorted(wandb_folder().glob(f"offline-run-*-{run_id}"))
+    others = sorted(wandb_folder().glob(f"offline-run-*-{run_id([folder])}"))
     earlier = [other for other in others if other < folder and not marker(other).exists()]
     if earlier:  # of processes that were killed, or had no server
         for other in earlier:
