@@ -36,6 +36,7 @@ from workflow.config.schema import LARGEST_SEED, NOT_IN_TRAINER, Config, Trainer
 from workflow.config.signatures import signature
 from workflow.config.targets import check_nodes, signature_of
 from workflow.config.values import ConfigError, Signature, declared_in
+from workflow.lightning.session import OWN
 from workflow.paths import CONF, ROOT
 from workflow.pipeline.params import check, main
 from workflow.tracking import provenance
@@ -389,7 +390,7 @@ def test_what_a_message_says_to_type_is_accepted(config, monkeypatch) -> None:
 
 def test_keys_of_the_trainer_are_parameters_of_lightnings() -> None:
     taken = set(inspect.signature(lightning.Trainer).parameters)
-    assert {field.name for field in fields(Trainer)} - {"threads"} <= taken
+    assert {field.name for field in fields(Trainer)} - set(OWN) <= taken
     assert taken >= NOT_IN_TRAINER
 
 

@@ -94,6 +94,7 @@ class Trainer:  # what the workflow relies on; trainer_keys has the others
     profiler: Annotated[str | None, one_of("simple", "advanced", "pytorch")]
     deterministic: Annotated[Any, one_of(True, False, "warn")]
     threads: Annotated[int, at_least(1)]
+    compile: bool
 
 
 @dataclass(kw_only=True)

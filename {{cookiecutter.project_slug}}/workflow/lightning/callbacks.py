@@ -6,11 +6,12 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
+from annotated_types import Interval
+from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ..config.values import ConfigError
@@ -85,6 +86,32 @@ class StopDiverged(L.Callback):
     def _text(trainer: L.Trainer, name: str, loss: float, step: int) -> str:
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
         return f"{name} is {loss} in epoch {epoch}, step {step}"
+
+
+class MovingAverage(WeightAveraging):
+    """Validates, keeps and exports an exponential moving average of the weights and buffers.
+
+    As Lightning's EMAWeightAveraging, which leaves the average on the CPU, however, and rounds
+    numbers that do not change: frozen weights drift, whole numbers are cut off.
+    """
+
+    def __init__(self, decay: Annotated[float, Interval(gt=0, lt=1)]) -> None:
+        """`decay` is the weight of the average in each step; the new weights get the rest."""
+
+        @torch.no_grad()
+        def average(averages: Any, weights: Any, _: Any) -> None:
+            for ours, theirs in zip(averages, weights, strict=True):
+                if ours.is_floating_point():
+                    ours.lerp_(theirs, 1 - decay)
+                else:
+                    ours.copy_(theirs)
+
+        super().__init__(multi_avg_fn=average)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self._average_model is not None
+        # Not its counter of steps, which would be waited for in each.
+        self._average_model.module.to(pl_module.device)
 
 
 class RequireMetrics(L.Callback):

@@ -31,6 +31,7 @@ from .callbacks import (
     StayStopped,
     StopDiverged,
 )
+from .compiling import compile_network, require_compiler
 from .devices import hardware, require_devices
 from .processes import job_environment
 from .run_log import RunLog
@@ -40,18 +41,22 @@ if TYPE_CHECKING:
     import wandb
     from torch import nn
 
+OWN = ("compile", "threads")  # keys of conf/trainer/ that are not Lightning's
+
 
 class Session:
     """One training in the folder `run_dir`: `with session.open(network) as run:`.
 
     Raises:
-        ConfigError: the devices are not here, or the checkpoint to start from does not fit.
+        ConfigError: the devices or a compiler are not here, or the checkpoint to start from does
+            not fit.
     """
 
     def __init__(self, config: dict[str, Any], run_dir: Path) -> None:
         """`config` is the composed config as plain types."""
         _quiet_lightning()
         require_devices(config["trainer"])
+        require_compiler(config["trainer"])
         self.config = config
         self.run_dir = run_dir
         self.start = load_start(config)
@@ -68,7 +73,7 @@ class Session:
         """Start the run, or resume an interrupted one; end it properly however it ends.
 
         Args:
-            network: gets the weights that `train.init_from` names.
+            network: gets the weights that `train.init_from` names, and is compiled in place.
 
         Raises:
             TrainingError: the training diverged, now or before with the same inputs.
@@ -105,7 +110,8 @@ class Session:
     @property
     def trainer_arguments(self) -> dict[str, Any]:
         """What `lightning.Trainer` gets: the config's `trainer` and `callbacks`, and our own."""
-        own = {name: value for name, value in self.config["trainer"].items() if name != "threads"}
+        trainer = self.config["trainer"]
+        own = {name: trainer[name] for name in trainer if name not in OWN}
         return {
             **own,
             # A profiler's; in SLURM, Lightning would resume from what is there.
@@ -175,6 +181,8 @@ class Session:
         elif self.start:
             self.start.initialize(network)
             print(f"starting from the weights of {self.start.checkpoint.name}")
+        if self.config["trainer"]["compile"]:
+            compile_network(network, bool(self.config["trainer"]["deterministic"]))
 
     def _callbacks(self) -> list[Callback]:
         folder, mode = self.unfinished.folder, self.config["metric"]["mode"]
