@@ -40,7 +40,9 @@ W&B run        {first_run} (offline: inv wandb.sync uploads it)
 Next:
     cd {os.path.relpath(target)}
     uv run inv --list
-    uv run inv train -- trainer.max_epochs=3    another experiment
+    git add --all
+    git commit -m "First result"                an experiment replaces a result that no commit has
+    uv run inv train -- trainer.max_epochs=3    an experiment
     uv run inv compare                          both in a table
 """
     )

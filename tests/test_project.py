@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -409,3 +410,17 @@ def test_the_readme_begins_with_commands_that_work(tmp_path: Path) -> None:
     assert f"test accuracy  {accuracy:.4f}" in done.stdout
     for path in re.findall(r"^(?:model|report|W&B run) +(\S+)", done.stdout, re.MULTILINE):
         assert Path(path).exists()
+
+    # What is printed next, typed as it is: the first result and the experiment are both shown.
+    printed = done.stdout.partition("\nNext:\n")[2]
+    first, *lines = [re.split(r"  +", line.strip())[0] for line in printed.strip().splitlines()]
+    assert first == f"cd {os.path.relpath(folder, ROOT)}"
+    for line in lines:
+        done = subprocess.run(
+            shlex.split(line), cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, line + done.stdout + done.stderr
+    assert lines[-1] == "uv run inv compare"
+    shown = re.findall(r"^. +\S+ .*?(trainer.max_epochs=\d+)", done.stdout, re.MULTILINE)
+    assert len(shown) == 2, done.stdout
+    assert f"{accuracy:.4f}" in done.stdout

@@ -218,3 +218,11 @@ def test_nothing_to_compare_says_what_to_type(
     call(outside, "git", *author, "commit", "--quiet", "--message=start")
     experiments.main([])
     assert capsys.readouterr().out.splitlines() == [experiments.NOTHING]
+
+    # A first result, which no commit has.
+    (outside / "reports").mkdir()
+    (outside / "reports/metrics.json").write_text('{"mae": 1}', encoding="utf-8")
+    for name, text in {"params.yaml": PARAMS, "dvc.yaml": PIPELINE}.items():
+        (outside / name).write_text(text, encoding="utf-8")
+    experiments.main([])
+    assert "git add --all && git commit" in capsys.readouterr().out

@@ -30,7 +30,11 @@ METRICS_FILES = (METRICS, TRAIN_METRICS)
 NONE = "-"
 NOTHING = (
     "nothing to compare on this commit: try a value (inv train -- optimizer.lr=0.01)"
-    " or look further back (inv compare --commits 10)"
+    " or show earlier commits (inv compare --commits 10)"
+)
+NOT_COMMITTED = (
+    "nothing to compare: the only result is in no commit, and an experiment would replace it;"
+    " commit it (git add --all && git commit), then try a value (inv train -- optimizer.lr=0.01)"
 )
 
 
@@ -217,7 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.width = max(console.width, 100)  # narrower, rich would leave columns out
         console.print(table(rows))
     else:
-        print(NOTHING)
+        here = current(rows)
+        only_here = here is not None and here.kind == "workspace" and here.metrics
+        print(NOT_COMMITTED if only_here else NOTHING)
     for row in shown:
         if row.error:
             logs = f"; its output: dvc queue logs {row.name}" if row.state == "failed" else ""
