@@ -21,7 +21,7 @@ DATA = {
         "kind": "features",
         "columns": [
             {"name": "age", "unit": "years", "range": [0, 120]},
-            {"name": "balance"},
+            {"name": "predicted value"},
             {"name": "colour", "choices": ["red", "green"]},
         ],
     },
@@ -33,7 +33,7 @@ PLAIN_OUTPUT = {"name": "out", "datatype": "FP32", "shape": [-1, 2]}
 PLAIN = {"name": "signal", "datatype": "FP32", "shape": [-1, 6]}
 GIVEN = {
     "images": np.arange(60).reshape(4, 5, 3).tolist(),
-    "table": {"age": 30.0, "balance": -12.5, "colour": "green"},
+    "table": {"age": 30.0, "predicted value": -12.5, "colour": "green"},
     "comment": "grüße",
     "signal": [1.0, -2.0, 0.5, 0.0, 3.0, 4.0],
 }
@@ -124,11 +124,13 @@ def test_the_example_of_the_documentation_is_answered_logged_and_compared(
     entry = input_log.Entry(0, None, decoded, answers)
     table = input_log.table([entry, entry], loaded)
     kept = features.current(loaded, table)
-    asked = features.of_samples(loaded, decoded) | features.answered(loaded.output, answers)
+    asked = features.together(
+        features.of_samples(loaded, decoded), features.answered(loaded.output, answers)
+    )
     assert kept.keys() == asked.keys()
     assert all(kept[name] == pytest.approx(2 * asked[name]) for name in asked)
     if names == ["table"]:
-        assert kept["balance"] == [-12.5, -12.5]
+        assert kept["predicted value (input)"] == [-12.5, -12.5]
         assert kept["colour"] == ["green", "green"]
     if names == ["comment"]:
         assert kept["characters"] == [5.0, 5.0]
@@ -159,7 +161,7 @@ WRONG = [
     ([tensor()], "the input `comment` is needed once, not 0 times"),
     ([tensor(data=[121, 0, 1]), TEXT], r"age of sample 0 \(121.0\) is outside its range, 0 to 120"),
     ([tensor(data=[1, 0, 2]), TEXT], r"colour of sample 0 \(2.0\) is no index of its choices"),
-    ([tensor(data=[1, 1e60, 1]), TEXT], r"balance of sample 0 \(inf\) is not a finite number"),
+    ([tensor(data=[1, 1e60, 1]), TEXT], r"value of sample 0 \(inf\) is not a finite number"),
     ([tensor(), {**TEXT, "shape": [2]}], "`comment` needs its `data`, a list of 2 texts"),
     ([tensor(), {**TEXT, "data": [7]}], "comment of sample 0 is int, not text"),
     ([tensor(), {**TEXT, "shape": [2], "data": ["a", "b"]}], "differ in their number of samples"),

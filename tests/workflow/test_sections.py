@@ -21,7 +21,7 @@ CLASSES = {"name": "probabilities", "kind": "classes", "names": ["cat", "dog"]}
 VALUE = {"name": "value", "kind": "value", "label": "weight", "unit": "kg"}
 TABLE = {
     "kind": "features",
-    "columns": [{"name": "age"}, {"name": "colour", "choices": ["red", "green"]}],
+    "columns": [{"name": "error"}, {"name": "predicted", "choices": ["red", "green"]}],
 }
 INPUTS = signature.inputs(
     {
@@ -84,7 +84,7 @@ def test_a_classification_is_evaluated(reports: Path) -> None:
     shown = written(evaluation, INPUTS[1:2])
     assert list(shown) == ["confusion_matrix", "class_metrics", "calibration", "mistakes_rows"]
     table = shown["mistakes_rows"]
-    assert table["columns"] == ["actual", "predicted", "confidence", "age", "colour"]
+    assert table["columns"] == ["actual", "predicted", "confidence", "error", "predicted (input)"]
     worst, _ = table["rows"]
     assert worst == ["cat", "dog", pytest.approx(0.6), 4.1, "red"], "the most confident first"
     rows = list(csv.DictReader(PREDICTIONS.open(encoding="utf-8")))
@@ -101,7 +101,8 @@ def test_a_regression_has_no_classes_to_show(reports: Path) -> None:
     metrics = json.loads(METRICS.read_text(encoding="utf-8"))
     assert metrics == {"mae": 1, "rmse": 2, "r2": pytest.approx(-2.2), "loss": 1}
     assert list(shown) == ["residuals", "mistakes_pictures", "mistakes_rows"]
-    assert shown["mistakes_rows"]["columns"][-3:] == ["age", "colour", "comment"]
+    columns = ["actual", "predicted", "error", "error (input)", "predicted (input)", "comment"]
+    assert shown["mistakes_rows"]["columns"] == columns
     assert shown["mistakes_rows"]["rows"][0] == [4, 8, 4, 6, "red", ""], "the largest error first"
     texts = [row[-1] for row in shown["mistakes_rows"]["rows"]]
     assert texts[1:3] == ["bad", "größer"]

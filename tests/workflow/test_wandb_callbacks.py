@@ -13,7 +13,7 @@ DATA = {
     "inputs": {
         "offer": {
             "kind": "features",
-            "columns": [{"name": "rooms"}, {"name": "town", "choices": ["Bern", "Oslo"]}],
+            "columns": [{"name": "rooms"}, {"name": "actual", "choices": ["Bern", "Oslo"]}],
         },
         "remark": {"kind": "text", "length": 8},
         "photo": {"kind": "image", "rows": 2, "columns": 2, "channels": 3, "max_value": 4},
@@ -22,7 +22,7 @@ DATA = {
     "target": {"kind": "classes", "names": ["sold", "open"]},
 }
 GIVEN: dict[str, Any] = {
-    "offer": [{"rooms": 3, "town": "Oslo"}, {"rooms": 2.5, "town": "Bern"}],
+    "offer": [{"rooms": 3, "actual": "Oslo"}, {"rooms": 2.5, "actual": "Bern"}],
     "remark": ["sunny", "größer"],
     "photo": np.arange(24).reshape(2, 2, 2, 3) % 5,
     "layers": [[[[1, 2]]], [[[3, 4]]]],
@@ -42,7 +42,7 @@ def test_classes_are_shown_the_least_certain_first() -> None:
     classes = samples(DATA["target"], [0, 1], [[0.9, 0.1], [0.6, 0.4]])
     table = PredictionsTable(rows=64).show(classes)["predictions"]
     assert table.columns == [
-        *("rooms", "town", "remark", "photo", "layers"),
+        *("rooms", "actual (input)", "remark", "photo", "layers"),
         *("actual", "predicted", "confidence"),
     ]
     first, second = table.data

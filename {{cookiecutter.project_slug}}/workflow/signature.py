@@ -128,6 +128,24 @@ def decode_columns(spec: Spec, array: np.ndarray) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in names}
 
 
+def distinct(columns: Mapping[str, Any], taken: Iterable[str]) -> dict[str, Any]:
+    """Return the columns of inputs under names that differ from those of others in a table.
+
+    Args:
+        columns: of inputs, by name.
+        taken: names of other columns, such as `predicted`; an input's column of such a name gets
+            " (input)" behind it.
+    """
+    names = set(taken)
+    found: dict[str, Any] = {}
+    for name, values in columns.items():
+        while name in names:
+            name += " (input)"
+        names.add(name)
+        found[name] = values
+    return found
+
+
 def encode_target(target: Mapping[str, Any], given: Any) -> np.ndarray:
     """Return targets as an array: class indices, int64 (n,), or values, float32 (n,).
 

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from ..signature import Spec, decode, decode_columns, decode_target, signature
+from ..signature import Spec, decode, decode_columns, decode_target, distinct, signature
 from ..tracking import provenance
 from .callbacks import DivergedError
 from .run_log import RunLog
@@ -148,12 +148,15 @@ class PredictionsTable(BestModelCallback):
         else:
             certainty, predicted, last = -(answers - target).abs(), answers, "error"
         order = certainty.argsort()[: self.rows]
-        columns: dict[str, list[Any]] = {}
+        given: dict[str, list[Any]] = {}
         for spec in samples.signature["inputs"]:
-            columns |= _cells(spec, samples.inputs[spec["name"]][order].numpy())
-        columns["actual"] = decode_target(samples.output, target[order].numpy())
-        columns["predicted"] = decode_target(samples.output, predicted[order].numpy())
-        columns[last] = certainty[order].abs().tolist()
+            given |= _cells(spec, samples.inputs[spec["name"]][order].numpy())
+        answered = {
+            "actual": decode_target(samples.output, target[order].numpy()),
+            "predicted": decode_target(samples.output, predicted[order].numpy()),
+            last: certainty[order].abs().tolist(),
+        }
+        columns = distinct(given, answered) | answered
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         return {"predictions": wandb.Table(columns=list(columns), data=rows)}
 

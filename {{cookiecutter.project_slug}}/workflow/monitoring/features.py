@@ -21,7 +21,7 @@ from ..paths import PREPARED_DATA
 from ..serving import input_log, local
 from ..serving.input_log import INPUT
 from ..serving.model import Model, ModelError, load
-from ..signature import DATATYPES, Inputs, decode, decode_columns
+from ..signature import DATATYPES, Inputs, decode, decode_columns, distinct
 
 MIN_SAMPLES = 200  # with fewer, chance alone looks like drift
 MAX_SAMPLES = 1000  # the newest; with many more, differences are found that do not matter
@@ -145,7 +145,7 @@ def reference(model: Model) -> Columns:
     specs = model.signature["inputs"]
     train = {spec["name"]: prepared(spec, "train") for spec in specs}
     test = {spec["name"]: prepared(spec, "test") for spec in specs}
-    return of_samples(model, train) | answered(model.output, model.predict(test))
+    return together(of_samples(model, train), answered(model.output, model.predict(test)))
 
 
 def prepared(spec: dict[str, Any], split: str) -> np.ndarray:
@@ -175,13 +175,18 @@ def of_samples(model: Model, inputs: Inputs) -> Columns:
     return found
 
 
+def together(inputs: Columns, answers: Columns) -> Columns:
+    """Return the columns of inputs and of answers, none under the name of another."""
+    return distinct(inputs, answers) | answers
+
+
 def current(model: Model, served: Table) -> Columns:
     """Return the same of the rows of a log."""
     inputs: Inputs = {}
     for spec in model.signature["inputs"]:
         flat = list_flatten(served[f"{INPUT}{spec['name']}"].combine_chunks()).to_numpy()
         inputs[spec["name"]] = flat.reshape(-1, *spec["shape"][1:])
-    return of_samples(model, inputs) | kept_answers(model.output, served)
+    return together(of_samples(model, inputs), kept_answers(model.output, served))
 
 
 def kept_answers(output: dict[str, Any], served: Table) -> Columns:

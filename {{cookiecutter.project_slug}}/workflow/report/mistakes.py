@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..signature import Spec, decode, decode_columns
+from ..signature import Spec, decode, decode_columns, distinct
 from .pictures import png
 from .sections import Section
 
@@ -34,8 +34,10 @@ def rows(
         return None
     shown = worst[:limit]
     columns = {name: [values[index] for index in shown] for name, values in predictions.items()}
+    given: dict[str, list[Any]] = {}
     for spec in readable:
-        columns |= _columns(spec, inputs[spec["name"]][shown])
+        given |= _columns(spec, inputs[spec["name"]][shown])
+    columns |= distinct(given, columns)
     table = [list(row) for row in zip(*columns.values(), strict=True)]
     return {"kind": "mistakes_rows", "columns": list(columns), "rows": table}
 
