@@ -102,6 +102,13 @@ def test_mistake_on_the_command_line_is_named(override: str, said: list[str], co
         ("loader/memory.yaml", "batch_size", "big", ["loader.batch_size", "big"]),
         ("model/cnn.yaml", "chanels", [1, 2], ["model.chanels", "did you mean channels"]),
         ("tracking/wandb.yaml", "mode", "on", ["tracking.mode", '"on" is not one of']),
+        # As in conf/ of a project from before data declared its inputs.
+        (
+            "model/cnn.yaml",
+            "inputs",
+            "${data.image_shape}",
+            ["model.inputs: ${data.image_shape}: "],
+        ),
     ],
 )
 def test_mistake_in_a_file_is_named(
@@ -166,7 +173,12 @@ def test_no_value_of_another_type_is_converted(config) -> None:
         ("trainer/cpu.yaml", "devices: 1", "\tdevices: 1", "conf/trainer/cpu.yaml, line "),
         ("config.yaml", "seed: 0", "seed: 0\nseed: 1", "found duplicate key seed"),
         ("config.yaml", "trainer: cpu", "trainer: cpus", "no conf/trainer/cpus.yaml; did you mean"),
-        ("model/cnn.yaml", "{data.target}", "{data.tarket}", "'data.tarket' not found"),
+        (
+            "model/cnn.yaml",
+            "{data.target}",
+            "{data.tarket}",
+            "no key data.tarket; did you mean target?",
+        ),
     ],
 )
 def test_file_that_cannot_be_read_is_named(

@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import credentials
@@ -19,6 +19,7 @@ from ..errors import one_line
 from ..paths import CONF, ROOT
 from ..serving import settings
 from .places import package_of
+from .references import written
 from .schema import keys_beside, validate
 from .values import ConfigError, UnquotedError, nearest
 
@@ -37,7 +38,7 @@ def compose(overrides: list[str] | None = None, folder: Path = CONF) -> DictConf
             config = hydra.compose("config", overrides=overrides)
         validate(config)
     except ConfigError as error:
-        wrong = OmegaConf.select(config, error.key)
+        wrong = written(config, error.key)
         where = credentials.masked(_where(error.key, overrides, folder, wrong))
         problem = error.problem
         if isinstance(error, UnquotedError) and where.startswith("on"):
@@ -220,7 +221,10 @@ def _value(path: Path, key: list[str], folder: Path) -> Any:
         return _UNSET
     node = yaml.safe_load(path.read_text(encoding="utf-8"))
     for part in key[len(package) :]:
-        if not isinstance(node, dict) or part not in node:
+        if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, dict) and part in node:
+            node = node[part]
+        else:
             return _UNSET
-        node = node[part]
     return node

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .. import credentials
 from ..deciding_metric import DecidingMetric
-from . import data_kinds, targets
+from . import data_kinds, references, targets
 from .values import (
     ConfigError,
     Rule,
@@ -161,7 +161,7 @@ def validate(config: DictConfig) -> None:
     Raises:
         ConfigError: names the first key that is wrong, and the nearest right name.
     """
-    OmegaConf.resolve(config)
+    references.resolve(config)
     settings = plain(config)
     _refuse_secrets(settings)  # before any other message repeats a value
     _check_keys(settings)
