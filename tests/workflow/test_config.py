@@ -520,6 +520,54 @@ def test_editors_are_told_of_each_mistake_and_of_nothing_right() -> None:
         assert faults(ROOT / CONF / name, {**contents[name], **changes}, schema), name
 
 
+def offered(schema: dict[str, Any], name: str, content: Any, *path: str | int) -> set[str]:
+    """The keys that an editor completes at a path of a file with this content."""
+
+    def applied(node: dict[str, Any], value: Any) -> Iterator[dict[str, Any]]:
+        yield node
+        definition = node.get("$ref", "").partition("#/definitions/")[2]
+        parts = [schema["definitions"][definition]] if definition else []
+        parts += [*node.get("allOf", ()), *node.get("anyOf", ())]
+        if "if" in node and jsonschema.Draft7Validator({**schema, **node["if"]}).is_valid(value):
+            parts.append(node["then"])
+        for part in parts:
+            yield from applied(part, value)
+
+    nodes = [schema["definitions"][name]]
+    for key in path:
+        found = [part for node in nodes for part in applied(node, content)]
+        inside = [
+            part.get("properties", {}).get(key, part.get("additionalProperties")) for part in found
+        ]
+        items = [part.get("items") for part in found]
+        nodes = [node for node in (items if key == 0 else inside) if isinstance(node, dict)]
+        content = content[key]
+    found = [part for node in nodes for part in applied(node, content)]
+    return {key for part in found for key in part.get("properties", ())}
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "keys"),
+    [
+        ({"inputs": {"a": {}}}, ("inputs", "a"), "kind rows columns channels max_value length"),
+        ({"inputs": {"a": {"kind": "text"}}}, ("inputs", "a"), "kind length"),
+        (
+            {"inputs": {"a": {"kind": "features", "columns": [{"name": "b"}]}}},
+            ("inputs", "a", "columns", 0),
+            "name unit range choices",
+        ),
+        ({"target": {}}, ("target",), "kind names name unit"),
+        ({"target": {"kind": "value"}}, ("target",), "kind name unit"),
+    ],
+)
+def test_editors_complete_the_keys_of_inputs_and_target(
+    content: dict[str, Any], path: tuple[str | int, ...], keys: str
+) -> None:
+    schema = json.loads((ROOT / json_schema.FILE).read_text(encoding="utf-8"))
+    assert offered(schema, "data", content, *path) == set(keys.split())
+    jsonschema.Draft7Validator({**schema, "$ref": "#/definitions/data"}).validate(content)
+
+
 def test_composing_imports_no_framework(config) -> None:
     program = (
         "import sys; from workflow.pipeline.params import check;"

@@ -34,17 +34,17 @@ class Image:
 
 
 @dataclass(kw_only=True)
-class Features:
-    kind: str
-    columns: list[Any]
-
-
-@dataclass(kw_only=True)
 class Column:
     name: Annotated[str, COLUMN_NAME]
     unit: str | None = None
     range: Annotated[tuple[float, float] | None, RANGE] = None
     choices: Annotated[list[str] | None, NAMES] = None
+
+
+@dataclass(kw_only=True)
+class Features:
+    kind: str
+    columns: list[Column]
 
 
 @dataclass(kw_only=True)
@@ -83,28 +83,30 @@ def validate(data: dict[str, Any]) -> None:
         key = f"data.inputs.{name}"
         if not INPUT_NAME.fullmatch(str(name)):
             raise ConfigError(key, "the name must be a-z, 0-9 and _, and begin with a letter")
-        _check_kind(declared, key, INPUTS)
-        columns = declared.get("columns") if declared["kind"] == "features" else None
-        if columns is None:
-            arrays.append(name)
-        else:
-            arrays += _check_columns(columns, f"{key}.columns")
+        kind = _kind_of(declared, key, INPUTS)
+        if kind == "features" and isinstance(declared.get("columns"), list):
+            # Before the rest: an error names the column, where `check` has its index alone.
+            arrays += _check_columns(declared["columns"], f"{key}.columns")
             if name == TARGET:
                 raise ConfigError(key, "is the name of the target")
-    _check_kind(data["target"], "data.target", TARGETS)
+        else:
+            arrays.append(name)
+        check(INPUTS[kind], declared, f"{key}.")
+    kind = _kind_of(data["target"], "data.target", TARGETS)
+    check(TARGETS[kind], data["target"], "data.target.")
     repeated = [name for index, name in enumerate(arrays) if name in arrays[:index]]
     if repeated:
         problem = f"{repeated[0]} names two arrays of data/raw/, or the target"
         raise ConfigError("data.inputs", problem)
 
 
-def _check_kind(declared: Any, key: str, kinds: dict[str, type]) -> None:
+def _kind_of(declared: Any, key: str, kinds: dict[str, type]) -> str:
     if not isinstance(declared, dict) or "kind" not in declared:
         raise ConfigError(key, f"needs kind, one of {', '.join(kinds)}")
     kind = declared["kind"]
     if not isinstance(kind, str) or kind not in kinds:
         raise ConfigError(f"{key}.kind", f"{kind} {one_of(*kinds).text}")
-    check(kinds[kind], declared, f"{key}.")
+    return kind
 
 
 def _check_columns(columns: list[Any], key: str) -> list[str]:

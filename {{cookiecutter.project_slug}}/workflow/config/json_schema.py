@@ -123,14 +123,19 @@ def _targets(folder: Path, name: str) -> dict[str, list[str]]:
 
 def _of_kinds(kinds: dict[str, type]) -> Schema:
     """Return the schema of a node whose key `kind` says which others it has."""
-    cases = [
-        {
-            "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
-            "then": _of_keys(declared_in(declared)),
-        }
-        for kind, declared in kinds.items()
-    ]
     kind = {"enum": [*kinds]}
+    cases: list[Schema] = []
+    every: Schema = {}
+    for name, declared in kinds.items():
+        own = _of_keys(declared_in(declared))
+        own["properties"]["kind"] = kind
+        is_this = {"properties": {"kind": {"const": name}}, "required": ["kind"]}
+        cases.append({"if": is_this, "then": own})
+        for key, value in own["properties"].items():  # `columns` of an image are a number
+            every[key] = {"anyOf": [every[key], value]} if key in every else value
+    # Before the kind is typed, and in a file that changes some keys of another.
+    any_kind = {"type": "object", "properties": every | {"kind": kind}}
+    cases.append({"if": {"not": {"required": ["kind"]}}, "then": any_kind})
     return {"type": "object", "properties": {"kind": kind}, "allOf": cases}
 
 
