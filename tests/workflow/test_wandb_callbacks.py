@@ -1,13 +1,20 @@
 """What a W&B run shows of the best model: each kind of input as a person reads it."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import wandb
+from my_ml_project import train as stage
+from my_ml_project.prepare import SPLITS
 from workflow import signature
+from workflow.config.schema import plain
 from workflow.lightning.wandb_callbacks import ConfusionMatrix, PredictionsTable, Samples
+from workflow.paths import PREPARED_DATA
 
 DATA = {
     "inputs": {
@@ -54,9 +61,28 @@ def test_classes_are_shown_the_least_certain_first() -> None:
     assert list(ConfusionMatrix().show(classes)) == ["confusion_matrix"]
 
 
-def test_values_are_shown_the_largest_error_first_and_have_no_confusion_matrix() -> None:
+def test_values_are_shown_the_largest_error_first() -> None:
     values = samples({"kind": "value", "name": "price"}, [10.0, 20.0], [10.5, 12.0])
     table = PredictionsTable(rows=1).show(values)["predictions"]
     assert table.columns[-3:] == ["actual", "predicted", "error"]
     assert [row[-3:] for row in table.data] == [[20, 12, 8]]
-    assert ConfusionMatrix().show(values) == {}
+
+
+@pytest.mark.slow
+def test_a_regression_has_predicted_by_actual_in_place_of_a_confusion_matrix(
+    workspace: Path, config: Callable[..., Any]
+) -> None:
+    settings = plain(config("model=mlp", "tracking.mode=offline", "trainer.max_epochs=1"))
+    settings["data"]["target"] = {"kind": "value", "name": "price", "unit": "EUR"}
+    settings["model"]["target"] = settings["data"]["target"]
+    values = np.linspace(100, 200, len(np.load(workspace / PREPARED_DATA / "train_target.npy")))
+    for split in SPLITS:
+        np.save(workspace / PREPARED_DATA / f"{split}_target.npy", values.astype(np.float32))
+    stage.train(settings, workspace / "run")
+    (file,) = workspace.glob("wandb/offline-run-*/files/media/table/predicted_by_actual*.json")
+    table = json.loads(file.read_text(encoding="utf-8"))
+    assert table["columns"] == ["actual", "predicted"]
+    actual, predicted = np.array(table["data"]).T
+    assert actual == pytest.approx(values)
+    assert np.abs(predicted - 150).max() < 100, "in the unit of the target"
+    assert not [*workspace.glob("wandb/offline-run-*/files/media/table/confusion_matrix*")]

@@ -22,6 +22,8 @@ from ..tracking import provenance
 from .callbacks import DivergedError
 from .run_log import RunLog
 
+MAX_POINTS = 1000  # of a plot that W&B draws in the browser
+
 
 class Throughput(L.Callback):
     """Measures the training samples per second of each epoch, and the peak of the GPU's memory.
@@ -176,17 +178,30 @@ def _cells(spec: Spec, array: np.ndarray) -> dict[str, list[Any]]:
 
 
 class ConfusionMatrix(BestModelCallback):
-    """Which class is taken for which, on the validation split; nothing where there are none."""
+    """Which class is taken for which, on the validation split; of values, predicted by actual."""
 
     def show(self, samples: Samples) -> dict[str, Any]:
         if samples.output["kind"] != "classes":
-            return {}
+            return {"predicted_by_actual": _scatter(samples)}
         plot = wandb.plot.confusion_matrix(
             y_true=samples.target.tolist(),
             preds=samples.answers.argmax(dim=1).tolist(),
             class_names=samples.output["names"],
         )
         return {"confusion_matrix": plot}
+
+
+def _scatter(samples: Samples) -> Any:
+    """Draw predicted values by actual ones, of at most MAX_POINTS samples."""
+    step = -(-len(samples.target) // MAX_POINTS)
+    pairs = torch.stack([samples.target, samples.answers], dim=1)[::step].tolist()
+    label, unit = samples.output["label"], samples.output.get("unit")
+    return wandb.plot.scatter(
+        wandb.Table(columns=["actual", "predicted"], data=pairs),
+        x="actual",
+        y="predicted",
+        title=f"{label} ({unit}): predicted by actual" if unit else f"{label}: predicted by actual",
+    )
 
 
 class CheckpointArtifact(L.Callback):
