@@ -1,6 +1,7 @@
 """What the web application answers under /v2: the Open Inference Protocol."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
@@ -11,10 +12,12 @@ from .bodies import JSON_LENGTH
 from .listen import is_draining
 from .upstream import Upstream, UpstreamError
 
+Endpoint = Callable[..., Any]
+
 router = APIRouter(prefix="/v2")
 
 
-def find(
+async def find(
     name: Annotated[str, Path(description="Of the model, as `/v2/models` lists it")],
     request: Request,
 ) -> Upstream:
@@ -26,8 +29,52 @@ def find(
     return upstreams[name]
 
 
+async def require_version(
+    version: Annotated[str, Path(description="Of the model, as its metadata and answers name it")],
+) -> None:
+    """Put the version of a path into the documentation; `asked_version` reads it."""
+
+
+async def asked_version(request: Request) -> str | None:
+    """Return the version that a path names; None for whichever is served."""
+    return request.path_params.get("version")
+
+
 Model = Annotated[Upstream, Depends(find)]
-Version = Annotated[str, Path(description="Of the model, as its metadata and answers name it")]
+Version = Annotated[str | None, Depends(asked_version)]
+
+
+def of_model(
+    what: str, summary: str, method: str = "GET", **options: Any
+) -> Callable[[Endpoint], Endpoint]:
+    """Declare what is answered of a model, under its path and that of each of its versions.
+
+    Args:
+        what: the end of both paths.
+        summary: of the model, as `{}`.
+    """
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        router.add_api_route(
+            "/models/{name}" + what,
+            endpoint,
+            methods=[method],
+            summary=summary.format("a model"),
+            **options,
+        )
+        router.add_api_route(
+            "/models/{name}/versions/{version}" + what,
+            endpoint,
+            methods=[method],
+            name=f"version_{endpoint.__name__.removeprefix('model_')}",
+            summary=summary.format("a version of a model"),
+            description="An error names the version that is served, where it is another one.",
+            dependencies=[Depends(require_version)],
+            **options,
+        )
+        return endpoint
+
+    return declare
 
 
 @router.get("", tags=[openapi.SERVER], summary="Name and extensions of this server")
@@ -70,83 +117,43 @@ async def models(request: Request) -> list[dict[str, Any]]:
     return [{"name": name, "ready": bool(version), "version": version} for name, version in found]
 
 
-@router.get(
-    "/models/{name}",
+@of_model(
+    "",
+    "Inputs, outputs and provenance of {}",
     tags=[openapi.MODELS],
-    summary="Inputs, outputs and provenance of a model",
     responses=openapi.errors(404, 502, 503, 504),
 )
-async def metadata(model: Model) -> dict[str, Any]:
+async def metadata(model: Model, version: Version) -> dict[str, Any]:
     """What it takes and gives, its version, and the run, code and data that it was made from."""
-    return await model.metadata()
-
-
-@router.get(
-    "/models/{name}/versions/{version}",
-    tags=[openapi.MODELS],
-    summary="Inputs, outputs and provenance of a version",
-    responses=openapi.errors(404, 502, 503, 504),
-)
-async def version_metadata(model: Model, version: Version) -> dict[str, Any]:
-    """An error names the version that is served, where it is another one."""
     return await model.metadata(version)
 
 
-@router.get(
-    "/models/{name}/ready",
+@of_model(
+    "/ready",
+    "Whether {} can be asked",
     tags=[openapi.HEALTH],
-    summary="Whether a model can be asked",
     responses=openapi.errors(404, 502, 503, 504),
 )
-async def model_ready(model: Model) -> dict[str, Any]:
+async def model_ready(model: Model, version: Version) -> dict[str, Any]:
     """Whether its service answers."""
-    await model.metadata()
-    return {"name": model.name, "ready": True}
-
-
-@router.get(
-    "/models/{name}/versions/{version}/ready",
-    tags=[openapi.HEALTH],
-    summary="Whether a version can be asked",
-    responses=openapi.errors(404, 502, 503, 504),
-)
-async def version_ready(model: Model, version: Version) -> dict[str, Any]:
-    """An error names the version that is served, where it is another one."""
     await model.metadata(version)
     return {"name": model.name, "ready": True}
 
 
-@router.post(
-    "/models/{name}/infer",
+@of_model(
+    "/infer",
+    "Ask {}",
+    method="POST",
     tags=[openapi.INFERENCE],
-    summary="Ask a model",
     openapi_extra=openapi.REQUEST,
     responses=openapi.ANSWERS,
     response_class=Response,
 )
-async def infer(model: Model, request: Request) -> Response:
+async def infer(model: Model, version: Version, request: Request) -> Response:
     """Send the inputs, get the outputs: in JSON, or with binary tensors behind it.
 
     The first dimension of each shape is the number of samples.
     """
-    return await answer(model, None, request)
-
-
-@router.post(
-    "/models/{name}/versions/{version}/infer",
-    tags=[openapi.INFERENCE],
-    summary="Ask a version of a model",
-    openapi_extra=openapi.REQUEST,
-    responses=openapi.ANSWERS,
-    response_class=Response,
-)
-async def version_infer(model: Model, version: Version, request: Request) -> Response:
-    """An error names the version that is served, where it is another one."""
-    return await answer(model, version, request)
-
-
-async def answer(model: Upstream, version: str | None, request: Request) -> Response:
-    """Pass a request on to a model, and its answer back."""
     metrics, limit = request.app.state.metrics, request.app.state.max_body_bytes
     with metrics.in_flight.labels(model.name).track_inprogress():
         body = await bodies.read(request.scope, request.receive, limit)
