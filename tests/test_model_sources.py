@@ -27,7 +27,7 @@ import sys
 from workflow.serving import sources
 try:
     found = sources.locate(sys.argv[1])
-except sources.SourceError as error:
+except CommandError as error:
     raise SystemExit(f"error: {error}")
 print(found.url, found.sha256)
 """

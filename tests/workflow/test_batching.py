@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from workflow.serving.batching import SHORT, Batcher, QueueFullError
+from workflow.serving.batching import SHORT, Batcher
 
 
 class Doubler:
@@ -96,7 +96,7 @@ def test_beyond_the_capacity_a_request_is_refused_and_later_ones_are_not() -> No
         asked = batcher(Doubler(), capacity=2)
         waiting = [asyncio.create_task(asked.ask(image(n))) for n in range(3)]
         done = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(one) for one in done] == [np.ndarray, np.ndarray, QueueFullError]
+        assert [type(one) for one in done] == [np.ndarray, np.ndarray, asyncio.QueueFull]
         assert (await asked.ask(image(4))).tolist() == [[8]]
 
     asyncio.run(ask())

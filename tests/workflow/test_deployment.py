@@ -8,8 +8,8 @@ import pytest
 import yaml
 from workflow.deployment import counts, releases, render, state, status
 from workflow.deployment.counts import Count
-from workflow.deployment.errors import DeployError
 from workflow.deployment.state import Deployment, Model, Release
+from workflow.errors import CommandError
 from workflow.paths import ROOT
 
 FIRST = Release("models/model.onnx", None, "a" * 64, "sha256:1")
@@ -131,5 +131,5 @@ def test_a_promotion_remembers_what_was_before() -> None:
 
 def test_a_name_alone_means_a_model_that_is_deployed(deployment: Deployment) -> None:
     assert releases.wanted("digits", deployment) == {"digits": FIRST}
-    with pytest.raises(DeployError, match=r"other is not deployed \(digits is\)"):
+    with pytest.raises(CommandError, match=r"other is not deployed \(digits is\)"):
         releases.wanted("digits,other", deployment)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from workflow.deployment import kubernetes, kustomize, pods
-from workflow.deployment.errors import DeployError
+from workflow.errors import CommandError
 from workflow.paths import ROOT
 from workflow.serving import settings
 from workflow.serving.sources import Located
@@ -76,7 +76,7 @@ def test_each_number_has_its_place(tree: Path, chosen: settings.Settings) -> Non
 
 
 def test_an_unknown_environment_is_told_with_those_there_are() -> None:
-    with pytest.raises(DeployError, match="no environment `prod`: choose one of production, stag"):
+    with pytest.raises(CommandError, match="no environment `prod`: choose one of production, stag"):
         kubernetes.render("prod", ["model=models/model.onnx"])
 
 

@@ -12,7 +12,6 @@ from workflow.paths import MODEL
 from workflow.registry import promotion, versions
 from workflow.registry.versions import named
 from workflow.serving import sources
-from workflow.serving.sources import SourceError
 
 REGISTERED = ["model@v0.0.1 0", "model@v0.0.2 1", "model@v0.0.3 2"]
 
@@ -135,7 +134,7 @@ def test_what_is_not_there_is_one_line(written: str, reason: str, commits: list[
     with pytest.raises(CommandError, match=f"^{re.escape(written)}: {reason}") as raised:
         named(written)
     assert "\n" not in str(raised.value)
-    with pytest.raises(SourceError, match=reason):
+    with pytest.raises(CommandError, match=reason):
         sources.fetch(f"digits={written}", Path("models"))
     assert not Path("models").exists()
 

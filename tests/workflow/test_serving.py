@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from workflow.errors import CommandError
 from workflow.paths import PREPARED_DATA, ROOT
 from workflow.serving import model, protocol, settings
 from workflow.serving.protocol import RequestError
@@ -81,11 +82,11 @@ def test_a_wrong_model_file_is_one_line(exported: Path, tmp_path: Path) -> None:
         ("plain.onnx", "its metadata has no 'signature'"),
         ("newer.onnx", "till opset"),
     ]:
-        with pytest.raises(model.ModelError, match=reason) as raised:
+        with pytest.raises(CommandError, match=reason) as raised:
             model.load("digits", tmp_path / name)
         assert str(raised.value).startswith(f"{tmp_path / name}: ")
         assert "\n" not in str(raised.value)
-    with pytest.raises(model.ModelError, match=r"its SHA-256 is [0-9a-f]{64}, not abc"):
+    with pytest.raises(CommandError, match=r"its SHA-256 is [0-9a-f]{64}, not abc"):
         model.load("digits", exported / "model.onnx", sha256="abc")
 
 
@@ -98,19 +99,19 @@ def test_settings_are_those_of_conf_and_of_the_environment(
     monkeypatch.setenv("SERVING_MAX_BATCH_SIZE", "7")
     assert settings.load(file).max_batch_size == 7
     monkeypatch.setenv("SERVING_MAX_BATCH_SIZE", "many")
-    with pytest.raises(settings.SettingsError, match=r"serving\.max_batch_size: 'many'"):
+    with pytest.raises(CommandError, match=r"serving\.max_batch_size: 'many'"):
         settings.load(file)
     monkeypatch.delenv("SERVING_MAX_BATCH_SIZE")
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**written, "title": 7}))
-    with pytest.raises(settings.SettingsError, match=r"^serving\.title: 7 is not text"):
+    with pytest.raises(CommandError, match=r"^serving\.title: 7 is not text"):
         settings.load(tmp_path / "wrong.yaml")
     ranges = {"threads": 0, "log_every": -1, "min_replicas": 11, "scale_down_after_s": 3601}
     for key, value in ranges.items():
         (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**written, key: value}))
-        with pytest.raises(settings.SettingsError, match=rf"^serving\.{key}: '?{value}"):
+        with pytest.raises(CommandError, match=rf"^serving\.{key}: '?{value}"):
             settings.load(tmp_path / "wrong.yaml")
     (tmp_path / "wrong.yaml").write_text("thread: 1\n")
-    with pytest.raises(settings.SettingsError, match="thread is no such key"):
+    with pytest.raises(CommandError, match="thread is no such key"):
         settings.load(tmp_path / "wrong.yaml")
 
 

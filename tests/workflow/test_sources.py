@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from workflow.errors import CommandError
 from workflow.serving import sources
-from workflow.serving.sources import SourceError
 
 FILE = "models/model.onnx"
 TAG = "model@v1.0.0"
@@ -97,11 +97,11 @@ def test_the_same_model_is_stored_once(project: Path, tmp_path: Path) -> None:
 def test_a_file_that_may_be_deployed_is_never_removed(project: Path, tmp_path: Path) -> None:
     (project / FILE).write_bytes(b"a model of another onnxruntime")
     deployed = tmp_path / "models" / f"{digest((project / FILE).read_bytes())}.onnx"
-    with pytest.raises(SourceError):
+    with pytest.raises(CommandError):
         sources.fetch(f"digits={FILE}", tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == [], "what cannot be served is not kept"
     deployed.write_bytes((project / FILE).read_bytes())
-    with pytest.raises(SourceError):
+    with pytest.raises(CommandError):
         sources.fetch(f"digits={FILE}", tmp_path / "models")
     assert deployed.exists()
 
@@ -141,7 +141,7 @@ def test_a_revision_comes_from_the_remote_where_the_cache_has_it_not(
     shutil.rmtree(project / ".dvc/cache")
     stored = sources.fetch(f"digits={FILE}@{TAG}", tmp_path / "models")
     assert stored.file.read_bytes() == (exported / "model.onnx").read_bytes()
-    with pytest.raises(SourceError, match=r"@HEAD: neither the DVC cache nor the remote has it"):
+    with pytest.raises(CommandError, match=r"@HEAD: neither the DVC cache nor the remote has it"):
         sources.fetch(f"digits={FILE}@HEAD", tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == [stored.file]
 
@@ -150,7 +150,7 @@ def test_a_url_is_stored_if_it_is_the_one_that_was_asked_for(project: Path, tmp_
     url, right = (project / FILE).as_uri(), digest((project / FILE).read_bytes())
     stored = sources.fetch(f"digits={url}#sha256={right}", tmp_path / "models")
     assert (stored.sha256, stored.commit) == (right, None)
-    with pytest.raises(SourceError, match=f"its SHA-256 is {right}, not {64 * '0'}"):
+    with pytest.raises(CommandError, match=f"its SHA-256 is {right}, not {64 * '0'}"):
         sources.fetch(f"digits={url}#sha256={64 * '0'}", tmp_path / "models")
 
 
@@ -177,7 +177,7 @@ WRONG = [
 def test_what_is_wrong_is_one_line_and_stores_nothing(
     written: str, reason: str, project: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SourceError) as raised:
+    with pytest.raises(CommandError) as raised:
         sources.fetch(written, tmp_path / "models")
     assert reason in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -188,7 +188,7 @@ def test_models_are_parted_by_commas_and_have_names_of_their_own() -> None:
     written = f"cnn={FILE}, mlp={FILE}@{TAG}"
     assert sources.parse_models(written) == [f"cnn={FILE}", f"mlp={FILE}@{TAG}"]
     for wrong, reason in [(f"a={FILE},a=x", "a: two models"), (f"a={FILE},", "NAME=SOURCE")]:
-        with pytest.raises(SourceError, match=reason):
+        with pytest.raises(CommandError, match=reason):
             sources.parse_models(wrong)
 
 
@@ -197,7 +197,7 @@ def test_a_cluster_reads_no_folder_of_this_machine(remote: str, project: Path) -
     if remote == "none":
         run(project, "dvc", "remote", "remove", "storage")
     for source in (FILE, f"{FILE}@{TAG}"):
-        with pytest.raises(SourceError, match="a cluster cannot read it") as raised:
+        with pytest.raises(CommandError, match="a cluster cannot read it") as raised:
             sources.locate(f"digits={source}")
         assert "\n" not in str(raised.value)
 
@@ -206,5 +206,5 @@ def test_a_url_is_where_a_cluster_reads() -> None:
     url, sha256 = "s3://bucket/folder/model.onnx", 64 * "a"
     located = sources.locate(f"digits={url}#sha256={sha256}")
     assert (located.name, located.url, located.sha256) == ("digits", url, sha256)
-    with pytest.raises(SourceError, match="write its SHA-256"):
+    with pytest.raises(CommandError, match="write its SHA-256"):
         sources.locate(f"digits={url}")

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from workflow.errors import CommandError
 from workflow.serving import model, store
-from workflow.serving.store import StoreError
 
 USER = "someone:hidden"
 LOGIN = f"Basic {b64encode(USER.encode()).decode()}"
@@ -145,7 +145,7 @@ def test_what_cannot_be_had_is_one_line_without_secrets(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and nobody listens
         down = f"127.0.0.1:{closed.getsockname()[1]}"
-        with pytest.raises(StoreError) as raised:
+        with pytest.raises(CommandError) as raised:
             store.fetch(url.format(server, user=USER, down=down), sha256, tmp_path / "models")
     assert reason in str(raised.value)
     assert "hidden" not in str(raised.value)
@@ -155,14 +155,14 @@ def test_what_cannot_be_had_is_one_line_without_secrets(
 
 def test_another_content_is_refused_and_not_kept(server: str, sha256: str, tmp_path: Path) -> None:
     for wrong, reason in [(OTHER, f"its SHA-256 is {sha256}, not {OTHER}"), ("abc", "no SHA-256")]:
-        with pytest.raises(StoreError, match=reason):
+        with pytest.raises(CommandError, match=reason):
             store.fetch(f"http://{server}/model.onnx", wrong, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_takes_no_file_is_one_line(server: str, sha256: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot be kept in ") as raised:
+    with pytest.raises(CommandError, match="cannot be kept in ") as raised:
         store.fetch(f"http://{server}/model.onnx", sha256, tmp_path / "file")
     assert "\n" not in str(raised.value)
 
@@ -191,7 +191,7 @@ def test_a_url_is_served_with_its_checksum_only(
         monkeypatch.delenv("MODEL_SHA256", raising=False)
         if given is not None:
             monkeypatch.setenv("MODEL_SHA256", given)
-        with pytest.raises(model.ModelError, match=reason) as raised:
+        with pytest.raises(CommandError, match=reason) as raised:
             model.from_environment()
         assert str(raised.value).startswith(f"{url}: ")
         assert "hidden" not in str(raised.value)
@@ -205,5 +205,5 @@ def test_an_object_that_is_no_model_is_called_by_its_url(
     Handler.content = b"no model"
     monkeypatch.setenv("MODEL_FILE", f"http://{server}/model.onnx")
     monkeypatch.setenv("MODEL_SHA256", hashlib.sha256(b"no model").hexdigest())
-    with pytest.raises(model.ModelError, match=f"^http://{server}/model.onnx: "):
+    with pytest.raises(CommandError, match=f"^http://{server}/model.onnx: "):
         model.from_environment()

@@ -18,7 +18,7 @@ import torch
 from running import train
 from workflow.config.schema import plain
 from workflow.config.values import ConfigError
-from workflow.launch import TrainingError
+from workflow.errors import CommandError
 from workflow.lightning.processes import job_environment
 from workflow.lightning.resume import Training
 from workflow.paths import CHECKPOINT, CONF, ROOT, TRAIN_RUN
@@ -262,7 +262,7 @@ def test_a_training_that_diverges_ends_and_keeps_its_best_epoch(
     target = f"+callbacks.spoil._target_={__name__}.SpoilWeights"
     spoil = [target, f"+callbacks.spoil.before={before}"]
     diverging = config("tracking.mode=offline", "trainer.max_epochs=3", *spoil)
-    with pytest.raises(TrainingError, match=found) as first:
+    with pytest.raises(CommandError, match=found) as first:
         train(diverging, workspace / "run")
     assert "\n" not in str(first.value)
     (run,) = tracked_runs(workspace)
@@ -275,7 +275,7 @@ def test_a_training_that_diverges_ends_and_keeps_its_best_epoch(
 
     # The same again is not trained again; another training can start from its best epoch.
     capsys.readouterr()
-    with pytest.raises(TrainingError) as second:
+    with pytest.raises(CommandError) as second:
         train(diverging, workspace / "run")
     assert str(second.value) == str(first.value)
     assert capsys.readouterr().out == ""
@@ -286,7 +286,7 @@ def test_a_training_that_diverges_ends_and_keeps_its_best_epoch(
 
 
 def test_a_learning_rate_far_too_large_is_one_line(workspace: Path, config) -> None:
-    with pytest.raises(TrainingError, match=r"train/loss is \w+ in epoch 1/2, step \d"):
+    with pytest.raises(CommandError, match=r"train/loss is \w+ in epoch 1/2, step \d"):
         train(config("optimizer=sgd", "optimizer.lr=1e6"), workspace / "run")
     train(config("optimizer=sgd", "optimizer.lr=0.1"), workspace / "run")
     assert weights(workspace / "run")

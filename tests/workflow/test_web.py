@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from workflow.errors import CommandError
 from workflow.paths import PREPARED_DATA, ROOT
 from workflow.serving import model, settings, web
 
@@ -614,7 +615,7 @@ def test_wrong_addresses_end_it_with_one_line(tmp_path: Path) -> None:
         "b": "https://h.example",
     }
     for wrong in ("", "a", "a=h:1", "a=http://h:1,", "a/b=http://h:1", "a=http://h:1,a=http://h:2"):
-        with pytest.raises(settings.SettingsError, match="MODELS: "):
+        with pytest.raises(CommandError, match="MODELS: "):
             web.addresses(wrong)
     wrong = Server(f"{PACKAGE}.web", tmp_path, MODELS="cnn")
     assert wrong.process.wait(timeout=60) == 1

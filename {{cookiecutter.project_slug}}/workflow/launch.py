@@ -19,10 +19,6 @@ SET_BY_USER = dict(os.environ)  # a training sets variables too, and a sweep has
 RESUMES = "the next `inv train` resumes from the last epoch"
 
 
-class TrainingError(Exception):
-    """A training did not end as it should; the text says why, in one line."""
-
-
 def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -> float:
     """Check the config and the environment, and train in Hydra's folder of this run.
 
@@ -43,7 +39,7 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
         return train(plain(config), Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
-    except (CommandError, GitError, TrainingError) as error:
+    except (CommandError, GitError) as error:
         raise SystemExit(f"train: {error}") from None
     except VariableError as error:
         raise SystemExit(f"environment: {error}") from None

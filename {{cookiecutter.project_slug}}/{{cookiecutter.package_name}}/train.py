@@ -34,7 +34,7 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
 
     Raises:
         ConfigError: the checkpoint to start from is not available, or does not fit.
-        TrainingError: the loss is not a finite number any more, or it was interrupted.
+        CommandError: the loss is not a finite number any more, or it was interrupted.
     """
     import lightning as L
     from hydra.utils import instantiate

@@ -2,9 +2,9 @@
 
 import argparse
 
+from ..errors import CommandError
 from ..git import GitError
 from . import container, engine, images
-from .engine import EngineError
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
         else:
             options = {"name": arguments.name, "gpu": arguments.gpu, "port": arguments.port}
             return container.run(client, arguments.rest, **options)
-    except (EngineError, GitError) as problem:
+    except (CommandError, GitError) as problem:
         raise SystemExit(f"docker: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

@@ -22,11 +22,10 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from .. import git
-from ..errors import one_line
+from ..errors import CommandError, one_line
 from ..paths import ROOT
 from ..ports import is_taken
 from . import engine, images
-from .engine import EngineError
 
 COMPOSE = ("docker", "compose", "--file", "docker/compose.yaml")
 STOP_SECONDS = 60  # for a training to end its step and close its W&B run
@@ -49,7 +48,7 @@ def run(
         port: of this machine's loopback, and of the container.
 
     Raises:
-        EngineError: the image cannot be built, there is no GPU, the port is taken, or a
+        CommandError: the image cannot be built, there is no GPU, the port is taken, or a
             container of this name runs already.
     """
     if port:
@@ -111,7 +110,7 @@ def container_name(name: str | None) -> str:
 
 
 def require_none(client: docker.DockerClient, container: str) -> None:
-    """Raise EngineError where a container of this name runs; remove one that has ended.
+    """Raise CommandError where a container of this name runs; remove one that has ended.
 
     DVC's own locks name processes, which are not seen from one container in another.
     """
@@ -120,7 +119,7 @@ def require_none(client: docker.DockerClient, container: str) -> None:
     except NotFound:
         return
     if found.status == "running":
-        raise EngineError(
+        raise CommandError(
             f"{container} runs already in this folder: docker logs --follow {container}, or "
             f"docker stop {container}"
         )
@@ -138,7 +137,7 @@ def outside_folders() -> list[Path]:
         repo = Repo(str(ROOT))
         store = repo.cloud.get_remote_odb()
     except DvcException as error:
-        raise EngineError(f"{one_line(error)}: inv setup") from None
+        raise CommandError(f"{one_line(error)}: inv setup") from None
     cache = Path(str(repo.cache.local_cache_dir))
     cache.mkdir(parents=True, exist_ok=True)  # what the engine makes itself would belong to root
     arguments = ("rev-parse", "--path-format=absolute", "--git-common-dir")
@@ -183,7 +182,7 @@ def wandb_key() -> dict[str, str]:
 
 
 def require_free(client: docker.DockerClient, port: int) -> None:
-    """Raise EngineError where somebody listens on a port of this machine.
+    """Raise CommandError where somebody listens on a port of this machine.
 
     A container does so on, where the command that started it was killed: it is named.
     """
@@ -193,5 +192,5 @@ def require_free(client: docker.DockerClient, port: int) -> None:
         published = [binding for found in container.ports.values() for binding in found or ()]
         if any(binding["HostPort"] == str(port) for binding in published):
             stop = f"docker stop {container.name}"
-            raise EngineError(f"port {port} is taken: {stop}, or choose another with --port")
-    raise EngineError(f"port {port} is taken: choose another with --port")
+            raise CommandError(f"port {port} is taken: {stop}, or choose another with --port")
+    raise CommandError(f"port {port} is taken: choose another with --port")

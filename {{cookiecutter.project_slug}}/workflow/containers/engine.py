@@ -16,30 +16,26 @@ PLUGINS = {
 }
 
 
-class EngineError(CommandError):
-    """What is wrong, and how to fix it, in one line."""
-
-
 def connect() -> docker.DockerClient:
     """Return a client of the engine that the `docker` command uses.
 
     Raises:
-        EngineError: the command or one of its plug-ins is missing, the engine does not answer,
+        CommandError: the command or one of its plug-ins is missing, the engine does not answer,
             or not to this user.
     """
     if not shutil.which("docker"):
-        raise EngineError("the command `docker` is missing: https://docs.docker.com/get-docker/")
+        raise CommandError("the command `docker` is missing: https://docs.docker.com/get-docker/")
     try:
         client = docker.from_env()
         client.ping()
     except DockerException as error:
-        raise EngineError(_why(str(error))) from None
+        raise CommandError(_why(str(error))) from None
     for plugin, fix in PLUGINS.items():
         found = subprocess.run(
             ["docker", plugin, "version"], capture_output=True, text=True, check=False
         )
         if found.returncode:
-            raise EngineError(f"`docker {plugin}` is missing. {fix}")
+            raise CommandError(f"`docker {plugin}` is missing. {fix}")
     return client
 
 
@@ -57,14 +53,14 @@ def require_gpu(client: docker.DockerClient, image: str) -> None:
     """Start a container that asks for the GPUs, as the only way to know that it gets them.
 
     Raises:
-        EngineError: it gets none.
+        CommandError: it gets none.
     """
     every_gpu = DeviceRequest(count=-1, capabilities=[["gpu"]])
     container = client.containers.create(image, entrypoint="true", device_requests=[every_gpu])
     try:
         container.start()
     except APIError as error:
-        raise EngineError(
+        raise CommandError(
             f"containers get no GPU here ({one_line(error.explanation)}). Install the "
             "NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker; "
             "sudo systemctl restart docker"

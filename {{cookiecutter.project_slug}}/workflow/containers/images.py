@@ -16,9 +16,9 @@ from docker.errors import ImageNotFound
 from docker.models.images import Image
 
 from .. import git, remotes
+from ..errors import CommandError
 from ..paths import ROOT
 from ..tracking import provenance
-from .engine import EngineError
 
 BAKE = ("docker", "buildx", "bake", "--file", "docker/docker-bake.hcl")
 LABEL = "org.opencontainers.image."
@@ -51,7 +51,7 @@ def names() -> dict[str, str]:
     """Return what each image is called, by its target in the bake file."""
     printed = subprocess.run([*BAKE, "--print", "all"], capture_output=True, text=True, check=False)
     if printed.returncode:
-        raise EngineError(printed.stderr.strip().splitlines()[-1])
+        raise CommandError(printed.stderr.strip().splitlines()[-1])
     targets = json.loads(printed.stdout)["target"]
     return {name: target["tags"][0] for name, target in targets.items() if "tags" in target}
 
@@ -60,11 +60,11 @@ def name_of(target: str) -> str:
     """Return what the image of a target is called.
 
     Raises:
-        EngineError: there is no such target.
+        CommandError: there is no such target.
     """
     known = names()
     if target not in known:
-        raise EngineError(f"no image `{target}`: choose one of {', '.join(known)}")
+        raise CommandError(f"no image `{target}`: choose one of {', '.join(known)}")
     return known[target]
 
 
@@ -76,7 +76,7 @@ def build(target: str, options: list[str] | None = None) -> None:
     """
     certificates = os.environ.get("CA_CERTIFICATES")
     if certificates and not Path(certificates).is_file():
-        raise EngineError(f"CA_CERTIFICATES names no file: {certificates}")
+        raise CommandError(f"CA_CERTIFICATES names no file: {certificates}")
     if target != "all":
         name_of(target)
     command = [*BAKE, "--load", "--progress=plain", *(options or []), target]
@@ -93,7 +93,7 @@ def build(target: str, options: list[str] | None = None) -> None:
     if process.wait():
         text = "".join(printed)
         fixes = (fix for pattern, fix in FIXES.items() if re.search(pattern, text, re.IGNORECASE))
-        raise EngineError(next(fixes, "the image was not built: the lines above say why"))
+        raise CommandError(next(fixes, "the image was not built: the lines above say why"))
 
 
 def ensure(client: docker.DockerClient, target: str) -> Image:
@@ -133,13 +133,13 @@ def push(client: docker.DockerClient, target: str) -> None:
     one, and each of them is a tag of it. What was built of the commit before is not built again.
 
     Raises:
-        EngineError: no registry is named, no commit has what is built, or it was not pushed.
+        CommandError: no registry is named, no commit has what is built, or it was not pushed.
     """
     name = name_of(target)
     if not os.environ.get("REGISTRY"):
-        raise EngineError("no registry is named: set REGISTRY in .env, as .env.example shows")
+        raise CommandError("no registry is named: set REGISTRY in .env, as .env.example shows")
     if found := uncommitted():
-        raise EngineError(f"{name} would have {found} that no commit has: git add, git commit")
+        raise CommandError(f"{name} would have {found} that no commit has: git add, git commit")
     build(target)
     image = client.images.get(name)
     commit = provenance.git_state()["commit"]
@@ -148,7 +148,7 @@ def push(client: docker.DockerClient, target: str) -> None:
     for pushed in (name, tag):
         print(f"$ docker push {pushed}", flush=True)
         if subprocess.run(["docker", "push", pushed], check=False).returncode:
-            raise EngineError(f"{pushed} was not pushed: docker login {pushed.partition('/')[0]}?")
+            raise CommandError(f"{pushed} was not pushed: docker login {pushed.partition('/')[0]}?")
     image.reload()
     print(reference(image, name))
 

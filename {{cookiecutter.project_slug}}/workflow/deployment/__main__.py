@@ -6,13 +6,10 @@ from typing import Any
 import docker
 
 from ..containers import engine
-from ..containers.engine import EngineError
+from ..errors import CommandError
 from ..git import GitError
 from ..serving import sources
-from ..serving.settings import SettingsError
-from ..serving.sources import SourceError
 from . import kubernetes, stack, status
-from .errors import DeployError
 
 
 def main() -> int:
@@ -22,7 +19,7 @@ def main() -> int:
         if action in ("render", "apply"):
             return on_kubernetes(action, **arguments)
         return on_this_machine(engine.connect(), action, **arguments)
-    except (DeployError, EngineError, GitError, SettingsError, SourceError) as problem:
+    except (CommandError, GitError) as problem:
         raise SystemExit(f"deploy: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

@@ -6,29 +6,29 @@ import shlex
 import shutil
 import subprocess
 
+from ..errors import CommandError
 from ..paths import ROOT
-from .errors import DeployError
 
 OLDEST = (1, 27)  # the first kubectl with Kustomize 5
 INSTALL = "https://kubernetes.io/docs/tasks/tools"
 
 
 def require() -> None:
-    """Raise DeployError where there is no kubectl, or one whose Kustomize is too old."""
+    """Raise CommandError where there is no kubectl, or one whose Kustomize is too old."""
     if not shutil.which("kubectl"):
-        raise DeployError(f"the command `kubectl` is missing: {INSTALL}")
+        raise CommandError(f"the command `kubectl` is missing: {INSTALL}")
     version = json.loads(run("version", "--client", "--output=json"))["clientVersion"]
     found = re.match(r"v(\d+)\.(\d+)", version["gitVersion"])
     if found and (int(found[1]), int(found[2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
-        raise DeployError(f"kubectl {found[0]} is too old: install {oldest} or newer: {INSTALL}")
+        raise CommandError(f"kubectl {found[0]} is too old: install {oldest} or newer: {INSTALL}")
 
 
 def run(*arguments: str) -> str:
     """Run kubectl in the project's folder and return what it printed.
 
     Raises:
-        DeployError: with the last line of what it complained of.
+        CommandError: with the last line of what it complained of.
     """
     done = subprocess.run(
         ["kubectl", *arguments],
@@ -40,7 +40,7 @@ def run(*arguments: str) -> str:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise DeployError(f"kubectl {arguments[0]}: {lines[-1].removeprefix('error: ')}")
+        raise CommandError(f"kubectl {arguments[0]}: {lines[-1].removeprefix('error: ')}")
     return done.stdout
 
 
@@ -48,9 +48,9 @@ def show(*arguments: str, fine: tuple[int, ...] = (0,)) -> None:
     """Show a command of kubectl and run it; what it prints goes to the terminal.
 
     Raises:
-        DeployError: its exit code is none of `fine`.
+        CommandError: its exit code is none of `fine`.
     """
     command = ["kubectl", *arguments]
     print(f"$ {shlex.join(command)}", flush=True)
     if subprocess.run(command, cwd=ROOT, check=False).returncode not in fine:
-        raise DeployError("the cluster did not take it: the lines above say why")
+        raise CommandError("the cluster did not take it: the lines above say why")

@@ -9,13 +9,12 @@ import yaml
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from ..containers import engine, images
-from ..errors import one_line
+from ..errors import CommandError, one_line
 from ..paths import DEPLOYMENT, ROOT
 from ..serving import settings, sources
 from ..serving.sources import Located
 from ..serving.store import shown
 from . import kubectl, kustomize, rollout, state
-from .errors import DeployError
 
 TREE = Path("deploy/kubernetes")
 RENDERED = DEPLOYMENT / "kubernetes"
@@ -30,16 +29,13 @@ def render(environment: str, models: list[str]) -> Path:
         models: each as NAME=SOURCE.
 
     Raises:
-        DeployError, EngineError or SourceError: the file is as it was before.
+        CommandError: the file is as it was before.
     """
     known = sorted(path.name for path in (ROOT / TREE / "environments").iterdir() if path.is_dir())
     if environment not in known:
-        raise DeployError(f"no environment `{environment}`: choose one of {', '.join(known)}")
+        raise CommandError(f"no environment `{environment}`: choose one of {', '.join(known)}")
     kubectl.require()
-    try:
-        chosen = settings.load()
-    except settings.SettingsError as error:
-        raise DeployError(str(error)) from None
+    chosen = settings.load()
     located = [locate(written) for written in models]
     client = engine.connect()
     references = {target: pushed(client, target) for target in IMAGES}
@@ -55,14 +51,14 @@ def apply(environment: str, models: list[str]) -> None:
     """Render, tell the cluster of kubectl's context, and wait until the new pods answer.
 
     Raises:
-        DeployError, EngineError or SourceError: the cluster did not take it, or pods do not answer.
+        CommandError: the cluster did not take it, or pods do not answer.
     """
     file = render(environment, models)
     objects = list(yaml.safe_load_all((ROOT / file).read_text(encoding="utf-8")))
     namespaces = {found["metadata"].get("namespace", "") for found in objects}
     where = (TREE / "environments" / environment / "kustomization.yaml").as_posix()
     if len(namespaces) > 1 or "" in namespaces:
-        raise DeployError(f"{where}: set `namespace`")
+        raise CommandError(f"{where}: set `namespace`")
     (namespace,) = namespaces
     require_namespace(namespace)
     require_ingress_class(objects, where)
@@ -77,12 +73,12 @@ def locate(written: str) -> Located:
     """Return where a cluster finds the model of "NAME=SOURCE".
 
     Raises:
-        DeployError: its address holds what may be secret.
-        SourceError: there is no such model, or no cluster reaches it.
+        CommandError: there is no such model, no cluster reaches it, or its address holds what may
+            be secret.
     """
     model = sources.locate(written)
     if model.url != shown(model.url):
-        raise DeployError(
+        raise CommandError(
             f"{shown(model.url)}: leave user, password and query out of the address: a cluster "
             "has credentials in its secret `model-storage`"
         )
@@ -93,57 +89,56 @@ def pushed(client: docker.DockerClient, target: str) -> str:
     """Return name@digest of an image, as a cluster pulls it.
 
     Raises:
-        DeployError: there is no such image, or its registry does not have it.
-        EngineError: there is no such target.
+        CommandError: there is no such target or image, or its registry does not have it.
     """
     name = images.name_of(target)
     fix = f"inv docker.push --image {target}"
     try:
         image = client.images.get(name)
     except ImageNotFound:
-        raise DeployError(f"there is no {name}: {fix}") from None
+        raise CommandError(f"there is no {name}: {fix}") from None
     reference = images.pushed_reference(image, name)
     try:
         if reference is None:
             raise NotFound("no digest")
         client.images.get_registry_data(reference)  # some engines give a digest before any push
     except NotFound:
-        raise DeployError(f"{name} was never pushed, and no cluster can pull it: {fix}") from None
+        raise CommandError(f"{name} was never pushed, and no cluster can pull it: {fix}") from None
     except APIError as error:
         why = one_line(error.explanation)
-        raise DeployError(f"the registry of {name} does not say what it has: {why}") from None
+        raise CommandError(f"the registry of {name} does not say what it has: {why}") from None
     return reference
 
 
 def require_namespace(namespace: str) -> None:
-    """Say which cluster this is for; DeployError if none answers, or it has no such namespace."""
+    """Say which cluster this is for; CommandError if none answers, or it has no such namespace."""
     try:
         cluster = f"the cluster of context {kubectl.run('config', 'current-context').strip()}"
-    except DeployError:
+    except CommandError:
         cluster = "a cluster, as kubectl has no context (kubectl config use-context NAME)"
     try:
         kubectl.run("get", "namespace", namespace, "--output=name", "--request-timeout=20s")
-    except DeployError as problem:
+    except CommandError as problem:
         if "(NotFound)" in str(problem):
             fix = f"kubectl create namespace {namespace}"
-            raise DeployError(f"{cluster} has no namespace {namespace}: {fix}") from None
+            raise CommandError(f"{cluster} has no namespace {namespace}: {fix}") from None
         if "(Forbidden)" not in str(problem):  # who may change it may not always look at it
-            raise DeployError(f"no answer from {cluster}: {problem}") from None
+            raise CommandError(f"no answer from {cluster}: {problem}") from None
     print(f"deploy: to {cluster}, namespace {namespace}", flush=True)
 
 
 def require_ingress_class(objects: list[dict[str, Any]], where: str) -> None:
-    """Raise DeployError where the cluster has no such class: nothing would pass requests on."""
+    """Raise CommandError where the cluster has no such class: nothing would pass requests on."""
     classes = {
         found["spec"].get("ingressClassName") for found in objects if found["kind"] == "Ingress"
     }
     for name in sorted(classes - {None}):
         try:
             kubectl.run("get", "ingressclass", name, "--output=name", "--request-timeout=20s")
-        except DeployError as problem:
+        except CommandError as problem:
             if "(NotFound)" not in str(problem):  # who may deploy may not always look at it
                 continue
-            raise DeployError(
+            raise CommandError(
                 f"{where}: the cluster has no ingress class {name}: kubectl get ingressclass "
                 "shows those that it has"
             ) from None

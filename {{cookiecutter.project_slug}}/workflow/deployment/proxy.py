@@ -9,8 +9,8 @@ import urllib.request
 import docker
 from docker.models.containers import Container
 
+from ..errors import CommandError
 from . import render, state
-from .errors import DeployError
 from .state import Deployment, Release
 
 START_SECONDS = 20
@@ -29,7 +29,7 @@ def reload(proxy: Container, deployment: Deployment) -> None:
     Returns when the old one has answered what it had taken.
 
     Raises:
-        DeployError: the proxy does not take the new config; the old one stays in force.
+        CommandError: the proxy does not take the new config; the old one stays in force.
     """
     before = render.PROXY_FILE.read_text("utf-8")
     revision = write(deployment)
@@ -39,7 +39,7 @@ def reload(proxy: Container, deployment: Deployment) -> None:
         assert isinstance(printed, bytes)  # no stream was asked for
         lines = printed.decode(errors="replace").splitlines()
         alert = next(line for line in lines if "[ALERT]" in line)
-        raise DeployError(f"deploy/haproxy.cfg.jinja: {alert}")
+        raise CommandError(f"deploy/haproxy.cfg.jinja: {alert}")
     if live_revision(proxy) == revision:
         return
     proxy.kill("SIGUSR2")
@@ -54,11 +54,11 @@ def wait_for(client: docker.DockerClient, project: str, revision: str) -> None:
     """Wait until the proxy that has just started answers with a config.
 
     Raises:
-        DeployError: it does not.
+        CommandError: it does not.
     """
     proxy = find(client, project)
     if proxy is None:
-        raise DeployError("the proxy ended: look at deploy/haproxy.cfg.jinja")
+        raise CommandError("the proxy ended: look at deploy/haproxy.cfg.jinja")
     _wait(proxy, revision)
 
 
@@ -112,7 +112,7 @@ def _wait(proxy: Container, revision: str) -> None:
     end = time.monotonic() + START_SECONDS
     while live_revision(proxy) != revision:
         if time.monotonic() > end:
-            raise DeployError("the proxy does not take deploy/haproxy.cfg.jinja")
+            raise CommandError("the proxy does not take deploy/haproxy.cfg.jinja")
         time.sleep(0.1)
 
 

@@ -2,10 +2,10 @@
 
 import msgspec
 
+from ..errors import CommandError
 from ..paths import DEPLOYED_MODELS
 from ..serving import sources
 from . import state
-from .errors import DeployError
 from .state import Deployment, Model, Release
 
 
@@ -13,10 +13,10 @@ def deployed(name: str) -> tuple[Deployment, Model]:
     """Return what is deployed, and a model of it."""
     deployment = state.load()
     if deployment is None or not deployment.models:
-        raise DeployError("nothing is deployed as yet: inv deploy.up")
+        raise CommandError("nothing is deployed as yet: inv deploy.up")
     if name not in deployment.models:
         known = ", ".join(deployment.models)
-        raise DeployError(f"{name} is not deployed: choose one of {known}, or inv deploy.up")
+        raise CommandError(f"{name} is not deployed: choose one of {known}, or inv deploy.up")
     return deployment, deployment.models[name]
 
 
@@ -26,7 +26,7 @@ def wanted(models: str, deployment: Deployment) -> dict[str, Release]:
     for name in [part for part in parts if "=" not in part]:
         if name not in deployment.models:
             known = ", ".join(deployment.models) or "none"
-            raise DeployError(f"{name} is not deployed ({known} is): write {name}=FILE")
+            raise CommandError(f"{name} is not deployed ({known} is): write {name}=FILE")
     written = [part if "=" in part else f"{part}=deployed" for part in parts]
     names = [sources.split(part)[0] for part in sources.parse_models(",".join(written))]
     return {

@@ -6,9 +6,9 @@ import subprocess
 import time
 from typing import Any
 
+from ..errors import CommandError
 from ..paths import ROOT
 from . import kubectl
-from .errors import DeployError
 from .pods import Trouble, troubles
 
 LOOK_SECONDS = 2
@@ -18,7 +18,7 @@ def wait(deployment: dict[str, Any], namespace: str) -> None:
     """Wait until the new pods of a Deployment answer; print what is wrong as soon as it is known.
 
     Raises:
-        DeployError: they do not before its `progressDeadlineSeconds`, or what they fail of will
+        CommandError: they do not before its `progressDeadlineSeconds`, or what they fail of will
             not pass. Nothing is undone.
     """
     name, here = deployment["metadata"]["name"], f"--namespace={namespace}"
@@ -43,7 +43,7 @@ def wait(deployment: dict[str, Any], namespace: str) -> None:
     if process.returncode == 0:
         return
     why = str(known[-1]) if known else f"kubectl describe pods {here} says why"
-    raise DeployError(
+    raise CommandError(
         f"{name}: its new pods do not answer, any old ones go on. {why}. To take them back: "
         f"kubectl rollout undo deployment/{name} {here}"
     )
@@ -55,6 +55,6 @@ def look(labels: str, here: str) -> list[Trouble]:
     try:
         options = (f"--selector={labels}", here, "--output=json", "--request-timeout=20s")
         printed = kubectl.run("get", kinds, *options)
-    except DeployError:
+    except CommandError:
         return []
     return troubles(json.loads(printed)["items"])

@@ -19,9 +19,9 @@ from docker.models.containers import Container
 
 from ..containers import engine, images
 from ..containers.container import require_free
+from ..errors import CommandError
 from ..paths import MODEL, ROOT, SERVED
 from . import counts, proxy, releases, render, state
-from .errors import DeployError
 from .state import Deployment, Model
 
 WAIT_SECONDS = 120  # the longest that a container may take until it answers
@@ -44,7 +44,7 @@ def up(
         scale, port, address: None: as before.
 
     Raises:
-        DeployError, EngineError or SourceError: nothing has changed.
+        CommandError: nothing has changed.
     """
     put_back(client)
     old = state.load() or Deployment()
@@ -55,7 +55,7 @@ def up(
         address=old.address if address is None else address,
     )
     if new.scale < 1:
-        raise DeployError(f"--scale={new.scale}: a model needs at least one replica")
+        raise CommandError(f"--scale={new.scale}: a model needs at least one replica")
     wanted = releases.wanted(models or ",".join(old.models) or f"model={MODEL.as_posix()}", old)
     running = proxy.find(client, project())
     if running is None or new.port != old.port:
@@ -70,7 +70,7 @@ def up(
     for name, model in old.models.items():
         if model.canary and deployed.get(name, model).canary != model.canary:
             fix = f"inv deploy.promote {name}, or inv deploy.rollback {name}"
-            raise DeployError(f"{name} has a canary, which would be lost: {fix}")
+            raise CommandError(f"{name} has a canary, which would be lost: {fix}")
     processors = int(client.info()["NCPU"])
     new = msgspec.structs.replace(
         new, processors=processors, user=user(client), web=web, models=deployed
@@ -90,7 +90,7 @@ def promote(
         share: in percent, of the canary; None: all requests.
 
     Raises:
-        DeployError, EngineError or SourceError: nothing has changed.
+        CommandError: nothing has changed.
     """
     put_back(client)
     old, model = releases.deployed(name)
@@ -99,13 +99,13 @@ def promote(
     else:
         wanted = releases.make(f"{name}={source or model.stable.source}", model.stable.image)
     if releases.same(wanted, model.stable):
-        raise DeployError(f"{name} is version {wanted.version} already")
+        raise CommandError(f"{name} is version {wanted.version} already")
     if share is None:
         new = releases.promoted(model, wanted)
     elif 0 < share < 100:
         new = msgspec.structs.replace(model, canary=wanted, share=share)
     else:
-        raise DeployError(f"--share={share}: a canary gets 1 to 99 percent of the requests")
+        raise CommandError(f"--share={share}: a canary gets 1 to 99 percent of the requests")
     converge(client, releases.replaced(old, name, new))
     return new
 
@@ -114,7 +114,7 @@ def rollback(client: docker.DockerClient, name: str) -> Model:
     """Take a model's canary back, or, without one, its last promotion.
 
     Raises:
-        DeployError or EngineError: nothing has changed.
+        CommandError: nothing has changed.
     """
     interrupted = put_back(client)
     old, model = releases.deployed(name)
@@ -126,11 +126,11 @@ def rollback(client: docker.DockerClient, name: str) -> Model:
         *earlier, stable = model.earlier
         new = Model(stable, earlier=tuple(earlier))
     else:
-        raise DeployError(f"{name} has no earlier release: {model.stable.version} was its first")
+        raise CommandError(f"{name} has no earlier release: {model.stable.version} was its first")
     try:
         client.images.get(new.stable.image)
     except ImageNotFound:
-        raise DeployError(
+        raise CommandError(
             f"the image of {name}'s earlier release is gone: inv deploy.promote {name} "
             f"--source={new.stable.source} gives its model to the image of now"
         ) from None
@@ -141,7 +141,7 @@ def rollback(client: docker.DockerClient, name: str) -> Model:
 def down(client: docker.DockerClient) -> None:
     """End all containers; what was deployed is kept, for the next `up`."""
     if not render.COMPOSE_FILE.exists():
-        raise DeployError("nothing was deployed from this folder")
+        raise CommandError("nothing was deployed from this folder")
     if running := proxy.find(client, project()):
         counts.keep(running)
     compose("down", "--remove-orphans")
@@ -150,7 +150,7 @@ def down(client: docker.DockerClient) -> None:
 def logs(follow: bool) -> None:
     """Show what the containers printed."""
     if not render.COMPOSE_FILE.exists():
-        raise DeployError("nothing was deployed from this folder")
+        raise CommandError("nothing was deployed from this folder")
     compose("logs", "--tail=100", *(["--follow"] if follow else []))
 
 
@@ -158,7 +158,7 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
     """Make the containers and the proxy those of `new`.
 
     Raises:
-        DeployError: a container does not answer, or the proxy refuses its config; everything is
+        CommandError: a container does not answer, or the proxy refuses its config; everything is
             as it was.
     """
     after = render.services(new)
@@ -179,7 +179,7 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
             revision = proxy.write(new)
             start("--remove-orphans")
             proxy.wait_for(client, project(), revision)
-    except DeployError as error:
+    except CommandError as error:
         reason = why(client, {*after, "proxy"}) or str(error)
         if running:
             state.write(render.COMPOSE_FILE, before)
@@ -188,7 +188,7 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
             compose("down", "--remove-orphans")
         if not interrupted:
             state.BEGUN.unlink()
-        raise DeployError(f"nothing has changed: {reason}") from None
+        raise CommandError(f"nothing has changed: {reason}") from None
     if running:
         start("--remove-orphans")
     state.end()
@@ -201,7 +201,7 @@ def put_back(client: docker.DockerClient) -> bool:
         Whether there was one.
 
     Raises:
-        DeployError: it does not answer.
+        CommandError: it does not answer.
     """
     if not state.is_interrupted():
         return False
@@ -219,7 +219,7 @@ def start(*what: str) -> None:
     """Start services, all or those that are named, and wait until they answer.
 
     Raises:
-        DeployError: one does not.
+        CommandError: one does not.
     """
     options = ("--detach", "--quiet-pull", "--wait", f"--wait-timeout={WAIT_SECONDS}")
     compose("up", *options, *what)
@@ -261,7 +261,7 @@ def compose(*arguments: str) -> None:
     """Run Docker Compose on what is deployed from this folder.
 
     Raises:
-        DeployError: it failed.
+        CommandError: it failed.
     """
     file = render.COMPOSE_FILE.as_posix()
     command = ["docker", "compose", f"--project-name={project()}", f"--file={file}", *arguments]
@@ -269,7 +269,7 @@ def compose(*arguments: str) -> None:
     # What is not in the file as yet, or any more, is no surprise.
     variables = {"COMPOSE_IGNORE_ORPHANS": str("--remove-orphans" not in arguments)}
     if subprocess.run(command, env={**os.environ, **variables}, check=False).returncode:
-        raise DeployError("Compose could not do this: the lines above say why")
+        raise CommandError("Compose could not do this: the lines above say why")
 
 
 def project() -> str:

@@ -19,10 +19,6 @@ from ..tracking.transaction_log import run_folders, run_id
 SUFFIX = ".ckpt"  # ends the path of a checkpoint, and the name of no run
 
 
-class CheckpointError(Exception):
-    """A run has no checkpoint, or it cannot be read; the text says why, in one line."""
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint that Lightning wrote.
@@ -53,18 +49,15 @@ def pin(name: str) -> str:
     `main` becomes `main@COMMIT`, the folder of a W&B run its id; other names stay.
 
     Raises:
-        CheckpointError: it is the file that the pipeline writes, or there is no such version.
+        CommandError: it is the file that the pipeline writes, or there is no such version.
     """
     if name.endswith(SUFFIX):
         if (home() / name).resolve() == (home() / CHECKPOINT).resolve():
-            raise CheckpointError(f"{name} is removed before it is written again: name its run")
+            raise CommandError(f"{name} is removed before it is written again: name its run")
         return name
     if folders := _folders(name):
         return run_id(folders)
-    try:
-        commit = finding.commit_of(name)
-    except CommandError as error:
-        raise CheckpointError(str(error)) from None
+    commit = finding.commit_of(name)
     if commit is None or name.endswith(f"@{commit}"):
         return name
     return f"{commit[:7] if finding.COMMIT.fullmatch(name) else name}@{commit}"
@@ -77,16 +70,14 @@ def load(name: str) -> Checkpoint:
         name: a run; or a path that ends in `.ckpt`, from the project's folder.
 
     Raises:
-        CheckpointError: there is none, or it is none of this project's `train`.
+        CommandError: there is none, or it is none of this project's `train`.
     """
     try:
         with _found(name) as (path, recorded):
             content = _read(path)
             sha256 = provenance.sha256(path.read_bytes())
-    except CommandError as error:
-        raise CheckpointError(str(error)) from None
-    except CheckpointError as error:
-        raise CheckpointError(f"{name}: {error}") from None
+    except ValueError as error:
+        raise CommandError(f"{name}: {error}") from None
     made_from = {"data": {}, "run": {"id": None}, **content.get("provenance", {}), **recorded}
     return Checkpoint(name, content, sha256, made_from["run"]["id"], made_from["data"])
 
@@ -114,12 +105,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError("there is no such file") from None
+        raise ValueError("there is no such file") from None
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
-        raise CheckpointError("it is no checkpoint that can be read") from None
+        raise ValueError("it is no checkpoint that can be read") from None
     parts = {"epoch", "state_dict", "optimizer_states", "callbacks", "hyper_parameters"}
     if not isinstance(content, dict) or parts - content.keys():
-        raise CheckpointError("it is no checkpoint of this project's training")
+        raise ValueError("it is no checkpoint of this project's training")
     return content
 
 
@@ -129,13 +120,10 @@ def _committed(commit: str, folder: Path) -> Path:
     path = CHECKPOINT.as_posix()
     md5 = provenance.outs_at(commit).get(path)
     if not md5:
-        raise CheckpointError(f"commit {commit[:12]} has no {path}: nothing was trained in it")
-    try:
-        store = Store()
-        store.place(path, md5)
-        store.bring(path, md5, folder)
-    except CommandError as error:
-        raise CheckpointError(str(error)) from None
+        raise ValueError(f"commit {commit[:12]} has no {path}: nothing was trained in it")
+    store = Store()
+    store.place(path, md5)
+    store.bring(path, md5, folder)
     return folder / path
 
 
@@ -148,11 +136,11 @@ def _folders(name: str) -> list[Path]:
 def _staged(folders: list[Path]) -> tuple[Path, dict[str, Any]]:
     mine = [one for folder in folders for one in log_reader.read(folder).named("checkpoint")]
     if not mine:
-        raise CheckpointError("it kept no checkpoint")
+        raise ValueError("it kept no checkpoint")
     run = run_id(folders)
     (path,) = log_reader.staged(mine[-1:])
     if not path.exists():
-        raise CheckpointError(f"{path} is gone; if it was uploaded: entity/project/{run}")
+        raise ValueError(f"{path} is gone; if it was uploaded: entity/project/{run}")
     return path, {"run": {"id": run}, "data": json.loads(mine[-1].metadata)["data"]}
 
 
@@ -160,13 +148,13 @@ def _downloaded(path: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     import wandb
 
     if problem := log_in():
-        raise CheckpointError(problem)
+        raise ValueError(problem)
     try:
         run = wandb.Api().run(path)
         mine = [artifact for artifact in run.logged_artifacts() if artifact.type == "checkpoint"]
         if not mine:
-            raise CheckpointError("it kept no checkpoint")
+            raise ValueError("it kept no checkpoint")
         mine[-1].download(root=str(folder))
     except (wandb.Error, ValueError) as error:
-        raise CheckpointError(one_line(error)) from None
+        raise ValueError(one_line(error)) from None
     return folder / CHECKPOINT.name, {"run": {"id": run.id}, "data": mine[-1].metadata["data"]}

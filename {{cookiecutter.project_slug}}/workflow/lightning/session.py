@@ -18,7 +18,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from .. import files
 from ..config.values import ConfigError
 from ..deciding_metric import DecidingMetric
-from ..launch import RESUMES, TrainingError
+from ..errors import CommandError
+from ..launch import RESUMES
 from ..paths import CHECKPOINT, HISTORY, TRAIN_METRICS
 from ..tracking import patch, provenance, upload
 from ..tracking.run import identity, keeps_code, next_step, start_run, upload_rest
@@ -76,13 +77,13 @@ class Session:
             network: gets the weights that `train.init_from` names, and is compiled in place.
 
         Raises:
-            TrainingError: the training diverged, now or before with the same inputs.
+            CommandError: the training diverged, now or before with the same inputs.
         """
         fingerprint = self.start.fingerprint if self.start else None
         from_scratch = self.config["train"]["resume"] == "never" and self._is_main
         self.unfinished = resume.find(self.run_dir, self.config, fingerprint, from_scratch)
         if self.unfinished.diverged:
-            raise TrainingError(self._diverged(self.unfinished.diverged))
+            raise CommandError(self._diverged(self.unfinished.diverged))
         if self.unfinished.complete:
             self._return_complete()
             yield self
@@ -97,7 +98,7 @@ class Session:
                 self.unfinished.diverge(str(error))
                 self._run.summary["stop_reason"] = str(error)
                 self._fail()
-            raise TrainingError(self._diverged(str(error))) from None
+            raise CommandError(self._diverged(str(error))) from None
         except ConfigError:
             self._fail()
             raise

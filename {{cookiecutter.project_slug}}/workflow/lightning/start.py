@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.values import ConfigError
 from ..dotted import flatten
+from ..errors import CommandError
 from ..paths import PREPARED_DATA
 
 if TYPE_CHECKING:
@@ -103,11 +104,10 @@ def load_start(config: dict[str, Any]) -> Start | None:
     if (key := _key(config)) is None:
         return None
     from . import checkpoints
-    from .checkpoints import CheckpointError
 
     try:
         start = Start(key, checkpoints.load(_named(config, key)))
-    except CheckpointError as error:
+    except CommandError as error:
         raise ConfigError(key, str(error)) from None
     start.require_config(config)
     return start
@@ -122,12 +122,11 @@ def pin_start(config: MutableMapping[Any, Any]) -> bool:
     if (key := _key(config)) is None:
         return False
     from . import checkpoints
-    from .checkpoints import CheckpointError
 
     name = _named(config, key)
     try:
         pinned = checkpoints.pin(name)
-    except CheckpointError as error:
+    except CommandError as error:
         raise ConfigError(key, str(error)) from None
     config["train"][key.removeprefix("train.")] = pinned
     return pinned != name

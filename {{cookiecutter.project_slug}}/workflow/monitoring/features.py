@@ -20,7 +20,7 @@ from ..errors import CommandError
 from ..paths import PREPARED_DATA
 from ..serving import input_log, local
 from ..serving.input_log import INPUT
-from ..serving.model import Model, ModelError, load
+from ..serving.model import Model, load
 from ..signature import DATATYPES, Inputs, decode, decode_columns, distinct
 
 MIN_SAMPLES = 200  # with fewer, chance alone looks like drift
@@ -37,7 +37,7 @@ def main() -> None:
     try:
         name, file = next(iter(local.parse(arguments.model).items()))
         features = collect(load(name, file))
-    except (ModelError, CommandError) as error:
+    except CommandError as error:
         raise SystemExit(f"drift: {error}") from None
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(features), encoding="utf-8")

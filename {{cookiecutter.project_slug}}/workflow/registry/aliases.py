@@ -2,17 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from ..errors import one_line
+from ..errors import CommandError, one_line
 from ..tracking import artifacts
 from ..tracking.run import chosen_mode
 from ..tracking.server import log_in
 
 if TYPE_CHECKING:
     from wandb import Artifact
-
-
-class NotToldError(Exception):
-    """W&B was not told; the text says why, in one line."""
 
 
 def add(run: str | None, model: str, *aliases: str) -> str:
@@ -23,7 +19,7 @@ def add(run: str | None, model: str, *aliases: str) -> str:
         model: its DVC hash.
 
     Raises:
-        NotToldError: tracking is offline, W&B does not answer, or it has no such run or model.
+        CommandError: tracking is offline, W&B does not answer, or it has no such run or model.
     """
     return _change(run, model, set(aliases), set())
 
@@ -32,7 +28,7 @@ def remove(run: str | None, model: str, alias: str) -> str:
     """Take an alias from a model, and return what W&B calls the model.
 
     Raises:
-        NotToldError: as for `add`.
+        CommandError: as for `add`.
     """
     return _change(run, model, set(), {alias})
 
@@ -42,24 +38,24 @@ def _change(run: str | None, model: str, added: set[str], removed: set[str]) -> 
 
     mode = chosen_mode("auto")
     if mode != "online":
-        raise NotToldError(f"tracking is {mode}")
+        raise CommandError(f"tracking is {mode}")
     if problem := log_in():
-        raise NotToldError(problem)
+        raise CommandError(problem)
     try:
         artifact = _artifact(run, model)
         artifact.aliases = sorted({*artifact.aliases, *added} - removed)
         artifact.save()
         return artifact.qualified_name
     except (wandb.Error, ValueError) as error:
-        raise NotToldError(one_line(error)) from None
+        raise CommandError(one_line(error)) from None
 
 
 def _artifact(run: str | None, model: str) -> "Artifact":
     import wandb
 
     if run is None:
-        raise NotToldError("the model cannot be read, or was not tracked")
+        raise CommandError("the model cannot be read, or was not tracked")
     for artifact, md5 in artifacts.models(wandb.Api().run(run)):
         if md5 == model:
             return artifact
-    raise NotToldError(f"run {run} has no such model there")
+    raise CommandError(f"run {run} has no such model there")

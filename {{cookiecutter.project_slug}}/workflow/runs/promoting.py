@@ -15,7 +15,6 @@ from ..errors import CommandError
 from ..git import GitError
 from ..paths import METRICS, PARAMS, home
 from ..registry import aliases, promotion, versions
-from ..registry.aliases import NotToldError
 from ..registry.versions import Period, Version
 from ..results import metric_text
 from . import commits, finding
@@ -52,7 +51,7 @@ def promote(run: str, stage: str) -> None:
         print("its file is in this cache only: inv data.push")
     try:
         print(f"W&B: {aliases.add(*logged(recorded), stage, version.name)} is {stage}")
-    except NotToldError as problem:
+    except CommandError as problem:
         print(f"W&B was not told: {problem}; inv wandb.sync, then the same command again")
 
 
@@ -63,7 +62,7 @@ def demote(stage: str) -> None:
         print(f"W&B: {aliases.remove(*logged(of(out)), stage)} is no longer {stage}")
         if now:
             print(f"W&B: {aliases.add(*logged(of(now)), stage, now.name)} is {stage}")
-    except NotToldError as problem:
+    except CommandError as problem:
         fix = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
         print(f"W&B was not told: {problem}; {fix}")
 

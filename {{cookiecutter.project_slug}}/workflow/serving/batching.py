@@ -17,10 +17,6 @@ Waiting = tuple[Inputs, asyncio.Future[np.ndarray]]
 SHORT = 0.001
 
 
-class QueueFullError(Exception):
-    """As many requests wait as may."""
-
-
 class Batcher:
     """Computes what it is asked, a batch at a time.
 
@@ -65,11 +61,11 @@ class Batcher:
         """Return a row for each of the samples (n, …), by the names of the inputs.
 
         Raises:
-            QueueFullError: as many requests wait as may.
+            asyncio.QueueFull: as many requests wait as may.
             TimeoutError: it took too long.
         """
         if self._asked >= self._capacity:
-            raise QueueFullError
+            raise asyncio.QueueFull
         loop = asyncio.get_running_loop()
         future: asyncio.Future[np.ndarray] = loop.create_future()
         self._waiting.append((inputs, future))

@@ -1,10 +1,12 @@
 """Asking the model: what the model service does with each request."""
 
+import asyncio
+
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from . import bodies, protocol
-from .batching import Batcher, QueueFullError
+from .batching import Batcher
 from .input_log import Log
 from .metrics import ServiceMetrics
 from .model import Model
@@ -65,7 +67,7 @@ class Inference:
             answers = await self.batcher.ask(inputs)
         except protocol.RequestError as error:
             raise HTTPException(400, str(error)) from None
-        except QueueFullError:
+        except asyncio.QueueFull:
             reason = f"too many requests wait for `{self.model.name}`"
             raise HTTPException(429, reason) from None
         except TimeoutError:

@@ -18,11 +18,12 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import CommandError
 from ..paths import DEPLOYED_MODELS
 from ..ports import is_taken
 from ..registry import versions
 from . import starter
-from .model import ModelError, load
+from .model import load
 
 LOOPBACK = "127.0.0.1"
 LOOK_SECONDS = 0.5
@@ -50,7 +51,7 @@ class Service:
             return
         try:
             version = load(self.name, self.file).version
-        except ModelError as error:
+        except CommandError as error:
             print(f"serve: the old version stays: {error}", flush=True)
             self.started_from = self.file.stat().st_mtime
             return
@@ -137,13 +138,13 @@ def parse(models: str) -> dict[str, Path]:
     """Return the file of each model of "name=file,name=model#stage".
 
     Raises:
-        ModelError: it is written otherwise, or a file cannot be served.
+        CommandError: it is written otherwise, or a file cannot be served.
     """
     files = {}
     for part in models.split(","):
         name, separator, source = part.partition("=")
         if not separator or not re.fullmatch(r"[\w.-]+", name):
-            raise ModelError(f"{part!r}: write NAME=FILE, such as model=models/model.onnx")
+            raise CommandError(f"{part!r}: write NAME=FILE, such as model=models/model.onnx")
         files[name] = find(part, source)
         load(name, files[name])
     return files
@@ -153,16 +154,13 @@ def find(written: str, source: str) -> Path:
     """Return the file of "name=source"; that of a registered version is brought here.
 
     Raises:
-        ModelError: there is no such version, or nobody has its file.
+        CommandError: there is no such version, or nobody has its file.
     """
     if not versions.NOTATION.fullmatch(source):
         return Path(source)
     from . import sources  # with DVC, which a file does not need
 
-    try:
-        return sources.fetch(written, DEPLOYED_MODELS).file
-    except sources.SourceError as error:
-        raise ModelError(str(error)) from None
+    return sources.fetch(written, DEPLOYED_MODELS).file
 
 
 def main() -> int:
@@ -174,7 +172,7 @@ def main() -> int:
         raise SystemExit(f"serve: port {arguments.port} is taken: choose another with --port")
     try:
         models = parse(arguments.models)
-    except ModelError as error:
+    except CommandError as error:
         raise SystemExit(f"serve: {error}") from None
     return serve(models, arguments.port)
 

@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from ..errors import CommandError
 from ..signature import Inputs
 from . import store
-
-
-class ModelError(Exception):
-    """The file is missing, broken, or not the one that was asked for; the text says what it is."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +87,17 @@ def load(
         source: what errors call it, where that is not the path.
 
     Raises:
-        ModelError: there is no such file, it is not the one of this SHA-256, onnxruntime cannot
+        CommandError: there is no such file, it is not the one of this SHA-256, onnxruntime cannot
             run it, or it does not say what it takes and gives.
     """
     source = source or str(path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{source}: {error.strerror}: train one, or set MODEL_FILE") from None
+        raise CommandError(f"{source}: {error.strerror}: train one, or set MODEL_FILE") from None
     found = hashlib.sha256(content).hexdigest()
     if sha256 and sha256.lower() != found:
-        raise ModelError(f"{source}: its SHA-256 is {found}, not {sha256} as MODEL_SHA256 says")
+        raise CommandError(f"{source}: its SHA-256 is {found}, not {sha256} as MODEL_SHA256 says")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -113,11 +110,11 @@ def load(
         (signature["inputs"], signature["outputs"][0])
     except KeyError as error:
         problem = f"its metadata has no {error}: it was not exported here"
-        raise ModelError(f"{source}: {problem}") from None
+        raise CommandError(f"{source}: {problem}") from None
     except Exception as error:
         # onnxruntime raises errors of its own for each thing that can be wrong with a file.
         # The reason stands at the end, behind the place in onnxruntime's source.
-        raise ModelError(f"{source}: {' '.join(str(error).split())[-300:]}") from None
+        raise CommandError(f"{source}: {' '.join(str(error).split())[-300:]}") from None
     return Model(name, version_of(found), signature, provenance, samples, session)
 
 
@@ -128,7 +125,7 @@ def from_environment(threads: int = 1) -> Model:
     a service each call this: what the first has fetched stays in the temporary folder.
 
     Raises:
-        ModelError: as `load`, or it cannot be fetched.
+        CommandError: as `load`, or it cannot be fetched.
     """
     name = os.environ.get("MODEL_NAME", "model")
     file = os.environ.get("MODEL_FILE", "models/model.onnx")
@@ -137,9 +134,6 @@ def from_environment(threads: int = 1) -> Model:
         return load(name, Path(file), threads, sha256)
     source = store.shown(file)
     if not sha256:
-        raise ModelError(f"{source}: what comes from a URL needs its SHA-256: set MODEL_SHA256")
-    try:
-        path = store.fetch(file, sha256, Path(tempfile.gettempdir()))
-    except store.StoreError as error:
-        raise ModelError(str(error)) from None
+        raise CommandError(f"{source}: what comes from a URL needs its SHA-256: set MODEL_SHA256")
+    path = store.fetch(file, sha256, Path(tempfile.gettempdir()))
     return load(name, path, threads, sha256, source)

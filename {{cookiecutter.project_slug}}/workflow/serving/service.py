@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..errors import CommandError
 from . import model, observe, protocol, settings
 from .inference import Inference, require
 from .listen import arguments, is_draining, listen
@@ -105,7 +106,7 @@ def main() -> None:
     try:
         chosen = settings.load()
         app = create_app(model.from_environment(chosen.threads), chosen)
-    except (model.ModelError, settings.SettingsError) as error:
+    except CommandError as error:
         raise SystemExit(f"serve: {error}") from None
     listen(app, options, chosen.timeout_ms / 1000)
 

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import yaml
 
+from ..errors import CommandError
+
 FILE = Path("conf/serving/default.yaml")
 PREFIX = "SERVING_"
 MAY_BE_0 = {"log_every", "max_wait_ms"}
 AT_MOST = {"scale_down_after_s": 3600}  # that Kubernetes takes
-
-
-class SettingsError(Exception):
-    """A setting, of conf/serving/ or the environment, is wrong; the text says which, and where."""
 
 
 @dataclass
@@ -43,25 +41,25 @@ def load(file: Path = FILE) -> Settings:
     """Return the settings of a file, each replaced by its variable SERVING_… where that is set.
 
     Raises:
-        SettingsError: a key is missing, unknown or no positive number.
+        CommandError: a key is missing, unknown or no positive number.
     """
     written = yaml.safe_load(file.read_text(encoding="utf-8"))
     known = [field.name for field in fields(Settings)]
     for name in [*written, *known]:
         if name not in known or name not in written:
             problem = "is missing" if name in known else "is no such key"
-            raise SettingsError(f"{file}: {name} {problem}")
+            raise CommandError(f"{file}: {name} {problem}")
     title = os.environ.get(f"{PREFIX}TITLE", written["title"])
     if not isinstance(title, str) or not title.strip():
-        raise SettingsError(f"serving.title: {title!r} is not text; quote it")
+        raise CommandError(f"serving.title: {title!r} is not text; quote it")
     values = {}
     for name in (name for name in known if name != "title"):
         value = os.environ.get(f"{PREFIX}{name.upper()}", written[name])
         if not str(value).isdecimal():
-            raise SettingsError(f"serving.{name}: {value!r} is not a positive number")
+            raise CommandError(f"serving.{name}: {value!r} is not a positive number")
         values[name] = int(value)
     if found := refusal(values):
-        raise SettingsError("serving.{}: {}".format(*found))
+        raise CommandError("serving.{}: {}".format(*found))
     return Settings(title=title, **values)
 
 

@@ -26,8 +26,7 @@ from ..errors import CommandError, one_line
 from ..paths import MODEL, ROOT
 from ..registry import versions
 from . import store
-from .model import ModelError, load, version_of
-from .store import StoreError
+from .model import load, version_of
 
 # Containers and what a cluster has are called by a model's name: a label of DNS, and some more.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -35,10 +34,6 @@ MAX_NAME = 40
 CHECKSUM = "#sha256="
 # How a service calls the storages that DVC has its remotes on; it reads from no others.
 SCHEMES = {"s3": "s3", "gs": "gs", "azure": "az", "https": "https", "http": "http"}
-
-
-class SourceError(Exception):
-    """There is no such model; the text says why, and how to fix it, in one line."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,13 @@ def parse_models(text: str) -> list[str]:
     """Return the parts of "NAME=SOURCE,NAME=SOURCE".
 
     Raises:
-        SourceError: a part is written otherwise, or two have one name.
+        CommandError: a part is written otherwise, or two have one name.
     """
     written = [part.strip() for part in text.split(",")]
     names = [split(part)[0] for part in written]
     for name in names:
         if names.count(name) > 1:
-            raise SourceError(f"{name}: two models have this name: give each its own")
+            raise CommandError(f"{name}: two models have this name: give each its own")
     return written
 
 
@@ -86,32 +81,29 @@ def fetch(written: str, folder: Path) -> Stored:
     """Fetch the model of "NAME=SOURCE" into `folder`, where its file is called by its SHA-256.
 
     Raises:
-        SourceError: it is written otherwise, there is no such model, or it cannot be served.
+        CommandError: it is written otherwise, there is no such model, or it cannot be served.
     """
     name, source = split(written)
     commit = None
     there = set(folder.glob("*.onnx"))
-    try:
-        if store.is_url(source):
-            url, sha256 = split_url(source)
-            file = store.fetch(url, sha256, folder)
+    if store.is_url(source):
+        url, sha256 = split_url(source)
+        file = store.fetch(url, sha256, folder)
+    else:
+        path, revision = split_path(source)
+        if revision:
+            with opened(path, revision) as (repo, _):
+                commit = repo.get_rev()
+                file = store.save(content_at(repo, path, source), folder, source)
         else:
-            path, revision = split_path(source)
-            if revision:
-                with opened(path, revision) as (repo, _):
-                    commit = repo.get_rev()
-                    file = store.save(content_at(repo, path, source), folder, source)
-            else:
-                require_file(path)
-                file = store.save(store.read_file(path), folder, source)
-    except StoreError as error:
-        raise SourceError(str(error)) from None
+            require_file(path)
+            file = store.save(store.read_file(path), folder, source)
     try:
         model = load(name, file, sha256=file.stem, source=store.shown(source))
-    except ModelError as error:
+    except CommandError:
         if file not in there:  # what was there may be deployed
             file.unlink()
-        raise SourceError(str(error)) from None
+        raise
     return Stored(name, source, commit, file.stem, file, model.run)
 
 
@@ -119,13 +111,13 @@ def locate(written: str) -> Located:
     """Find where a cluster reads the model of "NAME=SOURCE": the URL itself, or the DVC remote.
 
     Raises:
-        SourceError: it is written otherwise, there is no such model, or it is not where a cluster
+        CommandError: it is written otherwise, there is no such model, or it is not where a cluster
             can read it.
     """
     name, source = split(written)
     if store.is_url(source):
         if source.startswith("file:"):
-            raise SourceError(f"{source}: a cluster cannot read a file of this machine")
+            raise CommandError(f"{source}: a cluster cannot read a file of this machine")
         return Located(name, source, *split_url(source))
     path, revision = split_path(source)
     if not revision:
@@ -134,18 +126,18 @@ def locate(written: str) -> Located:
         remote, place = index.storage_map.get_remote(entry)
         if remote.protocol not in SCHEMES:
             kind = "a folder of this machine" if remote.protocol == "local" else remote.protocol
-            raise SourceError(
+            raise CommandError(
                 f"{source}: DVC has it in {kind}, where a cluster cannot read it:"
                 " use a remote on S3, Google Cloud or Azure"
             )
         if not revision and md5(path) != entry.hash_info.value:
-            raise SourceError(f"{source}: it is not what dvc.lock says: inv train, or dvc commit")
+            raise CommandError(f"{source}: it is not what dvc.lock says: inv train, or dvc commit")
         try:
             there = remote.exists(place)
         except Exception as error:  # each kind of remote has its own
-            raise SourceError(f"{source}: its DVC remote: {one_line(error)}") from None
+            raise CommandError(f"{source}: its DVC remote: {one_line(error)}") from None
         if not there:
-            raise SourceError(f"{source}: it is not in the DVC remote: inv data.push")
+            raise CommandError(f"{source}: it is not in the DVC remote: inv data.push")
         scheme, _, rest = remote.unstrip_protocol(place).partition("://")
         sha256 = hashlib.sha256()
         content = content_at(repo, path, source) if revision else store.read_file(path)
@@ -158,13 +150,13 @@ def split(written: str) -> tuple[str, str]:
     """Return name and source.
 
     Raises:
-        SourceError: one is missing, or the name is no label of DNS.
+        CommandError: one is missing, or the name is no label of DNS.
     """
     name, _, source = written.partition("=")
     if not source:
-        raise SourceError(f"{written!r}: write NAME=SOURCE, such as model=models/model.onnx")
+        raise CommandError(f"{written!r}: write NAME=SOURCE, such as model=models/model.onnx")
     if not NAME.fullmatch(name) or len(name) > MAX_NAME:
-        raise SourceError(
+        raise CommandError(
             f"{name!r} is no name for a model: small letters, digits and hyphens between them,"
             f" {MAX_NAME} at most"
         )
@@ -175,11 +167,11 @@ def split_url(source: str) -> tuple[str, str]:
     """Return a URL and its SHA-256.
 
     Raises:
-        SourceError: there is none.
+        CommandError: there is none.
     """
     url, _, sha256 = source.partition(CHECKSUM)
     if not store.SHA256.fullmatch(sha256.lower()):
-        raise SourceError(
+        raise CommandError(
             f"{store.shown(url)}: write its SHA-256 behind it, as sha256sum prints it:"
             f" {CHECKSUM}0a1b…"
         )
@@ -190,21 +182,18 @@ def split_path(source: str) -> tuple[Path, str]:
     """Return a path and the revision behind it, "" where there is none.
 
     Raises:
-        SourceError: it is no registered version, though written as one.
+        CommandError: it is no registered version, though written as one.
     """
-    try:
-        if version := versions.named(source):
-            return MODEL, version.commit
-    except CommandError as error:
-        raise SourceError(str(error)) from None
+    if version := versions.named(source):
+        return MODEL, version.commit
     path, _, revision = source.partition("@")
     return Path(path), revision
 
 
 def require_file(path: Path) -> None:
-    """Raise SourceError where there is no file."""
+    """Raise CommandError where there is no file."""
     if not path.is_file():
-        raise SourceError(f"{path}: there is no such file: inv train, or inv data.pull")
+        raise CommandError(f"{path}: there is no such file: inv train, or inv data.pull")
 
 
 @contextmanager
@@ -212,21 +201,21 @@ def opened(path: Path, revision: str) -> Iterator[tuple[Repo, tuple[Any, Any]]]:
     """The project at a revision, or as it is, and a file's entry in what DVC has there.
 
     Raises:
-        SourceError: Git has no such revision, or DVC no such file.
+        CommandError: Git has no such revision, or DVC no such file.
     """
     source = f"{path}@{revision}" if revision else str(path)
     git.require(ROOT)
     try:
         repo = Repo.open(None, rev=revision or None, subrepos=True, uninitialized=True)
     except DvcException as error:
-        raise SourceError(f"{source}: {one_line(error)}") from None
+        raise CommandError(f"{source}: {one_line(error)}") from None
     with repo:
         try:
             found = repo.get_data_index_entry(path.as_posix())
         except OutputNotFoundError:
-            raise SourceError(f"{source}: DVC has no such file there") from None
+            raise CommandError(f"{source}: DVC has no such file there") from None
         except ImportError as error:  # of the remote's client
-            raise SourceError(f"{source}: {one_line(error)}: inv setup") from None
+            raise CommandError(f"{source}: {one_line(error)}: inv setup") from None
         yield repo, found
 
 
@@ -234,19 +223,19 @@ def content_at(repo: Repo, path: Path, source: str) -> Iterator[bytes]:
     """Read a file of a project piece by piece: from DVC's cache, else from the remote.
 
     Raises:
-        SourceError: neither has it, or the remote does not answer.
+        CommandError: neither has it, or the remote does not answer.
     """
     try:
         with DVCFileSystem(repo=repo).open(path.as_posix(), "rb") as file:
             while chunk := file.read(store.CHUNK_BYTES):
                 yield chunk
     except FileNotFoundError:
-        raise SourceError(
+        raise CommandError(
             f"{source}: neither the DVC cache nor the remote has it: inv data.push where it was"
             " made, or make it again"
         ) from None
     except Exception as error:  # each kind of remote has its own
-        raise SourceError(f"{source}: {one_line(error)}") from None
+        raise CommandError(f"{source}: {one_line(error)}") from None
 
 
 def md5(path: Path) -> str:

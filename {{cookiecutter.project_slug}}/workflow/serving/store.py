@@ -20,6 +20,8 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import from_url
 
+from ..errors import CommandError
+
 if TYPE_CHECKING:  # obstore has them in its stubs alone
     from obstore.store import ClientConfig, RetryConfig
 
@@ -44,10 +46,6 @@ CLIENT: "ClientConfig" = {
 RETRIES: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
 
 
-class StoreError(Exception):
-    """A model cannot be fetched from where it is; the text says why, and names no credentials."""
-
-
 def is_url(text: str) -> bool:
     """Return whether this is a URL and not a path."""
     return "://" in text
@@ -62,12 +60,12 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     """Bring a model into `folder`, where it is called by its SHA-256; once, if it is there.
 
     Raises:
-        StoreError: there is no such model, it may not be read, its server does not answer, or
+        CommandError: there is no such model, it may not be read, its server does not answer, or
             it is not the one of this SHA-256.
     """
     expected = sha256.lower()
     if not SHA256.fullmatch(expected):
-        raise StoreError(f"{shown(url)}: {sha256!r} is no SHA-256: sha256sum prints it")
+        raise CommandError(f"{shown(url)}: {sha256!r} is no SHA-256: sha256sum prints it")
     target = folder / f"{expected}.onnx"
     if target.is_file() and digest(target) == expected:
         return target
@@ -82,7 +80,7 @@ def save(content: Iterable[bytes], folder: Path, source: str, sha256: str | None
         sha256: what the content must have; anything without.
 
     Raises:
-        StoreError: the content is another, or cannot be written.
+        CommandError: the content is another, or cannot be written.
     """
     found = hashlib.sha256()
     part = None
@@ -94,12 +92,12 @@ def save(content: Iterable[bytes], folder: Path, source: str, sha256: str | None
                 found.update(chunk)
                 file.write(chunk)
         if sha256 and found.hexdigest() != sha256:
-            raise StoreError(f"{source}: its SHA-256 is {found.hexdigest()}, not {sha256}")
+            raise CommandError(f"{source}: its SHA-256 is {found.hexdigest()}, not {sha256}")
         target = folder / f"{found.hexdigest()}.onnx"
         part.chmod(0o444)
         part.replace(target)
     except OSError as error:
-        raise StoreError(f"{source}: cannot be kept in {folder}: {error.strerror}") from None
+        raise CommandError(f"{source}: cannot be kept in {folder}: {error.strerror}") from None
     finally:
         if part:
             part.unlink(missing_ok=True)
@@ -116,12 +114,12 @@ def read(url: str) -> Iterator[bytes]:
     """Read what is at a URL, piece by piece.
 
     Raises:
-        StoreError: there is no such object, it may not be read, or its server does not answer.
+        CommandError: there is no such object, it may not be read, or its server does not answer.
     """
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise StoreError(f"{shown(url)}: no such place: a path, or one of {known}")
+        raise CommandError(f"{shown(url)}: no such place: a path, or one of {known}")
     if scheme == "file":
         yield from read_file(Path(url2pathname(urlsplit(url).path)))
         return
@@ -131,21 +129,21 @@ def read(url: str) -> Iterator[bytes]:
         for chunk in obstore.get(store, key).stream(min_chunk_size=CHUNK_BYTES):
             yield bytes(chunk)
     except (BaseError, OSError, ValueError) as error:
-        raise StoreError(f"{shown(url)}: {reason(error, scheme)}") from None
+        raise CommandError(f"{shown(url)}: {reason(error, scheme)}") from None
 
 
 def read_file(path: Path) -> Iterator[bytes]:
     """Read a file piece by piece.
 
     Raises:
-        StoreError: there is none, or it may not be read.
+        CommandError: there is none, or it may not be read.
     """
     try:
         with path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from None
+        raise CommandError(f"{path}: {error.strerror}") from None
 
 
 def split_bucket(url: str) -> tuple[str, str, "ClientConfig"]:

@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from ..errors import CommandError
 from . import observe, openapi, protocol, routes, settings
 from .connections import Connections
 from .listen import arguments, listen
@@ -113,17 +114,15 @@ def addresses(text: str) -> dict[str, str]:
     """Return the address of each model of "name=http://host:port,name=…".
 
     Raises:
-        SettingsError: it is written otherwise.
+        CommandError: it is written otherwise.
     """
     found: dict[str, str] = {}
     for item in text.split(","):
         match = re.fullmatch(r"([\w.-]+)=(https?://[\w.:\[\]-]+)/?", item.strip(), re.ASCII)
         if not match:
-            raise settings.SettingsError(
-                f"MODELS: {item!r}: write NAME=ADDRESS: cnn=http://127.0.0.1:8001"
-            )
+            raise CommandError(f"MODELS: {item!r}: write NAME=ADDRESS: cnn=http://127.0.0.1:8001")
         if match[1] in found:
-            raise settings.SettingsError(f"MODELS: {match[1]} has two addresses")
+            raise CommandError(f"MODELS: {match[1]} has two addresses")
         found[match[1]] = match[2]
     return found
 
@@ -132,7 +131,7 @@ def main() -> None:
     options = arguments(__doc__)
     try:
         app = create_app(addresses(os.environ.get("MODELS", "")))
-    except settings.SettingsError as error:
+    except CommandError as error:
         raise SystemExit(f"serve: {error}") from None
     listen(app, options, timeout=10)
 

@@ -6,7 +6,7 @@ import yaml
 from rich.text import Text
 from rich.tree import Tree
 
-from ...containers.engine import EngineError
+from ...errors import CommandError
 from ...paths import PARAMS, ROOT
 from ...tracking import provenance
 from ..restoring import image
@@ -84,5 +84,5 @@ def _image(made_from: MadeFrom) -> str:
         return "it was made outside of one"
     try:
         return image.place(made_from.image)
-    except EngineError as error:
+    except CommandError as error:
         return str(error)

@@ -7,8 +7,7 @@ import subprocess
 from docker.errors import DockerException, ImageNotFound
 
 from ...containers import engine
-from ...containers.engine import EngineError
-from ...errors import one_line
+from ...errors import CommandError, one_line
 
 IN_REGISTRY = "in its registry"
 
@@ -17,7 +16,7 @@ def place(reference: str) -> str:
     """Return where an image, `name@sha256:…`, is: `IN_REGISTRY`, or else here.
 
     Raises:
-        EngineError: in neither, or no engine answers.
+        CommandError: in neither, or no engine answers.
     """
     if reference == os.environ.get("WANDB_DOCKER"):
         return "which this is"
@@ -33,7 +32,7 @@ def place(reference: str) -> str:
         client.images.get_registry_data(reference)
     except DockerException as error:
         reason = one_line(error)
-        raise EngineError(f"not on this machine, nor in a registry: {reason}") from None
+        raise CommandError(f"not on this machine, nor in a registry: {reason}") from None
     return IN_REGISTRY
 
 
@@ -41,11 +40,11 @@ def fetch(reference: str) -> None:
     """Pull an image from its registry, unless it is here.
 
     Raises:
-        EngineError: it was not pulled.
+        CommandError: it was not pulled.
     """
     if place(reference) != IN_REGISTRY:
         return
     command = ["docker", "pull", reference]
     print(f"$ {shlex.join(command)}", flush=True)
     if subprocess.run(command, check=False).returncode:
-        raise EngineError(f"{reference} was not pulled")
+        raise CommandError(f"{reference} was not pulled")

@@ -13,7 +13,6 @@ import yaml
 from omegaconf import OmegaConf
 
 from ... import files, git
-from ...containers.engine import EngineError
 from ...errors import CommandError
 from ...object_store import Store
 from ...paths import MODEL, PARAMS, ROOT
@@ -173,7 +172,7 @@ def _image(run: RecordedRun) -> Part:
         return Part("image", "none: it was made outside of one")
     try:
         return Part("image", f"{reference}, {image.place(reference)}")
-    except EngineError as error:
+    except CommandError as error:
         return Part("image", f"{reference}: {error}", found=False)
 
 
