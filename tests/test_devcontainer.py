@@ -204,6 +204,6 @@ def test_the_image_has_the_client_of_the_remote(kind: str) -> None:
     # Also where no task finds it out, because Docker is all that there is.
     project = bake(dvc_remote=kind, package_name="some_package")
     targets = json.loads(output(*BAKE, "--print", "cpu", cwd=project.path))["target"]
-    extra = project.run("workflow.remotes").stdout
+    extra = project.run("workflow.dvc_store.remote").stdout
     assert targets["_base-cpu"]["args"]["REMOTE"] == extra
     assert (extra == "") == (kind == "local")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 from workflow import conflicts, doctor, storage
+from workflow.dvc_store.remote import client
 from workflow.errors import CommandError
 from workflow.paths import ROOT
 
@@ -294,7 +295,7 @@ def test_a_full_disk_is_seen(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_the_client_of_each_remote_has_a_command(url: str, command: str) -> None:
-    assert storage.client(url) == command
+    assert client(url) == command
 
 
 def test_data_pull_names_what_nobody_has(project: Path) -> None:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import conflicts, git, repository, storage
-from .errors import CommandError
+from . import conflicts, git, repository
+from .errors import CommandError, shortened
 from .git import GitError
 from .paths import ROOT, TRAIN_RUN
 from .tracking.transaction_log import marker, wandb_folder
@@ -115,8 +115,12 @@ def secrets() -> Finding:
 
 def remote() -> Finding:
     """Does the DVC remote answer, with the credentials that are there?"""
-    repo = storage.open_repo()
-    if found := storage.problem(repo, needed=bool(storage.absent(repo))):
+    from .dvc_store.objects import absent
+    from .dvc_store.remote import problem
+    from .storage import open_repo
+
+    repo = open_repo()
+    if found := problem(repo, needed=bool(absent(repo))):
         return Finding(False, found.detail, found.fix)
     store = repo.cloud.get_remote_odb()
     kind = "folder" if store.fs.protocol == "local" else f"{store.fs.protocol}:"
@@ -125,15 +129,19 @@ def remote() -> Finding:
 
 def data() -> Finding:
     """Is what dvc.lock and the .dvc files name in the cache?"""
-    lacking = storage.absent(storage.open_repo())
-    if lacking:
-        return Finding(False, f"{storage.some(lacking)} not here", "inv data.pull")
+    from .dvc_store.objects import absent
+    from .storage import open_repo, some
+
+    if lacking := absent(open_repo()):
+        return Finding(False, f"{some(lacking)} not here", "inv data.pull")
     return Finding(True, "all that this revision names is here")
 
 
 def pipeline() -> Finding:
     """Is dvc.lock in step with code, config and data, and do the results lie here?"""
-    repo = storage.open_repo()
+    from .storage import open_repo
+
+    repo = open_repo()
     if not Path("dvc.lock").exists():
         return Finding(True, "nothing was trained so far", "inv train")
     changed = repo.status()
@@ -177,7 +185,7 @@ def account() -> Finding:
     try:
         has_key = wandb.login(prompt=False, verify=False)
     except (wandb.errors.AuthenticationError, ValueError) as error:
-        return Finding(False, storage.line(error), "inv wandb.login")
+        return Finding(False, shortened(error), "inv wandb.login")
     if not has_key:
         return Finding(True, "no API key: runs stay offline (`inv wandb.login` changes that)")
     waiting = [log for log in wandb_folder().glob("offline-run-*") if not marker(log).exists()]
@@ -223,7 +231,7 @@ def look(name: str) -> list[Finding]:
         text, _, fix = str(error).rpartition(": ")
         return [Finding(False, text, fix)]
     except Exception as error:  # a doctor that dies of a broken part tells nothing of the others
-        return [Finding(False, f"cannot be checked: {storage.line(error)}", "git diff")]
+        return [Finding(False, f"cannot be checked: {shortened(error)}", "git diff")]
     return found if isinstance(found, list) else [found]
 
 

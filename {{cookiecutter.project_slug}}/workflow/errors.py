@@ -11,3 +11,8 @@ class CommandError(Exception):
 def one_line(error: object) -> str:
     """Return the text of an error without its line breaks, or its kind where it has no text."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def shortened(error: object, limit: int = 200) -> str:
+    """Return the same of an error whose text may be a page, such as a client's of a remote."""
+    return one_line(error)[:limit]

@@ -15,7 +15,8 @@ import docker
 from docker.errors import ImageNotFound
 from docker.models.images import Image
 
-from .. import git, remotes
+from .. import git
+from ..dvc_store import remote
 from ..errors import CommandError
 from ..paths import ROOT
 from ..tracking import provenance
@@ -180,7 +181,7 @@ def facts() -> dict[str, str]:
         "DESCRIPTION": table["description"],
         "LICENSES": table.get("license", ""),
         "LOCK": lock_hash(),
-        "REMOTE": remotes.extra(),
+        "REMOTE": remote.extra(),
         "SOURCE": source(git.text(ROOT, "remote", "get-url", "origin") or ""),
         "VERSION": table["version"],
     }

@@ -115,7 +115,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _committed(commit: str, folder: Path) -> Path:
-    from ..object_store import Store
+    from ..dvc_store.objects import Store
 
     path = CHECKPOINT.as_posix()
     md5 = provenance.outs_at(commit).get(path)

@@ -28,6 +28,7 @@ from .. import files, git
 from ..config.places import package_of
 from ..config.schema import plain
 from ..config.values import nearest
+from ..dvc_store import command
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import CONF, PARAMS
@@ -121,9 +122,7 @@ def at_risk(commit: str) -> list[str]:
 
 def data_at_risk() -> list[str]:
     """Return the data that has changed since DVC recorded it: bringing other data replaces it."""
-    command = [sys.executable, "-m", "dvc", "data", "status", "--json"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    changed = json.loads(done.stdout or "{}").get("uncommitted", {})
+    changed = command.ask("data", "status").get("uncommitted", {})
     paths = [*changed.get("modified", []), *changed.get("added", [])]
     return sorted(path for path in paths if path.startswith("data/"))
 
@@ -306,8 +305,7 @@ def run(*arguments: str) -> None:
     """
     print(f"$ {shlex.join(('dvc', *arguments))}", flush=True)
     # Not this package's own: that of an older experiment may lack it.
-    command = [sys.executable, "-m", "dvc", *arguments]
-    code = subprocess.run(command, check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode
     if code:
         raise SystemExit(code)
 

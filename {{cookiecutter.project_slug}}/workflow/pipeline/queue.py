@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TextIO
 
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
 from dvc.repo.experiments.queue.base import QueueEntry
 from dvc.repo.experiments.queue.celery import LocalCeleryQueue
 from dvc.repo.experiments.queue.tasks import run_exp
 
-from ..errors import one_line
+from ..dvc_store.opening import open_repo
+from ..errors import CommandError, one_line
 from ..runs.experiments import failure
 
 NOTHING = "nothing is queued: inv exp.queue -- 'optimizer.lr=0.1,0.01'"
@@ -160,10 +160,10 @@ def main() -> int:
     if jobs < 1:
         raise SystemExit(f"exp.run: --jobs={jobs}: at least one at a time")
     try:
-        with Repo() as repo:
+        with open_repo(Path()) as repo:
             queue = repo.experiments.celery_queue
             lines = list(reasons(run(jobs, queue), queue))
-    except DvcException as error:
+    except (CommandError, DvcException) as error:
         raise SystemExit(f"exp.run: {one_line(error)}") from None
     except KeyboardInterrupt:
         raise SystemExit(

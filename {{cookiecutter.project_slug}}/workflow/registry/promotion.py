@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 
 from .. import git
+from ..dvc_store.objects import Store
 from ..errors import CommandError, one_line
 from ..git import GitError
-from ..object_store import Store
 from ..paths import MODEL, ROOT
 from ..tracking import provenance
 from . import versions

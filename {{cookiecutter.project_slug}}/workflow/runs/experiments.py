@@ -5,8 +5,6 @@
 
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +18,7 @@ from rich.text import Text
 from .. import git
 from ..deciding_metric import DecidingMetric
 from ..dotted import flatten
+from ..dvc_store import command
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import METRICS, TRAIN_METRICS
@@ -69,12 +68,7 @@ def read(root: Path = Path(), commits: int = 1) -> list[Row]:
         GitError: there is a repository, and Git does not open it.
     """
     git.require(root)
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", "--num", str(commits)]
-    result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
-    if result.returncode:
-        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-        raise CommandError(errors[-1].removeprefix("ERROR: ") if errors else "dvc failed")
-    baselines = json.loads(result.stdout)
+    baselines = command.ask("exp", "show", f"--num={commits}", folder=root)
     if not baselines:
         raise CommandError("no commit yet: git add --all && git commit -m 'Start'")
     return [row for baseline in baselines for row in _rows(baseline)]

@@ -249,16 +249,14 @@ def _revision(name: str) -> str | None:
 
 def _model(commit: str) -> tuple[dict[str, Any], str | None]:
     """Return provenance and weights of the model that DVC has for a commit, if it has it."""
-    from dvc.fs import DVCFileSystem
-    from dvc.repo import Repo
-
+    from ..dvc_store import opening, revision_file
     from ..onnx_file import read_provenance, weights_sha256
 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / MODEL.name
         try:
-            with Repo.open(None, rev=commit, subrepos=True, uninitialized=True) as repo:
-                DVCFileSystem(repo=repo).get_file(MODEL.as_posix(), str(copy))
+            with opening.open_revision(commit) as repo, copy.open("wb") as file:
+                file.writelines(revision_file.read(repo, MODEL))
             return read_provenance(copy), weights_sha256(copy)
         # Each kind of remote has exceptions of its own; without the model, the metrics count.
         except Exception:

@@ -31,5 +31,5 @@ def doctor(context: Context) -> None:
 
 def remote_extra() -> str:
     """Return the extra of pyproject.toml that is the client of the DVC remote, or ""."""
-    command = [sys.executable, "-m", f"{PACKAGE}.remotes"]
+    command = [sys.executable, "-m", f"{PACKAGE}.dvc_store.remote"]
     return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout

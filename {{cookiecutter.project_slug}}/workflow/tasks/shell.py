@@ -30,7 +30,7 @@ def run(*command: str, ends_with_this: bool = False, shown: bool = True) -> None
     if shown:
         print(f"$ {shlex.join(command)}", flush=True)
     if command[0] == "dvc":
-        command = ("python", "-m", f"{PACKAGE}.quiet_dvc", *command[1:])
+        command = ("python", "-m", f"{PACKAGE}.dvc_store.command", *command[1:])
     code = exit_code(*command, ends_with_this=ends_with_this)
     if code:
         raise Exit(code=code)

@@ -7,14 +7,11 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 
-from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc_data.hashfile import load
-from dvc_data.hashfile.hash_info import HashInfo
-from dvc_data.hashfile.tree import Tree
 
-from ... import git
-from ...errors import one_line
+from ...dvc_store.objects import parts
+from ...dvc_store.opening import open_repo
+from ...errors import CommandError, one_line
 from ...paths import ROOT
 from ...serving.store import shown
 
@@ -29,10 +26,9 @@ def places(hashes: Iterable[str], root: Path = ROOT) -> dict[str, list[str]]:
     A remote is asked for all objects together; one that cannot be asked has a line that says why.
     """
     wanted = set(hashes)
-    git.require(root)
     try:
-        repo = Repo(str(root))
-    except DvcException as error:
+        repo = open_repo(root)
+    except CommandError as error:
         return {md5: [f"nobody can say where: {_reason(error)}"] for md5 in wanted}
     contents: Contents = {}
     lines: dict[str, list[str]] = {md5: [] for md5 in wanted}
@@ -61,9 +57,7 @@ def _held(repo: Repo, name: str | None, wanted: set[str], contents: Contents) ->
     store = repo.cloud.get_remote_odb(name) if name else repo.cache.local
     held = set(store.oids_exist(list(wanted)))
     for md5 in held - contents.keys():
-        content = load(store, HashInfo("md5", md5))
-        files = {info.value for _, _, info in content} if isinstance(content, Tree) else set()
-        contents[md5] = {md5, *files}
+        contents[md5] = {md5, *parts(store, md5)}
     more = set().union(*contents.values()) - wanted
     return held | set(store.oids_exist(list(more))) if more else held
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ... import remotes
+from ...dvc_store import remote
 from ...errors import CommandError
 from ...paths import ROOT
 from ...tracking import provenance
@@ -48,7 +48,7 @@ def make(folder: Path, version: str | None) -> None:
     Raises:
         CommandError: uv could not; its own output says why.
     """
-    extra = remotes.extra()
+    extra = remote.extra()
     command = [uv(), "sync", "--locked", "--compile-bytecode"]
     command += ["--extra", extra] if extra else []
     command += ["--python", request] if (request := python(version)) else []

@@ -13,8 +13,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from ... import files, git
+from ...dvc_store.objects import Store
 from ...errors import CommandError
-from ...object_store import Store
 from ...paths import MODEL, PARAMS, ROOT
 from ...tracking import patch, provenance
 from ..finding import RecordedRun

@@ -1,12 +1,19 @@
-"""DVC's command line without the advice that it ends with: a task says itself what follows.
+"""DVC's commands: their answers, and what they print without the advice at its end.
 
-    python -m <package>.quiet_dvc repro
+    python -m workflow.dvc_store.command repro
 
-DVC has no setting for these lines. Its progress, warnings and errors stay.
+A task says itself what follows. DVC has no setting for these lines; its progress, warnings and
+errors stay.
 """
 
+import json
 import logging
+import subprocess
 import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import CommandError
 
 # How the lines begin that are left out: what to type, in DVC's words, and what the task's own
 # last lines say better.
@@ -24,6 +31,20 @@ ADVICE = (
     "Having any troubles?",
     "Some of the cache files do not exist",
 )
+
+
+def ask(*arguments: str, folder: Path = Path()) -> Any:
+    """Return what a command of DVC's answers as JSON.
+
+    Raises:
+        CommandError: it failed, for the reason that DVC gives.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments, "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise CommandError(errors[-1].removeprefix("ERROR: ") if errors else "dvc failed")
+    return json.loads(done.stdout)
 
 
 def hush() -> None:

@@ -1,7 +1,12 @@
-"""The data of a run, by the DVC hashes that it recorded: where it is, and bringing it back."""
+"""Files and folders in DVC's care, by their hashes: where they are, and bringing them back.
 
+A folder's hash ends in `.dir`: it is of the list of the folder's files, each an object, too.
+"""
+
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from dvc.config import Config
 from dvc.fs import localfs
@@ -12,17 +17,36 @@ from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
-from . import git
-from .errors import CommandError, one_line
-from .paths import home
+from ..errors import CommandError, one_line
+from ..paths import home
+from .opening import open_repo
+
+
+def parts(store: Any, md5: str) -> set[str]:
+    """Return the files of a folder whose list a cache or remote has; of a file, none."""
+    content = load(store, HashInfo("md5", md5)) if md5.endswith(".dir") else None
+    return {info.value for _, _, info in content} if isinstance(content, Tree) else set()
+
+
+def absent(repo: Repo) -> list[str]:
+    """Return what this revision has in DVC's care and the cache does not have, by its path."""
+
+    def is_there(md5: str) -> bool:
+        cache = repo.cache.local
+        return cache.exists(md5) and all(cache.exists(part) for part in parts(cache, md5))
+
+    return [
+        os.path.relpath(out.fs_path)
+        for out in repo.index.outs
+        if out.use_cache and out.hash_info and not is_there(out.hash_info.value)
+    ]
 
 
 class Store:
     """The DVC cache of this project, and its remote."""
 
     def __init__(self) -> None:
-        git.require(home())
-        self.repo = Repo(str(home()))
+        self.repo = open_repo(home())
         self.cache = self.repo.cache.local
         self._looked_at: dict[str, bool] = {}
 
@@ -107,9 +131,7 @@ class Store:
         """Return the objects of a file or folder that the cache lacks, or has damaged."""
         if not self._is_whole(md5):
             return {md5}
-        content = load(self.cache, HashInfo("md5", md5))
-        wanted = {info.value for _, _, info in content} if isinstance(content, Tree) else set()
-        return {oid for oid in wanted if not self._is_whole(oid)}
+        return {part for part in parts(self.cache, md5) if not self._is_whole(part)}
 
     def _is_whole(self, oid: str) -> bool:
         """Whether the cache has what the name of an object says; DVC takes its word for it."""
