@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import docker
 from docker.errors import NotFound
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
 
 from .. import git
+from ..dvc_store.opening import open_repo
 from ..errors import CommandError, one_line
 from ..paths import ROOT
 from ..ports import is_taken
@@ -132,9 +132,8 @@ def outside_folders() -> list[Path]:
     They are elsewhere in a worktree of Git's, with a shared cache, and with a remote that is a
     folder.
     """
-    git.require(ROOT)
     try:
-        repo = Repo(str(ROOT))
+        repo = open_repo(ROOT)
         store = repo.cloud.get_remote_odb()
     except DvcException as error:
         raise CommandError(f"{one_line(error)}: inv setup") from None

@@ -24,8 +24,7 @@ def open_repo(folder: Path) -> Repo:
         return Repo(str(folder))
 
 
-@contextmanager
-def open_revision(revision: str | None) -> Iterator[Repo]:
+def open_revision(revision: str | None) -> Repo:
     """Open the current folder's DVC repository at a Git revision; None is the folder as it is.
 
     Raises:
@@ -33,9 +32,7 @@ def open_revision(revision: str | None) -> Iterator[Repo]:
     """
     with _one_line():
         git.require(Path())
-        repo = Repo.open(None, rev=revision, subrepos=True, uninitialized=True)
-    with repo:
-        yield repo
+        return Repo.open(None, rev=revision, subrepos=True, uninitialized=True)
 
 
 @contextmanager

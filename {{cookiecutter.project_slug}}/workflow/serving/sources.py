@@ -15,15 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dvc.exceptions import DvcException, OutputNotFoundError
-from dvc.fs import DVCFileSystem
 from dvc.repo import Repo
 
-from .. import git
-from ..errors import CommandError, one_line
-from ..paths import MODEL, ROOT
+from ..dvc_store import revision_file
+from ..dvc_store.opening import open_revision
+from ..dvc_store.revision_file import Place
+from ..errors import CommandError
+from ..paths import MODEL
 from ..registry import versions
 from . import store
 from .model import load, version_of
@@ -122,23 +121,20 @@ def locate(written: str) -> Located:
     path, revision = split_path(source)
     if not revision:
         require_file(path)
-    with opened(path, revision) as (repo, (index, entry)):
-        remote, place = index.storage_map.get_remote(entry)
-        if remote.protocol not in SCHEMES:
-            kind = "a folder of this machine" if remote.protocol == "local" else remote.protocol
+    with opened(path, revision) as (repo, place):
+        if place.protocol not in SCHEMES:
+            kind = "a folder of this machine" if place.protocol == "local" else place.protocol
             raise CommandError(
                 f"{source}: DVC has it in {kind}, where a cluster cannot read it:"
                 " use a remote on S3, Google Cloud or Azure"
             )
-        if not revision and md5(path) != entry.hash_info.value:
+        if not revision and md5(path) != place.md5:
             raise CommandError(f"{source}: it is not what dvc.lock says: inv train, or dvc commit")
-        try:
-            there = remote.exists(place)
-        except Exception as error:  # each kind of remote has its own
-            raise CommandError(f"{source}: its DVC remote: {one_line(error)}") from None
+        with named(source):
+            there = place.exists()
         if not there:
             raise CommandError(f"{source}: it is not in the DVC remote: inv data.push")
-        scheme, _, rest = remote.unstrip_protocol(place).partition("://")
+        scheme, _, rest = place.url.partition("://")
         sha256 = hashlib.sha256()
         content = content_at(repo, path, source) if revision else store.read_file(path)
         for chunk in content:
@@ -197,26 +193,19 @@ def require_file(path: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path, revision: str) -> Iterator[tuple[Repo, tuple[Any, Any]]]:
-    """The project at a revision, or as it is, and a file's entry in what DVC has there.
+def opened(path: Path, revision: str) -> Iterator[tuple[Repo, Place]]:
+    """The project at a revision, or as it is, and where DVC keeps a file of it.
 
     Raises:
         CommandError: Git has no such revision, or DVC no such file.
     """
     source = f"{path}@{revision}" if revision else str(path)
-    git.require(ROOT)
-    try:
-        repo = Repo.open(None, rev=revision or None, subrepos=True, uninitialized=True)
-    except DvcException as error:
-        raise CommandError(f"{source}: {one_line(error)}") from None
+    with named(source):
+        repo = open_revision(revision or None)
     with repo:
-        try:
-            found = repo.get_data_index_entry(path.as_posix())
-        except OutputNotFoundError:
-            raise CommandError(f"{source}: DVC has no such file there") from None
-        except ImportError as error:  # of the remote's client
-            raise CommandError(f"{source}: {one_line(error)}: inv setup") from None
-        yield repo, found
+        with named(source):
+            place = revision_file.place(repo, path)
+        yield repo, place
 
 
 def content_at(repo: Repo, path: Path, source: str) -> Iterator[bytes]:
@@ -225,17 +214,17 @@ def content_at(repo: Repo, path: Path, source: str) -> Iterator[bytes]:
     Raises:
         CommandError: neither has it, or the remote does not answer.
     """
+    with named(source):
+        yield from revision_file.read(repo, path)
+
+
+@contextmanager
+def named(source: str) -> Iterator[None]:
+    """Put the name of a source before what is wrong with it."""
     try:
-        with DVCFileSystem(repo=repo).open(path.as_posix(), "rb") as file:
-            while chunk := file.read(store.CHUNK_BYTES):
-                yield chunk
-    except FileNotFoundError:
-        raise CommandError(
-            f"{source}: neither the DVC cache nor the remote has it: inv data.push where it was"
-            " made, or make it again"
-        ) from None
-    except Exception as error:  # each kind of remote has its own
-        raise CommandError(f"{source}: {one_line(error)}") from None
+        yield
+    except CommandError as error:
+        raise CommandError(f"{source}: {error}") from None
 
 
 def md5(path: Path) -> str:
