@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from driving import Project
@@ -35,39 +39,60 @@ print("no connections", file=sys.stderr)
 """
 
 
-def serve(trained: Project, folder: Path, how: str) -> Project:
-    """A copy of a project, whose `inv serve` was asked the test images, changed in this way."""
-    project = trained.copy(folder)
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison printed; `features` are what it compared, `reports` what it wrote."""
+
+    printed: str
+    features: Path
+    reports: Path
+
+    @property
+    def drifted(self) -> set[str]:
+        """The columns that drifted."""
+        return set(self.report["drifted"])
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return json.loads((self.reports / "drift.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def project(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One folder for all comparisons: uv makes an environment of drift.py for each path of it."""
+    project = trained.copy(tmp_path_factory.mktemp("drift"))
     (project.path / ".env").write_text("SERVING_LOG_EVERY=1\n")
-    with serving(project) as running:
-        project.run("python", "-c", SEND, f"{running.url}/v2/models/model/infer", how)
     return project
 
 
 @pytest.fixture(scope="module")
-def compared(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
-    """A project that was asked the test images as they are, and what the comparison printed."""
-    project = serve(trained, tmp_path_factory.mktemp("same"), "same")
-    return project, project.inv("monitor.drift", "--fail")
+def compare(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Compared]:
+    """Asks `inv serve` the test images, changed in this way, and compares them with the data."""
+
+    def run(how: str, code: int = 0) -> Compared:
+        shutil.rmtree(project.path / "runs/served", ignore_errors=True)
+        with serving(project) as running:
+            project.run("python", "-c", SEND, f"{running.url}/v2/models/model/infer", how)
+        printed = project.inv("monitor.drift", "--fail", code=code)
+        kept = tmp_path_factory.mktemp(how)
+        features = shutil.copy(project.path / "runs/drift/features.json", kept)
+        reports = shutil.copytree(project.path / "reports", kept / "reports")
+        return Compared(printed, Path(features), reports)
+
+    return run
 
 
-@pytest.fixture
-def same(compared: tuple[Project, str]) -> Project:
-    """The project of `compared`."""
-    return compared[0]
+@pytest.fixture(scope="module")
+def same(compare: Callable[..., Compared]) -> Compared:
+    """The test images as they are."""
+    return compare("same")
 
 
-def drifted(project: Project) -> set[str]:
-    """The columns that drifted, as the report has it."""
-    return set(project.json("reports/drift.json")["drifted"])
-
-
-def test_the_same_data_have_not_drifted(compared: tuple[Project, str]) -> None:
-    same, printed = compared
-    assert drifted(same) == set()
-    assert "drift: 0 of 8 columns drifted" in printed
-    assert same.json("reports/drift.json")["samples"] == 359
-    untracked = same.run("git", "status", "--porcelain", "--untracked-files=all")
+def test_the_same_data_have_not_drifted(same: Compared, project: Project) -> None:
+    assert same.drifted == set()
+    assert "drift: 0 of 8 columns drifted" in same.printed
+    assert same.report["samples"] == 359
+    untracked = project.run("git", "status", "--porcelain", "--untracked-files=all")
     assert "drift" not in untracked
     assert "served" not in untracked
 
@@ -80,17 +105,16 @@ def test_the_same_data_have_not_drifted(compared: tuple[Project, str]) -> None:
     ],
 )
 def test_other_data_are_named(
-    how: str, expected: set[str], trained: Project, tmp_path: Path
+    how: str, expected: set[str], compare: Callable[..., Compared]
 ) -> None:
-    project = serve(trained, tmp_path, how)
-    printed = project.inv("monitor.drift", "--fail", code=1)
-    assert drifted(project) >= expected
+    other = compare(how, code=1)
+    assert other.drifted >= expected
     for column in expected:
-        (row,) = [line for line in printed.splitlines() if line.startswith(column)]
+        (row,) = [line for line in other.printed.splitlines() if line.startswith(column)]
         assert row.endswith("yes")
 
 
-def test_the_page_asks_nobody_for_anything(same: Project) -> None:
+def test_the_page_asks_nobody_for_anything(same: Compared) -> None:
     from playwright.sync_api import sync_playwright
 
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -98,7 +122,7 @@ def test_the_page_asks_nobody_for_anything(same: Project) -> None:
     assert program, "install Chromium"
     asked: list[str] = []
     problems: list[str] = []
-    url = (same.path / "reports/drift.html").as_uri()
+    url = (same.reports / "drift.html").as_uri()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page()
@@ -114,18 +138,22 @@ def test_the_page_asks_nobody_for_anything(same: Project) -> None:
     assert problems == []
 
 
-def test_the_comparison_connects_to_nobody(same: Project, tmp_path: Path) -> None:
+def test_the_comparison_connects_to_nobody(
+    same: Compared, project: Project, tmp_path: Path
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(REFUSE)
-    script = same.path / "workflow/monitoring/drift.py"
+    script = project.path / "workflow/monitoring/drift.py"
     command = ["uv", "run", "--offline", "--script", "--locked", str(script)]
-    tables = ["runs/drift/features.json", "reports"]
-    printed = same.run(*command, *tables, variables={"PYTHONPATH": str(tmp_path)})
+    tables = [str(same.features), str(tmp_path)]
+    printed = project.run(*command, *tables, variables={"PYTHONPATH": str(tmp_path)})
     assert "no connections" in printed  # they would have been refused
     assert "0 of 8 columns drifted" in printed
 
 
-def test_what_is_missing_is_one_line(trained: Project, same: Project, tmp_path: Path) -> None:
-    *_, line = trained.copy(tmp_path).inv("monitor.drift", code=1).splitlines()
+def test_what_is_missing_is_one_line(same: Compared, project: Project, tmp_path: Path) -> None:
+    unserved = project.copy(tmp_path)
+    shutil.rmtree(unserved.path / "runs/served")
+    *_, line = unserved.inv("monitor.drift", code=1).splitlines()
     assert line.startswith("drift: runs/served/model: nothing is kept of what is asked: serve with")
-    *_, line = same.run("env", "UV=no-uv", "inv", "monitor.drift", code=127).splitlines()
+    *_, line = project.run("env", "UV=no-uv", "inv", "monitor.drift", code=127).splitlines()
     assert line == "no-uv is not installed: inv doctor says how to fix it"
