@@ -34,7 +34,7 @@ def environment(python: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("WANDB_", "DVC_", "GIT_", "VIRTUAL_ENV", "PYTEST_"))
+        if not name.startswith(("WANDB_", "DVC_", "GIT_", "VIRTUAL_ENV", "PYTEST_", "PYTHONDONT"))
     }
     return {
         **kept,
@@ -42,6 +42,7 @@ def environment(python: str) -> dict[str, str]:
         "UV_CACHE_DIR": cache.stdout.strip(),
         "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{python}"),
         "UV_PYTHON": python,
+        "MYPY_CACHE_DIR": str(ROOT / "build" / f"mypy-{python}"),
         "COLUMNS": "120",
     }
 
