@@ -421,6 +421,6 @@ def test_the_readme_begins_with_commands_that_work(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, line + done.stdout + done.stderr
     assert lines[-1] == "uv run inv compare"
-    shown = re.findall(r"^. +\S+ .*?(trainer.max_epochs=\d+)", done.stdout, re.MULTILINE)
+    shown = re.findall(r"^[ >]+\S+ +(trainer.max_epochs=\d+)", done.stdout, re.MULTILINE)
     assert len(shown) == 2, done.stdout
     assert f"{accuracy:.4f}" in done.stdout
