@@ -85,7 +85,7 @@ def test_each_task_ends_with_what_came_out_and_what_follows(
     assert last("restore", "HEAD", f"--into={restored}").startswith("next: inv reproduce HEAD")
     assert last("doctor") == "all is well: inv train"
 
-    # What cannot be brought back is one line, and what lies here stays.
+    # What cannot be fetched is one line, and the files here stay.
     shutil.rmtree(project.path / ".dvc/cache")
     shutil.rmtree(project.path.with_name(f"{project.path.name}-storage"))
     line = last("data.pull", code=1)

@@ -280,11 +280,11 @@ def test_promotion_canary_and_rollback_lose_no_request(deployed: Deployed) -> No
         assert {deployed.infer().version for _ in range(4)} == {first}
     assert seen.failures == []
     assert set(seen.answers) == {(200, first), (200, other)}
-    printed = deployed.project.inv("deploy.promote", "cnn", "--source=second.onnx", "--share=25")
+    printed = deployed.project.inv("deploy.promote", "cnn", "--source=second.onnx", "--weight=25")
     assert f"{first} gets 75 %, {other} gets 25 %" in printed
     answers = collections.Counter(deployed.infer().version for _ in range(40))
     assert answers == {first: 30, other: 10}
-    for version in (first, other):  # whatever the shares
+    for version in (first, other):  # whatever the weights
         path = f"/v2/models/cnn/versions/{version}"
         assert {deployed.ask(f"{path}/infer", infer_body()).version for _ in range(6)} == {version}
         assert all(deployed.get(path)["versions"] == [version] for _ in range(6))
@@ -297,7 +297,7 @@ def test_promotion_canary_and_rollback_lose_no_request(deployed: Deployed) -> No
     with load(deployed) as seen:
         deployed.project.inv("deploy.rollback", "cnn")  # of the canary
         assert {deployed.infer().version for _ in range(4)} == {first}
-        deployed.project.inv("deploy.promote", "cnn", "--source=second.onnx", "--share=25")
+        deployed.project.inv("deploy.promote", "cnn", "--source=second.onnx", "--weight=25")
         deployed.project.inv("deploy.promote", "cnn")  # the canary to all
         assert {deployed.infer().version for _ in range(4)} == {other}
         assert len(deployed.replicas()) == 2
@@ -324,7 +324,7 @@ def test_requests_are_counted_over_changes_and_a_canary_is_told_by_its_run(
     for _ in range(10):
         deployed.infer()
     shutil.copy(deployed.project.path / "mlp.onnx", file)
-    deployed.project.inv("deploy.promote", "cnn", "--share=25")
+    deployed.project.inv("deploy.promote", "cnn", "--weight=25")
     assert {version: count for version, (count, _) in shown().items()} == {
         first: before + 10,
         other: 0,
@@ -469,7 +469,7 @@ def test_what_cannot_be_deployed_is_one_line_and_changes_nothing(deployed: Deplo
             ("up", [f"--port={taken.getsockname()[1]}"], "is taken: choose another with --port"),
             ("promote", ["other"], "other is not deployed: choose one of cnn, mlp"),
             ("promote", ["cnn"], f"is version {deployed.version('cnn.onnx')} already"),
-            ("promote", ["cnn", "--source=next.onnx", "--share=100"], "1 to 99 percent"),
+            ("promote", ["cnn", "--source=next.onnx", "--weight=100"], "1 to 99 percent"),
         ]:
             printed = project.inv(f"deploy.{task}", *options, code=1)
             (line,) = [

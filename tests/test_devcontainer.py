@@ -113,7 +113,7 @@ def person(folder: Path) -> Person:
 
 @pytest.fixture(scope="module")
 def devcontainer() -> Iterator[Devcontainer]:
-    """The devcontainer of a new project, which Git does not know as yet."""
+    """The devcontainer of a new project, which Git does not know yet."""
     with open_folder() as folder:
         starter = person(folder)
         # The answers of test_docker.py, whose layers these are.

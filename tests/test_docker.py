@@ -61,7 +61,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, s
 
 @pytest.fixture
 def project(built: tuple[Project, str], tmp_path: Path) -> Project:
-    """A copy of it, not trained as yet."""
+    """A copy of it, not trained yet."""
     return built[0].copy(tmp_path)
 
 
@@ -374,7 +374,7 @@ def test_the_image_is_made_where_there_is_none_or_of_another_lock(project: Proje
     assert "building" not in project.inv("docker.shell", "--", "true")
     docker("image", "rm", f"{SLUG}-cpu:latest")
     printed = project.inv("docker.shell", "--", "true")
-    assert f"there is no {SLUG}-cpu:latest as yet: building it" in printed
+    assert f"there is no {SLUG}-cpu:latest yet: building it" in printed
 
 
 def test_a_worktree_finds_its_repository(project: Project, tmp_path: Path) -> None:

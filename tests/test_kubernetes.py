@@ -687,8 +687,9 @@ def test_a_model_that_cannot_start_shows_its_own_line_at_once(
     assert said == [
         f"deploy: to the cluster of context ours, namespace {SLUG}-production",
         f"deploy: {line}",
-        f"deploy: model-cnn: its new pods do not answer, any old ones go on. {line}. To take them "
-        f"back: kubectl rollout undo deployment/model-cnn --namespace={SLUG}-production",
+        f"deploy: model-cnn: its new pods do not answer; old ones keep answering. {line}. To "
+        "undo the rollout: "
+        f"kubectl rollout undo deployment/model-cnn --namespace={SLUG}-production",
     ]
     # What failed before is not held against the next.
     api.fate.clear()

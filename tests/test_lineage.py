@@ -262,7 +262,7 @@ def another_server() -> Iterator[str]:
         ("models/none.onnx", "there is no such file: inv train, or inv data.pull"),
         ("README.md", "no exported model or checkpoint"),
         ("nothing", "no run 'nothing'"),
-        ("another-server", "what answers there tells no provenance"),
+        ("another-server", "what answers there has no provenance"),
         ("nobody", "it cannot be reached"),
         ("no-model", "it answered 404"),
     ],

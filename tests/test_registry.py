@@ -109,7 +109,7 @@ def test_promotion_demotion_and_what_is_read_after_each(registry: Registry, tmp_
     assert result in project.inv("model.history")
     assert "inv data.push" in printed
     assert "git push --tags" in printed
-    assert "W&B was not told: tracking is offline" in printed
+    assert "W&B was not updated: tracking is offline" in printed
     assert restored(project, "model", tmp_path / "one") == first.sha256
 
     project.inv("model.promote", "HEAD")
@@ -209,7 +209,7 @@ def test_wandb_calls_the_models_by_their_stages(registry: Registry, tmp_path: Pa
     with Backend(tmp_path / "server") as backend:
         server = {"WANDB_BASE_URL": backend.url, "WANDB_API_KEY": backend.api_key}
         early = project.inv("model.promote", "HEAD~1", variables=server)
-        assert "W&B was not told: " in early
+        assert "W&B was not updated: " in early
         project.inv("wandb.sync", variables=server)
         for made_offline in project.path.glob("wandb/offline-run-*"):
             shutil.rmtree(made_offline)
@@ -232,11 +232,11 @@ def test_wandb_calls_the_models_by_their_stages(registry: Registry, tmp_path: Pa
         assert called("v0.0.2") == registry.second.run
         nobody = {**server, "WANDB_BASE_URL": "http://127.0.0.1:9"}
         printed = project.inv("model.promote", "HEAD", variables=nobody)
-        assert "W&B was not told: http://127.0.0.1:9 can't be reached" in printed
+        assert "W&B was not updated: http://127.0.0.1:9 can't be reached" in printed
         assert "model#production#5" in registry.tags()
         offline = {**server, "WANDB_MODE": "offline"}
         printed = project.inv("model.promote", "HEAD~1", variables=offline)
-        assert "W&B was not told: tracking is offline" in printed
+        assert "W&B was not updated: tracking is offline" in printed
 
 
 FAULTS = {

@@ -1,4 +1,4 @@
-"""Past runs of a generated project, brought back and run again by its own commands."""
+"""Past runs of a generated project, restored and run again by its own commands."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_what_is_lost_is_said_first_and_the_rest_comes_back(past: Past, tmp_path
     lost.unlink()
     folder = tmp_path / "restored"
     said, made = project.inv("restore", past.first, f"--into={folder}").split("restored:")
-    assert "changes      cannot be brought back: they were not kept with the run" in said
+    assert "changes      cannot be restored: they were not kept with the run" in said
     assert str(folder) in made
     # Without the patch there is no dvc.lock: the hashes that the run recorded are enough.
     assert not (folder / "dvc.lock").exists()

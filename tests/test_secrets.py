@@ -90,7 +90,7 @@ def test_keys_in_the_project_stay_out_of_runs_and_of_what_is_uploaded(
     assert "my_ml_project/train.py (Weights & Biases key in line 1)" in printed
     assert "keys/company.py (value of COMPANY_PASSWORD in line 1)" in printed
     restored = project.inv("restore", run.name)
-    (line,) = [line for line in restored.splitlines() if "cannot be brought back" in line]
+    (line,) = [line for line in restored.splitlines() if "cannot be restored" in line]
     assert "keys/aws.txt (AWS Access Key in line 1)" in line
     copy = tmp_path / f"{project.path.name}-restored" / run.name
     assert (copy / "notes.txt").read_text() == "an ordinary change\n"

@@ -19,7 +19,7 @@ OTHER = Release("models/model.onnx@v2", "c" * 40, "b" * 64, "sha256:1")
 @pytest.fixture
 def deployment() -> Deployment:
     """One model with two replicas, a quarter of its requests for a canary."""
-    models = {"digits": Model(FIRST, canary=OTHER, share=25)}
+    models = {"digits": Model(FIRST, canary=OTHER, weight=25)}
     return Deployment(scale=2, web="sha256:2", models=models)
 
 
@@ -114,9 +114,10 @@ def test_what_is_deployed_is_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert state.load() is None
-    state.begin(deployment)
-    state.end()
+    state.start_change(deployment)
+    state.finish_change()
     assert state.load() == deployment
+    assert '"share": 25' in state.FILE.read_text(), "as in the files of earlier versions"
     assert [path.name for path in (tmp_path / ".deploy").iterdir()] == ["state.json"]
 
 

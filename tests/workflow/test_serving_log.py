@@ -194,7 +194,7 @@ def test_few_rows_are_written_too_in_time(
     folder: Path, images: np.ndarray, loaded: model.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "SECONDS", 0.1)
-    started = log.Log(loaded, every=1, most_bytes=10**6)
+    started = log.Log(loaded, every=1, max_bytes=10**6)
     for number in range(2):
         started.add(None, {"images": images[:1]}, entry(images[:1], loaded).answers)
         end = time.monotonic() + 60
@@ -223,7 +223,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(
 def test_the_oldest_files_go(folder: Path, images: np.ndarray, loaded: model.Model) -> None:
     log.Files(loaded, 10**6).write([entry(images, loaded, time=0)])
     size = next(folder.iterdir()).stat().st_size
-    files = log.Files(loaded, most_bytes=round(3.5 * size))
+    files = log.Files(loaded, max_bytes=round(3.5 * size))
     for number in range(1, 8):
         files.write([entry(images, loaded, time=number)])
     kept = {row["time"] for row in rows(folder)}
@@ -234,7 +234,7 @@ def test_what_waits_is_bounded(
     folder: Path, images: np.ndarray, loaded: model.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "WAITING_BYTES", 10 * entry(images, loaded).size)
-    started = log.Log(loaded, every=1, most_bytes=10**6)
+    started = log.Log(loaded, every=1, max_bytes=10**6)
     for _ in range(100):
         started.add(None, {"images": images}, entry(images, loaded).answers)
     started._end()

@@ -2,5 +2,5 @@
 
 import os
 
-# onnxruntime tells Microsoft that it is used, unless this is set before it is imported.
+# Without this, set before it is imported, onnxruntime sends usage statistics to Microsoft.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

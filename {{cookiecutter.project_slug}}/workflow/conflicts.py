@@ -42,7 +42,7 @@ def _fix(path: str) -> str:
 
 
 def _one_side(path: str) -> str:
-    """Return the command that brings one side of the file back, or "" where there is none."""
+    """Return the command that restores one side of the file, or "" where there is none."""
     if _git("ls-files", "--unmerged", "--", path):
         return f"git checkout --ours {path}"
     # Somebody has committed the markers.

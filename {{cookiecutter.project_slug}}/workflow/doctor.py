@@ -230,7 +230,7 @@ def look(name: str) -> list[Finding]:
     except CommandError as error:
         text, _, fix = str(error).rpartition(": ")
         return [Finding(False, text, fix)]
-    except Exception as error:  # a doctor that dies of a broken part tells nothing of the others
+    except Exception as error:  # one broken part must not hide the others
         return [Finding(False, f"cannot be checked: {shortened(error)}", "git diff")]
     return found if isinstance(found, list) else [found]
 

@@ -1,4 +1,4 @@
-"""What a training and an evaluation measured: metrics by name, as they are read and shown."""
+"""The metrics of a training and of an evaluation, by name: how they are read and shown."""
 
 import csv
 import json

@@ -24,7 +24,7 @@ class Rule:
     """What becomes of some variables, or files.
 
     Args:
-        names: of the variables; one that ends in `*` stands for all that begin so, one with a dot
+        names: of the variables; one that ends in `*` stands for all that start so, one with a dot
             is a file's.
         effect: `USED`, `UNUSED` or `REFUSED`.
         why: how a used one counts; what counts in place of another.
@@ -38,12 +38,12 @@ class Rule:
 
     def set_in(self, variables: Mapping[str, str]) -> list[str]:
         """Return which of its variables are set; an empty one is not. Files are those here."""
-        begin = tuple(name[:-1] for name in self.names if name.endswith("*"))
+        prefixes = tuple(name[:-1] for name in self.names if name.endswith("*"))
         files = [name for name in self.names if "." in name and Path(name).exists()]
         return files + [
             name
             for name, value in variables.items()
-            if value and (name in self.names or (begin and name.startswith(begin)))
+            if value and (name in self.names or (prefixes and name.startswith(prefixes)))
         ]
 
 

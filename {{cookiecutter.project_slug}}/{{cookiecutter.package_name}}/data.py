@@ -51,8 +51,8 @@ class BatchSampler(Sampler[Tensor]):
         self.rank = rank
         self.processes = processes
         self.epoch = 0
-        self.share = -(-size // processes)
-        whole, rest = divmod(self.share, batch_size)
+        self.samples = -(-size // processes)  # of each process
+        whole, rest = divmod(self.samples, batch_size)
         self.sizes = [batch_size] * whole + [rest] * (rest > 0)
         if whole and rest == 1:
             self.sizes[-2:] = [batch_size + 1]
@@ -71,7 +71,7 @@ class BatchSampler(Sampler[Tensor]):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.size, generator=generator)
         if self.processes > 1:
-            repeated = order[: self.share * self.processes - self.size]
+            repeated = order[: self.samples * self.processes - self.size]
             order = torch.cat([order, repeated])[self.rank :: self.processes]
         yield from order.split(self.sizes)
 

@@ -82,7 +82,7 @@ def validate(data: dict[str, Any]) -> None:
     for name, declared in data["inputs"].items():
         key = f"data.inputs.{name}"
         if not INPUT_NAME.fullmatch(str(name)):
-            raise ConfigError(key, "the name must be a-z, 0-9 and _, and begin with a letter")
+            raise ConfigError(key, "the name must be a-z, 0-9 and _, and start with a letter")
         kind = _kind_of(declared, key, INPUTS)
         if kind == "features" and isinstance(declared.get("columns"), list):
             # Before the rest: an error names the column, where `check` has its index alone.

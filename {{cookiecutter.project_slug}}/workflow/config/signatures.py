@@ -32,7 +32,7 @@ class NoSuchTargetError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """A module's source; `package` is what its relative imports begin with."""
+    """A module's source; `package` is what its relative imports start from."""
 
     name: str
     package: str

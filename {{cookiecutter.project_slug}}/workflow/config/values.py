@@ -216,10 +216,10 @@ def _check_union(key: str, value: Any, kinds: tuple[Any, ...]) -> None:
 
 def _check_limit(key: str, value: Any, limit: Any) -> None:
     if isinstance(limit, MinLen | MaxLen):
-        least = isinstance(limit, MinLen)
+        is_min = isinstance(limit, MinLen)
         length = limit.min_length if isinstance(limit, MinLen) else limit.max_length
-        if len(value) < length if least else len(value) > length:
-            which = "at least" if least else "at most"
+        if len(value) < length if is_min else len(value) > length:
+            which = "at least" if is_min else "at most"
             raise ConfigError(key, f"{_shown(value)} must have {which} {length} items")
         return
     whole = isinstance(limit, Rule) and limit.whole

@@ -106,7 +106,7 @@ def ensure(client: docker.DockerClient, target: str) -> Image:
             return image
         print(f"{name} was built from another uv.lock: building it again", flush=True)
     except ImageNotFound:
-        print(f"there is no {name} as yet: building it", flush=True)
+        print(f"there is no {name} yet: building it", flush=True)
     build(target)
     return client.images.get(name)
 
@@ -167,11 +167,11 @@ def show(client: docker.DockerClient) -> None:
             if container.attrs["Image"] == image.id:
                 print(f"    running: {container.name}, {_state(container.attrs)}")
     if not images:
-        print("no image of this project as yet: inv docker.build")
+        print("no image of this project yet: inv docker.build")
 
 
 def facts() -> dict[str, str]:
-    """Return the variables of the bake file that tell what an image is made of, and by whom.
+    """Return the variables of the bake file: what an image is made of, and by whom.
 
     They are the same for the same content: neither commit nor time is among them.
     """

@@ -1,1 +1,1 @@
-"""Deployments of exported models: containers on this machine, and what a cluster is told."""
+"""Deployments of exported models: containers on this machine, and files for a cluster."""

@@ -38,8 +38,8 @@ def on_this_machine(client: docker.DockerClient, action: str, **options: Any) ->
         print(f"deploy: {status.url(deployment)} (inv deploy.status, inv deploy.down)")
     elif action == "promote":
         model = stack.promote(client, **options)
-        shares = model.releases().items()
-        print(f"deploy: {', '.join(f'{r.version} gets {share} %' for r, share in shares)}")
+        weights = model.releases().items()
+        print(f"deploy: {', '.join(f'{r.version} gets {weight} %' for r, weight in weights)}")
     else:
         model = stack.rollback(client, options["name"])
         print(f"deploy: {options['name']} is version {model.stable.version} again")
@@ -47,7 +47,7 @@ def on_this_machine(client: docker.DockerClient, action: str, **options: Any) ->
 
 
 def on_kubernetes(action: str, environment: str, models: str) -> int:
-    """Write what a cluster is told, or tell it."""
+    """Write the file for a cluster, or apply it."""
     written = sources.parse_models(models)
     if action == "apply":
         kubernetes.apply(environment, written)
@@ -67,14 +67,14 @@ def parser() -> argparse.ArgumentParser:
     actions.add_parser("status", help="show what is deployed")
     action = actions.add_parser("logs", help="show what the containers printed")
     action.add_argument("--follow", action="store_true", help="until Ctrl-C")
-    actions.add_parser("down", help="end all containers")
+    actions.add_parser("down", help="stop all containers")
     action = actions.add_parser("promote", help="give a model's requests to another release")
     action.add_argument("name", help="of the model")
     action.add_argument("--source", help="of the release: FILE, FILE@REVISION, URL#sha256=…")
-    action.add_argument("--share", type=int, help="percent of the requests, for a canary")
-    action = actions.add_parser("rollback", help="take the last promotion or the canary back")
+    action.add_argument("--weight", type=int, help="percent of the requests, for a canary")
+    action = actions.add_parser("rollback", help="undo the last promotion, or remove the canary")
     action.add_argument("name", help="of the model")
-    for name, what in (("render", "write what a cluster is told"), ("apply", "tell it")):
+    for name, what in (("render", "write the file for a cluster"), ("apply", "apply it")):
         action = actions.add_parser(name, help=what)
         action.add_argument("environment", help="a folder of deploy/kubernetes/environments")
         action.add_argument("--models", required=True, help="NAME=SOURCE; commas")

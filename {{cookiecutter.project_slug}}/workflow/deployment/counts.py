@@ -1,4 +1,4 @@
-"""How many requests each release has answered, over all configs that the proxy has had.
+"""How many requests each release has answered, across all configs of the proxy.
 
 The proxy counts from zero with each config that it takes. So what it has counted is kept in
 .deploy/requests.json before it takes another one, and added up. Those that it answers while one

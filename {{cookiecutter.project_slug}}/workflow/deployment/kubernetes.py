@@ -22,7 +22,7 @@ IMAGES = ("serve", "web")
 
 
 def render(environment: str, models: list[str]) -> Path:
-    """Write all that a cluster is told for an environment to serve models, and return the file.
+    """Write the file with which a cluster serves models in an environment, and return it.
 
     Args:
         environment: a folder of deploy/kubernetes/environments/.
@@ -48,7 +48,7 @@ def render(environment: str, models: list[str]) -> Path:
 
 
 def apply(environment: str, models: list[str]) -> None:
-    """Render, tell the cluster of kubectl's context, and wait until the new pods answer.
+    """Render, apply to the cluster of kubectl's context, and wait until the new pods answer.
 
     Raises:
         CommandError: the cluster did not take it, or pods do not answer.

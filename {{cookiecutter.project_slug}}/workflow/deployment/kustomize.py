@@ -1,7 +1,7 @@
 """What Kustomize is given: deploy/kubernetes/, and in it what only this moment knows.
 
 That tree is complete in itself, with stand-ins. A copy of it gets the models, the digests of the
-images and the numbers of conf/serving/ in their place; all else is as it is in Git.
+images and the limits of conf/serving/ filled in; everything else is as it is in Git.
 """
 
 import math
@@ -18,7 +18,7 @@ from ..serving.sources import Located
 
 MODEL_PORT = 8000  # of a model's Service
 LEAVE_SECONDS = 30  # what a pod takes to end, beside its last requests: preStop is ten of them
-# What the cluster is told, and no service has to know: a change of the first starts no new pods.
+# What only the cluster reads: a change of it starts no new pods.
 SCALING = ("cpu_percent", "max_replicas", "min_replicas", "queue_per_replica", "scale_down_after_s")
 RESOURCES = ("cpu_request_percent", "memory_mb", "web_memory_mb")
 
@@ -78,7 +78,7 @@ def variables(chosen: Settings) -> dict[str, Any]:
 def numbers(chosen: Settings) -> dict[str, int | str]:
     """Return what base/replacements.yaml puts in its places.
 
-    Processors are in thousandths, `250m`, memory in MiB, `512Mi`. The autoscaler aims at a share
+    Processors are in thousandths, `250m`, memory in MiB, `512Mi`. The autoscaler aims at a fraction
     of a replica's threads, not of its request, which is less.
     """
     found: dict[str, int | str] = {

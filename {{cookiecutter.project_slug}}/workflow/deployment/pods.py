@@ -41,7 +41,7 @@ def troubles(objects: list[dict[str, Any]]) -> list[Trouble]:
     found: list[Trouble] = []
     for deployment in of_kind["Deployment"]:
         if deployment["status"].get("observedGeneration") != deployment["metadata"]["generation"]:
-            continue  # the cluster has not looked at what it was told
+            continue  # the cluster has not processed the change yet
         revision = annotation(deployment, REVISION)
         for replicas in of_kind["ReplicaSet"]:
             if revision and annotation(replicas, REVISION) == revision:

@@ -1,4 +1,4 @@
-"""The proxy: a new config without a lost request, and its numbers."""
+"""The proxy: a new config without a lost request, and its metrics."""
 
 import csv
 import io
@@ -71,7 +71,7 @@ def live_revision(proxy: Container) -> str | None:
 
 
 def servers(proxy: Container, name: str, release: Release) -> list[dict[str, str]]:
-    """Return the proxy's numbers of each replica of a model's release."""
+    """Return the proxy's metrics of each replica of a model's release."""
     server = f"{release.version}_"
     return [
         row
@@ -81,7 +81,7 @@ def servers(proxy: Container, name: str, release: Release) -> list[dict[str, str
 
 
 def rows(proxy: Container) -> list[dict[str, str]]:
-    """Return the proxy's numbers of each replica of each model.
+    """Return the proxy's metrics of each replica of each model.
 
     The keys are those of HAProxy's statistics, such as `status`, `stot`, `hrsp_5xx`.
     """
@@ -94,11 +94,11 @@ def rows(proxy: Container) -> list[dict[str, str]]:
 
 
 def worker(proxy: Container) -> str:
-    """Return what tells the proxy's worker, which counts, from those before it: when it began."""
+    """Return when the proxy's worker started: each worker counts from zero."""
     text = _get(proxy, "metrics?scope=global").decode()
-    begun = re.search(r"^haproxy_process_start_time_seconds (\S+)$", text, re.MULTILINE)
-    assert begun, "HAProxy's exporter tells it"
-    return begun[1]
+    started = re.search(r"^haproxy_process_start_time_seconds (\S+)$", text, re.MULTILINE)
+    assert started, "HAProxy's exporter has it"
+    return started[1]
 
 
 def find(client: docker.DockerClient, project: str) -> Container | None:
@@ -120,7 +120,7 @@ def _get(proxy: Container, path: str) -> bytes:
     proxy.reload()
     ports = proxy.ports.get(f"{render.NUMBERS_PORT}/tcp") or []
     if not ports:
-        raise ConnectionError("the port is not published as yet")
+        raise ConnectionError("the port is not published yet")
     address = f"http://{ports[0]['HostIp']}:{ports[0]['HostPort']}/{path}"
     with urllib.request.urlopen(address, timeout=5) as answer:
         return bytes(answer.read())

@@ -13,7 +13,7 @@ def deployed(name: str) -> tuple[Deployment, Model]:
     """Return what is deployed, and a model of it."""
     deployment = state.load()
     if deployment is None or not deployment.models:
-        raise CommandError("nothing is deployed as yet: inv deploy.up")
+        raise CommandError("nothing is deployed: inv deploy.up")
     if name not in deployment.models:
         known = ", ".join(deployment.models)
         raise CommandError(f"{name} is not deployed: choose one of {known}, or inv deploy.up")
@@ -21,7 +21,7 @@ def deployed(name: str) -> tuple[Deployment, Model]:
 
 
 def wanted(models: str, deployment: Deployment) -> dict[str, Release]:
-    """Return the release of each model of "NAME=SOURCE,NAME", by name, in no image as yet."""
+    """Return the release of each model of "NAME=SOURCE,NAME", by name, without an image."""
     parts = [part.strip() for part in models.split(",")]
     for name in [part for part in parts if "=" not in part]:
         if name not in deployment.models:
@@ -42,7 +42,7 @@ def make(written: str, image: str = "") -> Release:
 
 
 def promoted(model: Model | None, wanted: Release) -> Model:
-    """Return a model whose stable release is another one; that of before is its latest earlier."""
+    """Return a model with another stable release; the previous one is the newest of `earlier`."""
     if model is None:
         return Model(wanted)
     if same(wanted, model.stable):

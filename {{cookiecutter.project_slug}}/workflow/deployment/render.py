@@ -1,7 +1,7 @@
-"""What Compose and the proxy are told of a deployment.
+"""The Compose file and the proxy's config of a deployment.
 
-A service of Compose is one container, and its name tells all that it is made of: what changes gets
-new containers, which start beside the old.
+A service of Compose is one container, and its name has a hash of all that it is made of: what
+changes gets new containers, which start beside the old ones.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ COMPOSE_BASE = ROOT / "deploy" / "compose.yaml"
 PROXY_FILE = DEPLOYMENT / "proxy" / "haproxy.cfg"
 PROXY_TEMPLATE = ROOT / "deploy" / "haproxy.cfg.jinja"
 NUMBERS_PORT = 8404  # of the proxy, as deploy/compose.yaml publishes it
-DRAIN_SECONDS = 30  # the longest that an old config of the proxy ends what it has begun
+DRAIN_SECONDS = 30  # how long an old config of the proxy may finish its requests
 
 
 def services(deployment: Deployment) -> dict[str, Any]:
@@ -91,8 +91,8 @@ def proxy_config(deployment: Deployment) -> tuple[str, str]:
         {
             "name": name,
             "servers": [
-                {"service": service, "version": release.version, "weight": share}
-                for release, share in model.releases().items()
+                {"service": service, "version": release.version, "weight": weight}
+                for release, weight in model.releases().items()
                 for service in replicas(deployment, name, release)
             ],
         }

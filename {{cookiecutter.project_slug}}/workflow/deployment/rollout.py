@@ -44,7 +44,7 @@ def wait(deployment: dict[str, Any], namespace: str) -> None:
         return
     why = str(known[-1]) if known else f"kubectl describe pods {here} says why"
     raise CommandError(
-        f"{name}: its new pods do not answer, any old ones go on. {why}. To take them back: "
+        f"{name}: its new pods do not answer; old ones keep answering. {why}. To undo the rollout: "
         f"kubectl rollout undo deployment/{name} {here}"
     )
 

@@ -80,14 +80,14 @@ def up(
 
 
 def promote(
-    client: docker.DockerClient, name: str, source: str | None = None, share: int | None = None
+    client: docker.DockerClient, name: str, source: str | None = None, weight: int | None = None
 ) -> Model:
-    """Give a model's requests to another release, or a share of them to a canary.
+    """Give a model's requests to another release, or a part of them to a canary.
 
     Args:
         source: of the new release; None: the canary's, or, without one, what the source of the
             stable release is by now.
-        share: in percent, of the canary; None: all requests.
+        weight: percent of the requests, for a canary; None: all requests.
 
     Raises:
         CommandError: nothing has changed.
@@ -100,12 +100,12 @@ def promote(
         wanted = releases.make(f"{name}={source or model.stable.source}", model.stable.image)
     if releases.same(wanted, model.stable):
         raise CommandError(f"{name} is version {wanted.version} already")
-    if share is None:
+    if weight is None:
         new = releases.promoted(model, wanted)
-    elif 0 < share < 100:
-        new = msgspec.structs.replace(model, canary=wanted, share=share)
+    elif 0 < weight < 100:
+        new = msgspec.structs.replace(model, canary=wanted, weight=weight)
     else:
-        raise CommandError(f"--share={share}: a canary gets 1 to 99 percent of the requests")
+        raise CommandError(f"--weight={weight}: a canary gets 1 to 99 percent of the requests")
     converge(client, releases.replaced(old, name, new))
     return new
 
@@ -121,7 +121,7 @@ def rollback(client: docker.DockerClient, name: str) -> Model:
     if interrupted:
         return model  # the last promotion was the one that did not come to its end
     if model.canary is not None:
-        new = msgspec.structs.replace(model, canary=None, share=0)
+        new = msgspec.structs.replace(model, canary=None, weight=0)
     elif model.earlier:
         *earlier, stable = model.earlier
         new = Model(stable, earlier=tuple(earlier))
@@ -168,10 +168,10 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
     if new.user == IMAGE_USER and hasattr(os, "chown"):
         os.chown(SERVED, *map(int, IMAGE_USER.split(":")))
     interrupted = state.is_interrupted()
-    state.begin(new)
+    state.start_change(new)
     state.write(render.COMPOSE_FILE, render.compose_file(new))
     try:
-        start(*after)  # the old ones go on: the proxy, which is not among these, asks them
+        start(*after)  # the proxy, which is not among these, still asks the old ones
         if running:
             counts.keep(running)  # with a new config, the proxy counts from zero
             proxy.reload(running, new)
@@ -187,11 +187,11 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
         else:
             compose("down", "--remove-orphans")
         if not interrupted:
-            state.BEGUN.unlink()
+            state.PENDING.unlink()
         raise CommandError(f"nothing has changed: {reason}") from None
     if running:
         start("--remove-orphans")
-    state.end()
+    state.finish_change()
 
 
 def put_back(client: docker.DockerClient) -> bool:
@@ -211,7 +211,7 @@ def put_back(client: docker.DockerClient) -> bool:
     else:
         if render.COMPOSE_FILE.exists():
             compose("down", "--remove-orphans")
-        state.BEGUN.unlink()
+        state.PENDING.unlink()
     return True
 
 
@@ -266,7 +266,7 @@ def compose(*arguments: str) -> None:
     file = render.COMPOSE_FILE.as_posix()
     command = ["docker", "compose", f"--project-name={project()}", f"--file={file}", *arguments]
     print(f"$ {shlex.join(command)}", flush=True)
-    # What is not in the file as yet, or any more, is no surprise.
+    # A service may be missing in the file: not added yet, or removed.
     variables = {"COMPOSE_IGNORE_ORPHANS": str("--remove-orphans" not in arguments)}
     if subprocess.run(command, env={**os.environ, **variables}, check=False).returncode:
         raise CommandError("Compose could not do this: the lines above say why")

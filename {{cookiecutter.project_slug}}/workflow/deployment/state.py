@@ -8,7 +8,7 @@ from ..paths import DEPLOYMENT
 from ..serving.model import version_of
 
 FILE = DEPLOYMENT / "state.json"
-BEGUN = DEPLOYMENT / "begun.json"  # while a change is made: what is going to be deployed
+PENDING = DEPLOYMENT / "begun.json"  # while a change is made: what is going to be deployed
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -31,14 +31,15 @@ class Model(msgspec.Struct, frozen=True):
 
     stable: Release
     canary: Release | None = None
-    share: int = 0  # of the requests, in percent, that the canary gets
+    # Percent of the requests that the canary gets; the file calls it `share`.
+    weight: int = msgspec.field(name="share", default=0)
     earlier: tuple[Release, ...] = ()  # the newest last
 
     def releases(self) -> dict[Release, int]:
-        """Return those that answer requests, with their share in percent."""
+        """Return those that answer requests, each with its percentage of them."""
         if self.canary is None:
             return {self.stable: 100}
-        return {self.stable: 100 - self.share, self.canary: self.share}
+        return {self.stable: 100 - self.weight, self.canary: self.weight}
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -61,19 +62,19 @@ def load() -> Deployment | None:
         return None
 
 
-def begin(deployment: Deployment) -> None:
+def start_change(deployment: Deployment) -> None:
     """Write down what is going to be deployed, before anything changes."""
-    write(BEGUN, msgspec.json.format(msgspec.json.encode(deployment)).decode() + "\n")
+    write(PENDING, msgspec.json.format(msgspec.json.encode(deployment)).decode() + "\n")
 
 
-def end() -> None:
+def finish_change() -> None:
     """Write down that it is deployed."""
-    BEGUN.replace(FILE)
+    PENDING.replace(FILE)
 
 
 def is_interrupted() -> bool:
-    """Whether a change has begun, and neither ended nor been rolled back."""
-    return BEGUN.exists()
+    """Whether a change was started, and neither finished nor rolled back."""
+    return PENDING.exists()
 
 
 def write(file: Path, text: str) -> None:

@@ -23,16 +23,16 @@ def show(client: docker.DockerClient) -> bool:
     else:
         print(f"{url(deployment)} answers for:")
     counted = counts.record(running) if running else counts.total()
-    table = Table("model", "version", "share", "replicas", "requests", "failed", "source")
+    table = Table("model", "version", "weight", "replicas", "requests", "failed", "source")
     every_up = True
     for name, model in deployment.models.items():
-        for release, share in model.releases().items():
+        for release, weight in model.releases().items():
             rows = proxy.servers(running, name, release) if running else []
             up = sum(row["status"].startswith("UP") for row in rows)
             every_up = every_up and up == deployment.scale
             count = counted.get(counts.key(name, release), Count())
             table.add_row(
-                *(name, release.version, f"{share} %", f"{up} of {deployment.scale} up"),
+                *(name, release.version, f"{weight} %", f"{up} of {deployment.scale} up"),
                 *(str(count.requests), str(count.failed), origin(release)),
             )
     console = Console()
@@ -42,7 +42,7 @@ def show(client: docker.DockerClient) -> bool:
 
 
 def origin(release: Release) -> str:
-    """Return a release's source, and what tells it from another one of the same source."""
+    """Return a release's source, and what distinguishes it from another one of the same source."""
     commit = release.commit and f"commit {release.commit[:7]}"
     run = release.run and f"run {release.run}"
     details = ", ".join(filter(None, (commit, run)))

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import CommandError
 
-# How the lines begin that are left out: what to type, in DVC's words, and what the task's own
+# The start of the lines that are left out: what to type, in DVC's words, and what the task's own
 # last lines say better.
 ADVICE = (
     "Use `dvc push` to send",

@@ -18,7 +18,7 @@ from ..config.values import ConfigError
 
 
 class DivergedError(Exception):
-    """The loss is no finite number any more; the text says which loss, in which epoch and step."""
+    """The loss is not a finite number; the text says which loss, in which epoch and step."""
 
 
 class EpochSeed(L.Callback):
@@ -37,7 +37,7 @@ class EpochSeed(L.Callback):
 
 
 class StayStopped(L.Callback):
-    """A training that early stopping had ended before a kill does not begin another epoch."""
+    """A training that early stopping had ended before a kill does not start another epoch."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         stopper = trainer.early_stopping_callback

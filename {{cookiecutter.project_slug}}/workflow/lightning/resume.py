@@ -131,7 +131,7 @@ def find(
     that DVC has recorded: whoever runs it again wants it trained again.
 
     Args:
-        start: fingerprint of the checkpoint that the training begins with.
+        start: fingerprint of the checkpoint that the training starts from.
         from_scratch: remove an unfinished one in any case.
     """
     remove_recorded(run_dir)

@@ -9,7 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 
 class RunLog(L.Callback):
-    """Logs the loss every few steps and all measures every epoch.
+    """Logs the loss every few steps and all metrics every epoch.
 
     The rows are kept in the checkpoint. A resumed training logs those that the interrupted one had
     not written to the disk: those from `first_step` on.
@@ -45,8 +45,8 @@ class RunLog(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
-            measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            row = {"step": trainer.global_step, "epoch": trainer.current_epoch, **measures}
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            row = {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics}
             self._record(trainer, row)
 
     def add(self, trainer: L.Trainer, values: dict[str, Any]) -> None:

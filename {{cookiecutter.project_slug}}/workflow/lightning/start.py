@@ -1,4 +1,4 @@
-"""What a training begins with: the checkpoint of a past run, as the config's `train` says."""
+"""What a training starts from: the checkpoint of a past run, as the config's `train` says."""
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from .checkpoints import Checkpoint
 
-NETWORK = "network."  # begins the names of the network's weights in a checkpoint
+NETWORK = "network."  # starts the names of the network's weights in a checkpoint
 RECORDED = {"train.resume": "resumed_from", "train.init_from": "initialized_from"}
 
 
 @dataclass(frozen=True)
 class Start:
-    """The checkpoint that a training begins with, and the key that asks for it."""
+    """The checkpoint that a training starts from, and the key that asks for it."""
 
     key: str
     checkpoint: "Checkpoint"
@@ -71,9 +71,9 @@ class Start:
                 old, new = before.get(key), now.get(key)
                 if old != new:
                     raise self._refused(f"has {key}={old}, this is {new}{self._weights_alone}")
-        epochs, most = self.checkpoint.epochs, config["trainer"]["max_epochs"]
-        if epochs >= most:
-            more = f"trainer.max_epochs={most} leaves none to train"
+        epochs, limit = self.checkpoint.epochs, config["trainer"]["max_epochs"]
+        if epochs >= limit:
+            more = f"trainer.max_epochs={limit} leaves none to train"
             raise self._refused(f"is at epoch {epochs}: {more}")
 
     def _require_shapes(self, config: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Start:
 
 
 def load_start(config: dict[str, Any]) -> Start | None:
-    """Return what a training of this config begins with, or None where nothing is named.
+    """Return what a training of this config starts from, or None where nothing is named.
 
     Raises:
         ConfigError: it is not available, or the config does not fit it.
@@ -117,7 +117,7 @@ def pin_start(config: MutableMapping[Any, Any]) -> bool:
     """Name the commit in the config where a branch or `HEAD` is named; return whether one was.
 
     Raises:
-        ConfigError: the pipeline could not begin with what is named.
+        ConfigError: the pipeline could not start from what is named.
     """
     if (key := _key(config)) is None:
         return False

@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-os.environ["DO_NOT_TRACK"] = "1"  # Evidently tells nobody that it is used
+os.environ["DO_NOT_TRACK"] = "1"  # no usage statistics
 
 import pandas as pd
 from evidently import DataDefinition, Dataset, Report

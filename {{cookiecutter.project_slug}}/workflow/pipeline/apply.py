@@ -121,7 +121,7 @@ def at_risk(commit: str) -> list[str]:
 
 
 def data_at_risk() -> list[str]:
-    """Return the data that has changed since DVC recorded it: bringing other data replaces it."""
+    """Return the data that changed since DVC recorded it: a checkout would replace it."""
     changed = command.ask("data", "status").get("uncommitted", {})
     paths = [*changed.get("modified", []), *changed.get("added", [])]
     return sorted(path for path in paths if path.startswith("data/"))

@@ -167,7 +167,8 @@ def main() -> int:
         raise SystemExit(f"exp.run: {one_line(error)}") from None
     except KeyboardInterrupt:
         raise SystemExit(
-            "\nthe experiments go on: inv exp.run follows them, dvc queue stop --kill ends them"
+            "\nthe experiments keep running: inv exp.run follows them,"
+            " dvc queue stop --kill stops them"
         ) from None
     if lines:
         print(*lines, sep="\n")

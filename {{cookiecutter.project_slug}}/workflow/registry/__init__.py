@@ -1,1 +1,1 @@
-"""The model registry: which version of the model is in which stage, kept in Git, told to W&B."""
+"""The model registry: which version is in which stage, kept in Git, mirrored to W&B."""

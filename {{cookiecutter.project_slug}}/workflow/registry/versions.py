@@ -2,7 +2,7 @@
 
     model@v0.0.1          a version: the commit whose dvc.lock has the model
     model#production#1    this commit's version came into the stage
-    model#production!#2   it was taken out again
+    model#production!#2   it was demoted
 
 What people write of these is gto's notation: model@v0.0.1, model#production; model alone is what
 is in production. https://github.com/iterative/gto
@@ -39,7 +39,7 @@ class Period:
     """A time in which a version was in a stage; `until` is None while it is.
 
     Args:
-        by: who put it there, or took out the version that had replaced it.
+        by: who promoted it, or demoted the version that had replaced it.
     """
 
     stage: str

@@ -25,7 +25,7 @@ WANDB, EXPERIMENT, GIT, REGISTERED = (  # kinds of runs
     "registered version",
 )
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-MEASURED = ("_", "throughput/")  # begin the names of what is another number in each run
+TIMED = ("_", "throughput/")  # start the names of metrics that differ in each run
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,8 @@ def file_metrics(texts: dict[Path, str | None]) -> dict[str, float]:
 
 
 def scalars(summary: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of a summary that the same training gives again."""
-    return {
-        name: value for name, value in numbers(summary).items() if not name.startswith(MEASURED)
-    }
+    """Return the metrics of a summary that the same training gives again."""
+    return {name: value for name, value in numbers(summary).items() if not name.startswith(TIMED)}
 
 
 def _tracked(

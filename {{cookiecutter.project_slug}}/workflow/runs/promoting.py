@@ -52,7 +52,7 @@ def promote(run: str, stage: str) -> None:
     try:
         print(f"W&B: {aliases.add(*logged(recorded), stage, version.name)} is {stage}")
     except CommandError as problem:
-        print(f"W&B was not told: {problem}; inv wandb.sync, then the same command again")
+        print(f"W&B was not updated: {problem}; inv wandb.sync, then the same command again")
 
 
 def demote(stage: str) -> None:
@@ -64,7 +64,7 @@ def demote(stage: str) -> None:
             print(f"W&B: {aliases.add(*logged(of(now)), stage, now.name)} is {stage}")
     except CommandError as problem:
         fix = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
-        print(f"W&B was not told: {problem}; {fix}")
+        print(f"W&B was not updated: {problem}; {fix}")
 
 
 def of(version: Version) -> RecordedRun:
@@ -119,9 +119,9 @@ def parser() -> argparse.ArgumentParser:
     action = actions.add_parser("promote", help="put the model of a run into a stage")
     action.add_argument("run", help="see `inv --help restore`")
     action.add_argument("--stage", default=versions.PRODUCTION)
-    action = actions.add_parser("demote", help="take the version out that is in a stage")
+    action = actions.add_parser("demote", help="demote the version in a stage")
     action.add_argument("--stage", default=versions.PRODUCTION)
-    actions.add_parser("history", help="show who was in which stage when")
+    actions.add_parser("history", help="show which version was in which stage when")
     return root
 
 

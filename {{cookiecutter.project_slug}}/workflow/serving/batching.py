@@ -43,7 +43,7 @@ class Batcher:
             max_wait: seconds that the first request of a batch waits for others.
             capacity: requests that may wait or be computed.
             timeout: seconds that a request may take.
-            note: told of each batch: how many requests, and the rows.
+            note: called for each batch, with the number of requests and the rows.
         """
         self._predict = predict
         self._max_batch_size = max_batch_size

@@ -1,7 +1,7 @@
 """Reading the headers and the body of a request, and refusing what cannot be one.
 
-Both services read each request with these: Starlette's Request takes more time than all else that
-the model service does with one.
+Both services read each request with these: Starlette's Request takes more time than everything
+else that the model service does with one.
 """
 
 import re
@@ -91,7 +91,7 @@ def check_json_length(body: bytes, declared: str | None) -> None:
     try:
         found = protocol.json_length(body)
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body does not begin with JSON: {error}") from None
+        raise HTTPException(400, f"the body does not start with JSON: {error}") from None
     if declared != str(found):
         problem = f"the JSON of the body ends after {found} bytes, not {declared}"
         raise HTTPException(400, f"Inference-Header-Content-Length: {problem}")

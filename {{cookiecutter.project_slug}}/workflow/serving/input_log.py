@@ -60,14 +60,14 @@ def folder(model: str) -> Path:
 class Log:
     """The log of one worker process, until the process ends."""
 
-    def __init__(self, model: Model, every: int, most_bytes: int) -> None:
+    def __init__(self, model: Model, every: int, max_bytes: int) -> None:
         """Start it.
 
         Args:
             every: one of so many requests is kept.
-            most_bytes: of all files of the model; beyond, the oldest go.
+            max_bytes: of all files of the model; beyond, the oldest go.
         """
-        self._files = Files(model, most_bytes)
+        self._files = Files(model, max_bytes)
         self._every = every
         self._seen = 0
         self._put = self._taken = 0  # bytes; each is counted by one thread
@@ -119,10 +119,10 @@ class Log:
 class Files:
     """The files of a model's log; those of other processes are there too."""
 
-    def __init__(self, model: Model, most_bytes: int) -> None:
+    def __init__(self, model: Model, max_bytes: int) -> None:
         self._model = model
         self._folder = folder(model.name)
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._failed = False
 
     def write(self, entries: list[Entry]) -> None:
@@ -151,7 +151,7 @@ class Files:
                 size += file.stat().st_size
             except FileNotFoundError:
                 continue  # another process removed it
-            if size > self._most_bytes:
+            if size > self._max_bytes:
                 remove(file)
 
 
@@ -194,7 +194,7 @@ def _answered(output: dict[str, Any], answers: np.ndarray) -> dict[str, Array]:
 
 
 def tensors(samples: np.ndarray) -> Array:
-    """Return samples (n, …) as Arrow's own tensors, which tell their shape.
+    """Return samples (n, …) as Arrow's own tensors, which carry their shape.
 
     https://arrow.apache.org/docs/format/CanonicalExtensions.html#fixed-shape-tensor
     """

@@ -45,7 +45,7 @@ class Service:
         options = (f"--address={LOOPBACK}", f"--port={self.port}")
         self.process = start("service", *options, **variables)
 
-    def start_anew_if_changed(self) -> None:
+    def restart_if_changed(self) -> None:
         """Replace the service when a new file is there that can be served."""
         if not self.file.exists() or self.file.stat().st_mtime == self.started_from:
             return
@@ -104,7 +104,7 @@ def serve(models: dict[str, Path], port: int) -> int:
         while all(process.poll() is None for process in processes):
             time.sleep(LOOK_SECONDS)
             for service in services:
-                service.start_anew_if_changed()
+                service.restart_if_changed()
             processes = [*(service.process for service in services), web]
         return 1
     except KeyboardInterrupt:
@@ -151,7 +151,7 @@ def parse(models: str) -> dict[str, Path]:
 
 
 def find(written: str, source: str) -> Path:
-    """Return the file of "name=source"; that of a registered version is brought here.
+    """Return the file of "name=source"; that of a registered version is fetched.
 
     Raises:
         CommandError: there is no such version, or nobody has its file.

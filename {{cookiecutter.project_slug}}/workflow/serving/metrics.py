@@ -1,4 +1,4 @@
-"""The numbers of a model service, for Prometheus."""
+"""The metrics of a model service, for Prometheus."""
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram

@@ -21,7 +21,7 @@ from . import store
 class Model:
     """A model in memory.
 
-    `version` is the beginning of the file's SHA-256: two files of the same name differ in it.
+    `version` is the start of the file's SHA-256: two files of the same name differ in it.
     """
 
     name: str

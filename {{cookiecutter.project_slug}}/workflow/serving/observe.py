@@ -25,7 +25,7 @@ HUNG_UP = 499  # what log and metrics have where a client left before there was 
 
 
 class Metrics:
-    """The numbers of one application."""
+    """The metrics of one application."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""What /openapi.json tells of requests and answers, and /docs shows."""
+"""The documentation of requests and answers: /openapi.json, which /docs shows."""
 
 from operator import itemgetter
 from typing import Any
@@ -73,12 +73,12 @@ class Answer(msgspec.Struct):
 
 
 def header(description: str) -> dict[str, Any]:
-    """Return what is told of a header of an answer."""
+    """Return the documentation of a header of an answer."""
     return {"description": description, "schema": {"type": "string"}}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what is told of errors, by their status."""
+    """Return the documentation of errors, by their status."""
     content = {"application/json": {"schema": {"$ref": REF.format(name="Error")}}}
     return {status: {"description": STATUSES[status], "content": content} for status in statuses}
 
@@ -124,18 +124,18 @@ def _tensor(spec: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "datatype": spec["datatype"], "shape": shape, "data": data}
 
 
-def describe(told: dict[str, Any], model: Upstream) -> dict[str, Any]:
-    """Complete what FastAPI tells of an application.
+def describe(api: dict[str, Any], model: Upstream) -> dict[str, Any]:
+    """Complete the OpenAPI document that FastAPI wrote for an application.
 
     Args:
-        told: changed, and returned.
+        api: changed, and returned.
         model: that the examples are for; its service was asked before, or they are left out.
     """
     examples = {"name": model.name, "version": model.version}
     request = example(model.described["parameters"]) if model.described else None
     _, schemas = msgspec.json.schema_components([protocol.Request, Answer], ref_template=REF)
-    told["components"] = {"schemas": {**schemas, "Error": ERROR}}
-    for operations in told["paths"].values():
+    api["components"] = {"schemas": {**schemas, "Error": ERROR}}
+    for operations in api["paths"].values():
         for operation in operations.values():
             if request and "requestBody" in operation:
                 operation["requestBody"]["content"]["application/json"]["example"] = request
@@ -148,4 +148,4 @@ def describe(told: dict[str, Any], model: Upstream) -> dict[str, Any]:
             for response in operation["responses"].values():
                 identifier = header("That of the request, or a new one")
                 response.setdefault("headers", {})["x-request-id"] = identifier
-    return told
+    return api

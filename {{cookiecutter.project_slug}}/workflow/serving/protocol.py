@@ -21,7 +21,7 @@ TEXTS = "BYTES"  # the protocol's datatype of texts, in which an input of kind `
 
 
 class RequestError(Exception):
-    """A request cannot be answered; the text tells its sender why."""
+    """A request cannot be answered; the text is for its sender."""
 
 
 class Tensor(msgspec.Struct):
@@ -109,20 +109,20 @@ def encode(
 
 
 def server_metadata(title: str) -> dict[str, Any]:
-    """Return what a server tells of itself."""
+    """Return the metadata of a server."""
     return {"name": title, "version": VERSION, "extensions": EXTENSIONS}
 
 
 def no_version(model: str, version: str, served: str) -> str:
-    """Return what a request for a version is told where another one is served."""
+    """Return the error for a request for a version that is not served."""
     return f"there is no version `{version}` of `{model}`: version `{served}` is served"
 
 
 def json_length(body: bytes) -> int:
-    """Return where the JSON at the beginning of a body ends.
+    """Return where the JSON at the start of a body ends.
 
     Raises:
-        ValueError: it does not begin with JSON.
+        ValueError: it does not start with JSON.
     """
     # Latin-1 keeps one character a byte, and JSON's own characters are ASCII.
     return json.JSONDecoder().raw_decode(body.decode("latin-1"))[1]

@@ -24,7 +24,7 @@ from .settings import Settings
 
 
 class Pages:
-    """What the service tells of its model, and of itself."""
+    """What the service answers about its model and itself."""
 
     def __init__(self, model: Model, metrics: ServiceMetrics, title: str) -> None:
         self.model = model
@@ -63,7 +63,7 @@ class Pages:
             raise HTTPException(503, "it is about to end")
         return JSONResponse({"ready": True})
 
-    async def numbers(self, request: Request) -> Response:
+    async def prometheus(self, request: Request) -> Response:
         """The metrics for Prometheus."""
         content = prometheus_client.generate_latest(self.metrics.registry)
         return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
@@ -83,7 +83,7 @@ def create_app(model: Model, chosen: Settings) -> ASGIApp:
         Route("/v2/models", pages.models),
         Route("/v2/health/live", pages.live),
         Route("/v2/health/ready", pages.ready),
-        Route("/metrics", pages.numbers),
+        Route("/metrics", pages.prometheus),
     ]
     # Starlette's own application stands for layers that this has no use for.
     router = Router(routes, redirect_slashes=False, default=no_such_page)

@@ -49,7 +49,7 @@ class Answer:
     body: bytes
     json_length: int  # the length of the body where no binary tensor follows
     head: Head
-    run: str | None = None  # that made the model, if the service tells
+    run: str | None = None  # that made the model, if the service says so
 
     @property
     def is_binary(self) -> bool:
@@ -95,14 +95,14 @@ class Upstream:
     async def infer(self, body: bytes, request_id: str, version: str | None = None) -> Answer:
         """Pass a request on, to a certain version if one is named."""
         headers = {"x-request-id": request_id}
-        content, told = await self._ask("POST", "/infer", version, data=body, headers=headers)
+        content, answered = await self._ask("POST", "/infer", version, data=body, headers=headers)
         try:
-            return read_answer(content, told.get("x-model-run"))
+            return read_answer(content, answered.get("x-model-run"))
         except (ValueError, RecursionError, msgspec.MsgspecError):
             raise UpstreamError(502, f"the service of `{self.name}` gave no valid answer") from None
 
     async def metadata(self, version: str | None = None) -> dict[str, Any]:
-        """Return what the service tells of its model, as the protocol has it."""
+        """Return the metadata of the service's model, as the protocol has it."""
         content, _ = await self._ask("GET", "", version, timeout=METADATA_TIMEOUT)
         try:
             found = msgspec.json.decode(content)

@@ -10,7 +10,7 @@ from .shell import follows, require_git, run, run_module
 
 @task(help={"path": "a file or folder; one from elsewhere is copied into data/"})
 def add(context: Context, path: str) -> None:
-    """Put a file or folder under DVC's care."""
+    """Track a file or folder with DVC."""
     source = Path(path).resolve()
     if source.is_relative_to(ROOT / "data"):
         run("dvc", "add", str(source.relative_to(ROOT)))
@@ -20,7 +20,7 @@ def add(context: Context, path: str) -> None:
         run("dvc", "add", str(source), "--out", f"data/{source.name}")
         source = ROOT / "data" / source.name
     name = source.relative_to(ROOT).as_posix()
-    print(f"{name} is in DVC's care; Git keeps {name}.dvc", flush=True)
+    print(f"{name} is tracked by DVC; Git keeps {name}.dvc", flush=True)
     follows("git commit", "inv data.push")
 
 

@@ -43,7 +43,7 @@ def logs(context: Context, follow: bool = False) -> None:
 
 @task
 def down(context: Context) -> None:
-    """End the containers; `inv deploy.up` starts the same again."""
+    """Stop the containers; `inv deploy.up` starts the same again."""
     deploy("down")
 
 
@@ -51,17 +51,17 @@ def down(context: Context) -> None:
     help={
         **NAME,
         "source": "of the new release; default: the canary, or the same source again",
-        "share": "percent of the requests, for a canary; default: all",
+        "weight": "percent of the requests, for a canary; default: all",
     }
 )
-def promote(context: Context, name: str, source: str = "", share: str = "") -> None:
-    """Give a model's requests to a new version; none is lost."""
-    deploy("promote", name, source=source, share=share)
+def promote(context: Context, name: str, source: str = "", weight: str = "") -> None:
+    """Send a model's requests to a new version; none is lost."""
+    deploy("promote", name, source=source, weight=weight)
 
 
 @task(help=NAME)
 def rollback(context: Context, name: str) -> None:
-    """Take a model's canary, or its last promotion, back."""
+    """Remove a model's canary, or undo its last promotion."""
     deploy("rollback", name)
 
 
@@ -73,7 +73,7 @@ def render(context: Context, environment: str, models: str = COMMITTED) -> None:
 
 @task(help=CLUSTER)
 def apply(context: Context, environment: str, models: str = COMMITTED) -> None:
-    """Render, and tell the cluster of kubectl's context."""
+    """Render, and apply to the cluster of kubectl's context."""
     deploy("apply", environment, models=models)
 
 

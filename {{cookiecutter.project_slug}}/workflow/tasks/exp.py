@@ -26,6 +26,6 @@ def run_queued(context: Context, jobs: int = 1) -> None:
 
 @task(help={"name": "of the experiment, as `inv compare` shows it"})
 def apply(context: Context, name: str) -> None:
-    """Bring an experiment here, and write its values into conf/."""
+    """Check out an experiment; write its values into conf/."""
     require_git()
     run_module("pipeline.apply", name)

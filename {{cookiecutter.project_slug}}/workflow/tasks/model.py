@@ -9,14 +9,14 @@ STAGE = {"stage": "such as production, staging"}
 
 @task(help={"run": "as `inv restore` takes it, or a version: model@v0.0.1", **STAGE})
 def promote(context: Context, run: str, stage: str = "production") -> None:
-    """Put the model of a run into a stage, as a version."""
+    """Register the model of a run as a version, in a stage."""
     run_module("runs.promoting", "promote", run, f"--stage={stage}")
     follows("inv data.push", "git push --tags", f"inv serve --models 'model=model#{stage}'")
 
 
 @task(help=STAGE)
 def demote(context: Context, stage: str = "production") -> None:
-    """Take the version out that is in a stage; the last one is back."""
+    """Demote the version in a stage; the previous one is back."""
     run_module("runs.promoting", "demote", f"--stage={stage}")
     follows("git push --tags", "inv model.history")
 

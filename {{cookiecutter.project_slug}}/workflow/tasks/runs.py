@@ -1,4 +1,4 @@
-"""Runs of the past: what was made from what, bringing one back, running it again."""
+"""Past runs: their lineage, restoring one, running it again."""
 
 from invoke import Context, task
 
@@ -13,13 +13,13 @@ OPTIONS = {
 
 @task(help={"what": "a model's file, a service's URL, or a run as `inv restore` takes it"})
 def lineage(context: Context, what: str) -> None:
-    """Draw where a model is from: run, commit, data, image."""
+    """Show where a model comes from: run, commit, data, image."""
     run_module("runs.lineage", what)
 
 
 @task(help=OPTIONS)
 def restore(context: Context, run: str, into: str = "") -> None:
-    """Bring a run back: code, data, config, environment, image."""
+    """Restore a run: code, data, config, environment, image."""
     run_module("runs.restoring", "restore", run, *([f"--into={into}"] if into else []))
 
 

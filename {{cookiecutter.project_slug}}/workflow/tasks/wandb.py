@@ -7,7 +7,7 @@ from .shell import follows, run_module
 
 @task
 def login(context: Context) -> None:
-    """Keep an API key; runs are uploaded as they go from then on."""
+    """Store an API key; from then on runs are uploaded live."""
     run_module("tracking.login")
 
 

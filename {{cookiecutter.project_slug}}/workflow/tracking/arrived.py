@@ -28,7 +28,7 @@ def write_rest(log: Path) -> Path:
     run = next((record.run for record in read if record.HasField("run")), None)
     arrived = rows_at(run) if run else set()
     positions = {at for at, record in enumerate(read) if time_of(record) in arrived}
-    # W&B sends in the order of the log: measures of the machine before that row have arrived too.
+    # W&B sends in the order of the log: metrics of the machine before that row have arrived too.
     last = max(positions, default=0)
     kept = [
         record.SerializeToString()
@@ -58,7 +58,7 @@ def state_of(log: Path) -> Path:
 def rows_at(run: RunRecord) -> set[float]:
     """Return the times at which the rows of the history that the server has were logged.
 
-    They tell rows apart: W&B counts the steps of a run's later logs from 0.
+    They distinguish rows: W&B counts the steps of a run's later logs from 0.
     """
     path = [run.entity, run.project, run.run_id]
     try:

@@ -137,7 +137,7 @@ def _untracked(top: Path, limit: int) -> tuple[list[str], dict[str, str]]:
 def _secrets(
     top: Path, excluded: list[str], variables: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the changed files that would bring a secret into the patch, and what is in them."""
+    """Yield the changed files that would put a secret into the patch, and what is in them."""
     names = ("diff", "--cached", "--raw", "--no-abbrev", "-z", "--no-renames")
     fields = git.run(top, *names, "HEAD", "--", ".", *excluded, variables=variables).split(b"\0")
     changed = [

@@ -163,7 +163,7 @@ def logged_errors(since: float) -> Iterator[tuple[str, str]]:
             continue
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             entry = json.loads(line)
-            # "api:" tells of each attempt, also where the next one succeeds.
+            # "api:" reports each attempt, also where the next one succeeds.
             if entry["level"] == "ERROR" and not entry["msg"].startswith("api:"):
                 yield Path(entry.get("sync_path", "")).parent.name, entry["msg"]
 

@@ -80,11 +80,11 @@ def records(content: bytes) -> Iterator[tuple[bytes, int]]:
             position += left
             continue
         _, length, kind = struct.unpack_from("<IHB", content, position)
-        begin = position + CHUNK_HEAD
-        position = begin + length
+        start = position + CHUNK_HEAD
+        position = start + length
         if kind not in (FULL, FIRST, MIDDLE, LAST) or position > len(content):
             break
-        record = (record if kind in (MIDDLE, LAST) else b"") + content[begin:position]
+        record = (record if kind in (MIDDLE, LAST) else b"") + content[start:position]
         if kind in (FULL, LAST):
             yield record, position
 
@@ -93,17 +93,17 @@ def framed(header: bytes, records: Iterable[bytes]) -> bytes:
     """Return the log of these records: what `records` reads. The checksum is W&B's own: CRC-32."""
     log = bytearray(header)
     for record in records:
-        rest, begun = record, False
-        while rest or not begun:
+        rest, is_started = record, False
+        while rest or not is_started:
             left = BLOCK - len(log) % BLOCK
             if left < CHUNK_HEAD:
                 log += bytes(left)
                 continue
             part, rest = rest[: left - CHUNK_HEAD], rest[left - CHUNK_HEAD :]
-            kind = (LAST if begun else FULL) if not rest else (MIDDLE if begun else FIRST)
+            kind = (LAST if is_started else FULL) if not rest else (MIDDLE if is_started else FIRST)
             checksum = zlib.crc32(part, zlib.crc32(bytes([kind])))
             log += struct.pack("<IHB", checksum, len(part), kind) + part
-            begun = True
+            is_started = True
     return bytes(log)
 
 

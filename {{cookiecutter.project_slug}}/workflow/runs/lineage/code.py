@@ -14,7 +14,7 @@ NAMES = "--format=%(if)%(symref)%(then)%(else)%(refname:short)%(end)"
 
 
 def commit(name: str | None) -> str:
-    """Return what a commit is, and what contains it; or why this cannot be told."""
+    """Return what a commit is, and what contains it; or why this is not known."""
     if not name or not COMMIT.fullmatch(name):
         return "not known: it was made outside of Git"
     about = _git("log", "-1", "--no-show-signature", FORM, name)

@@ -43,7 +43,7 @@ class Run(msgspec.Struct):
 
 
 class MadeFrom(msgspec.Struct):
-    """The provenance of a model; None is what it does not tell.
+    """The provenance of a model; None is what it does not say.
 
     `config` is None only where there is no model, but the revision of one.
     """
@@ -69,7 +69,7 @@ class Parameters(msgspec.Struct):
 
 
 class Metadata(msgspec.Struct):
-    """What is read of the metadata that a service tells."""
+    """What is read of a service's metadata."""
 
     name: str
     versions: list[str]
@@ -89,7 +89,7 @@ class Subject:
 
     Args:
         title: what it is, and where.
-        run: which run made it, and where that is, or why this cannot be told; None for a run.
+        run: which run made it, and where that is, or why this is not known; None for a run.
         recorded: what the run recorded, if it can be read.
     """
 
@@ -107,7 +107,7 @@ def find(what: str) -> list[Subject]:
             run as `finding.find` takes it.
 
     Raises:
-        CommandError: there is no such thing, or it does not tell.
+        CommandError: there is no such thing, or it has no provenance.
         CommandError: there is no such run, or it cannot be read.
     """
     if "://" in what:
@@ -211,7 +211,7 @@ def _ask(url: str, kind: type[T]) -> T:
         raise CommandError(f"{url}: it answered {error.code} {_refusal(error)}") from None
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, msgspec.MsgspecError):
-            raise CommandError(f"{url}: what answers there tells no provenance: {error}") from None
+            raise CommandError(f"{url}: what answers there has no provenance: {error}") from None
         reason = getattr(error, "reason", None) or error
         raise CommandError(f"{url}: it cannot be reached: {reason}") from None
 

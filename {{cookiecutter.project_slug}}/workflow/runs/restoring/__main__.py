@@ -29,13 +29,13 @@ def main() -> int:
 
 
 def bring_back(run: RecordedRun, folder: Path) -> Path:
-    """Say what can be brought back, and what not; then do it."""
+    """Say what can be restored, and what cannot; then restore it."""
     folder = folder.resolve()
     require_free(folder)
     parts = plan(run)
     print(f"{run.kind} {run.name}")
     for part in parts:
-        print(f"  {part.name:<12} {'' if part.found else 'cannot be brought back: '}{part.text}")
+        print(f"  {part.name:<12} {'' if part.found else 'cannot be restored: '}{part.text}")
     project = restore(run, folder, parts)
     print(f"restored: {project}")
     return project
@@ -62,7 +62,7 @@ def run_again(run: RecordedRun, folder: Path) -> int:
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="restoring", description=__doc__)
     actions = root.add_subparsers(dest="action", required=True)
-    whats = {"restore": "bring a run back", "reproduce": "run it again there, and compare"}
+    whats = {"restore": "restore a run", "reproduce": "restore it, run it again and compare"}
     for name, what in whats.items():
         action = actions.add_parser(name, help=what)
         action.add_argument("run", help="see `inv --help restore`")

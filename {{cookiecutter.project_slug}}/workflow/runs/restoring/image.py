@@ -1,4 +1,4 @@
-"""The image that a run was made in: whether it can be had, and fetching it."""
+"""The image that a run was made in: where it is, and fetching it."""
 
 import os
 import shlex

@@ -25,10 +25,10 @@ NOTE = "restored.json"  # in the worktree's own Git folder: what it was restored
 
 @dataclass(frozen=True)
 class Part:
-    """One of the things that make a run, and whether it can be brought back.
+    """One of the things that make a run, and whether it can be restored.
 
     Args:
-        text: what it is and where it comes from, or why it cannot be brought back.
+        text: what it is and where it comes from, or why it cannot be restored.
     """
 
     name: str
@@ -261,7 +261,7 @@ def _succeeds(*arguments: str, folder: Path = ROOT) -> bool:
     return git.ask(folder, *arguments) is not None
 
 
-def some(names: list[str], most: int = 5) -> str:
-    """Return the first names, and how many there are besides."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def some(names: list[str], limit: int = 5) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
