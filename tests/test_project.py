@@ -72,8 +72,8 @@ def test_data_is_added_where_runs_record_it(trained: Project, tmp_path: Path) ->
     assert not (project.path / "models/old.txt.dvc").exists()
     project.inv("data.add", "data/scans/old.txt")
     project.inv("train", "--", "trainer.max_epochs=1")
-    made_from = [run["config"].get("provenance") for run in project.runs()]
-    *_, recorded = filter(None, made_from)
+    provenance = [run["config"].get("provenance") for run in project.runs()]
+    *_, recorded = filter(None, provenance)
     assert recorded["data"]["data/scans/old.txt"] == hashlib.md5(b"a scan").hexdigest()
 
 

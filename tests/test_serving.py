@@ -41,10 +41,10 @@ def test_the_samples_in_the_model_are_answered_rightly(served: Serving) -> None:
 
 
 def test_lineage_is_that_of_the_run(served: Serving) -> None:
-    made_from = served.metadata()["parameters"]["provenance"]
+    provenance = served.metadata()["parameters"]["provenance"]
     commit = served.project.run("git", "rev-parse", "HEAD").strip()
-    assert made_from["git"]["commit"] == commit
-    assert made_from["run"]["id"] == served.project.runs()[0]["run_id"]
+    assert provenance["git"]["commit"] == commit
+    assert provenance["run"]["id"] == served.project.runs()[0]["run_id"]
 
 
 def test_ten_thousand_broken_bodies_cost_no_memory_and_no_error(served: Serving) -> None:

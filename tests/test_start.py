@@ -35,8 +35,8 @@ def commit(project: Project, message: str) -> str:
 
 def begun_with(project: Project) -> dict[str, str]:
     """What the provenance of the last run says that it began with."""
-    made_from = project.runs()[-2]["config"]["provenance"]
-    return made_from.get("resumed_from") or made_from["initialized_from"]
+    provenance = project.runs()[-2]["config"]["provenance"]
+    return provenance.get("resumed_from") or provenance["initialized_from"]
 
 
 def run_id(project: Project) -> str:

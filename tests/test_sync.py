@@ -61,14 +61,14 @@ def cut_in_a_record(log: Path) -> None:
 
 def test_config_and_provenance_arrive(synced: Project) -> None:
     config = synced.run.config
-    made_from = config.pop("provenance")
+    provenance = config.pop("provenance")
     params = yaml.safe_load((synced.path / "params.yaml").read_text(encoding="utf-8"))
     assert {key: config[key] for key in params} == params
     stages = yaml.safe_load((synced.path / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     prepared = next(out["md5"] for out in stages["prepare"]["outs"])
-    assert made_from["data"]["data/prepared"] == prepared
-    assert made_from["lock"] == hashlib.sha256((synced.path / "uv.lock").read_bytes()).hexdigest()
-    assert made_from["git"]["commit"]
+    assert provenance["data"]["data/prepared"] == prepared
+    assert provenance["lock"] == hashlib.sha256((synced.path / "uv.lock").read_bytes()).hexdigest()
+    assert provenance["git"]["commit"]
 
 
 def test_every_epoch_arrives_once_and_in_order(synced: Project) -> None:

@@ -54,9 +54,9 @@ def drawn(subject: subjects.Subject, places: dict[str, list[str]] | None = None)
     return captured.get()
 
 
-def made_from(**more: Any) -> subjects.MadeFrom:
+def provenance(**more: Any) -> subjects.Provenance:
     given = {"git": {"commit": COMMIT, "dirty": False}, "data": {}, "config": "c" * 64, **more}
-    return msgspec.convert(given, subjects.MadeFrom)
+    return msgspec.convert(given, subjects.Provenance)
 
 
 def test_data_is_in_the_cache_and_in_each_remote_that_has_all_of_it(
@@ -107,7 +107,7 @@ def test_without_a_remote_or_without_dvc_it_says_so(tmp_path: Path) -> None:
 def test_a_model_and_its_checkpoint_tell_the_same(exported: Path) -> None:
     of_model = subjects.file(exported / "model.onnx")
     of_checkpoint = subjects.file(exported / "run/model.ckpt")
-    assert of_model.made_from == of_checkpoint.made_from
+    assert of_model.provenance == of_checkpoint.provenance
     assert of_model.title.endswith(model.load("m", exported / "model.onnx").version)
 
 
@@ -162,17 +162,17 @@ def test_a_url_that_tells_nothing_is_one_line(url: str, reason: str) -> None:
 def test_the_image_that_this_is_and_one_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     digest = f"sha256:{'0' * 64}"
     image = f"127.0.0.1:1/trained@{digest}"
-    subject = subjects.Subject("model", made_from(image=image), "not known")
+    subject = subjects.Subject("model", provenance(image=image), "not known")
     assert "image 127.0.0.1:1/trained: " in drawn(subject)
     assert f"── {digest}\n" in drawn(subject)
     monkeypatch.setenv("WANDB_DOCKER", image)
     assert "image 127.0.0.1:1/trained: which this is" in drawn(subject)
-    subject = subjects.Subject("model", made_from(), "not known")
+    subject = subjects.Subject("model", provenance(), "not known")
     assert "image none: it was made outside of one" in drawn(subject)
 
 
 def test_what_a_service_tells_steers_no_terminal_and_no_command() -> None:
-    found = made_from(python="3\x1b[31m\n7", git={"commit": "--output=stolen", "dirty": True})
+    found = provenance(python="3\x1b[31m\n7", git={"commit": "--output=stolen", "dirty": True})
     text = drawn(subjects.Subject("model\x07", found, "[red]x[/red]"))
     assert "python 3?[31m?7" in text
     assert "run [red]x[/red]" in text

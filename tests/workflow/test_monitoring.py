@@ -51,7 +51,7 @@ def test_measures_are_those_that_can_be_counted_by_hand() -> None:
     assert corner["roughness"] == pytest.approx((1 / 15 + 1 / 16) / 2)
 
 
-def test_the_reference_is_the_data_that_the_model_was_made_from(
+def test_the_reference_is_the_data_that_the_model_was_trained_on(
     loaded: model.Model, keep: Callable[..., None]
 ) -> None:
     keep(features.MIN_SAMPLES)

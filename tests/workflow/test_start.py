@@ -146,10 +146,10 @@ def test_what_it_began_with_is_recorded_in_a_run_of_its_own(
         ("train.init_from=past/model.ckpt", "initialized_from"),
     ]:
         train(config(tracked, start), workspace / "run")
-        made_from = checkpoint(workspace / "run")["provenance"]
-        assert made_from["run"]["id"] != first
-        assert made_from[key]["run"] == first
-        assert re.fullmatch(r"[0-9a-f]{64}", made_from[key]["checkpoint"])
+        provenance = checkpoint(workspace / "run")["provenance"]
+        assert provenance["run"]["id"] != first
+        assert provenance[key]["run"] == first
+        assert re.fullmatch(r"[0-9a-f]{64}", provenance[key]["checkpoint"])
 
 
 @pytest.mark.parametrize(

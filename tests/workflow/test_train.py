@@ -78,11 +78,11 @@ def test_offline_run_holds_config_provenance_and_measures(workspace: Path, confi
     assert read["state"] == "finished"
     assert read["config"]["seed"] == 7
     assert read["config"]["trainer"]["max_epochs"] == 2
-    made_from = read["config"]["provenance"]
-    assert made_from["seed"] == 7
-    assert made_from["python"].startswith("3.")
-    assert made_from["data"] == {"data/images": "1f00", "data/scans/old": "2e00"}
-    assert {"git", "config", "lock", "threads"} <= made_from.keys()
+    provenance = read["config"]["provenance"]
+    assert provenance["seed"] == 7
+    assert provenance["python"].startswith("3.")
+    assert provenance["data"] == {"data/images": "1f00", "data/scans/old": "2e00"}
+    assert {"git", "config", "lock", "threads"} <= provenance.keys()
     metrics = json.loads((workspace / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert read["summary"]["val/loss"] == pytest.approx(metrics["val/loss"])
     ours = log_reader.read(run.parent)

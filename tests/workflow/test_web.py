@@ -262,8 +262,8 @@ def test_an_answer_is_the_models_own(
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-model-version"] == version
-    made_from = client.get("/v2/models/digits").json()["parameters"]["provenance"]
-    assert answer.headers["x-model-run"] == made_from["run"]["id"]
+    provenance = client.get("/v2/models/digits").json()["parameters"]["provenance"]
+    assert answer.headers["x-model-run"] == provenance["run"]["id"]
     assert answer.json()["id"] == "mine"
     (output,) = answer.json()["outputs"]
     np.testing.assert_allclose(np.reshape(output["data"], output["shape"]), expected, atol=1e-6)

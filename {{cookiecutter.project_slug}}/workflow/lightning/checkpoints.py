@@ -78,8 +78,8 @@ def load(name: str) -> Checkpoint:
             sha256 = provenance.sha256(path.read_bytes())
     except ValueError as error:
         raise CommandError(f"{name}: {error}") from None
-    made_from = {"data": {}, "run": {"id": None}, **content.get("provenance", {}), **recorded}
-    return Checkpoint(name, content, sha256, made_from["run"]["id"], made_from["data"])
+    origin = {"data": {}, "run": {"id": None}, **content.get("provenance", {}), **recorded}
+    return Checkpoint(name, content, sha256, origin["run"]["id"], origin["data"])
 
 
 @contextmanager

@@ -36,13 +36,13 @@ class RecordedRun:
         name: its id, the experiment's name, the version, or the commit's short hash.
         kind: `WANDB`, `EXPERIMENT`, `REGISTERED` or `GIT`.
         changes: the patch against the commit; None where it was made from the commit itself, or
-            where the patch is lost, which `made_from` tells apart.
+            where the patch is lost, which `provenance` distinguishes.
         config: None where the commit's params.yaml is the config.
         data: path to DVC hash.
         metrics: scalars by W&B's names of them.
         model: DVC hash of the exported model, where the commit has one; a W&B run names none.
         weights: SHA-256 of the exported model's weights, where one was exported.
-        made_from: the provenance, as `provenance.collect` returns it; a Git revision without a
+        provenance: as `provenance.collect` returns it; a Git revision without a
             model has but `lock`.
     """
 
@@ -55,20 +55,20 @@ class RecordedRun:
     config: dict[str, Any] | None = None
     model: str | None = None
     weights: str | None = None
-    made_from: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def lost_changes(self) -> bool:
         """Whether it had uncommitted changes that were not kept, and nothing says which."""
         if self.kind != WANDB or self.changes:
             return False
-        git = self.made_from["git"]
+        git = self.provenance["git"]
         return bool(git["patch"] or (git["dirty"] and not self.left_out))
 
     @property
     def left_out(self) -> list[str]:
         """The changed files that its patch lacks, and why."""
-        return self.made_from.get("git", {}).get("left_out", [])
+        return self.provenance.get("git", {}).get("left_out", [])
 
 
 def find(run: str) -> RecordedRun:
@@ -160,7 +160,7 @@ def revision(commit: str, name: str, kind: str) -> RecordedRun:
     """Read what a commit has of the last training before it."""
     outs = provenance.outs_at(commit)
     lock = _git("show", f"{commit}:./uv.lock")
-    made_from, weights = _model(commit)
+    origin, weights = _model(commit)
     return RecordedRun(
         name=name,
         kind=kind,
@@ -169,7 +169,7 @@ def revision(commit: str, name: str, kind: str) -> RecordedRun:
         metrics=file_metrics({path: _at(commit, path.as_posix()) for path in METRICS_FILES}),
         model=outs.get(MODEL.as_posix()),
         weights=weights,
-        made_from={**made_from, "lock": provenance.sha256(lock) if lock else None},
+        provenance={**origin, "lock": provenance.sha256(lock) if lock else None},
     )
 
 
@@ -201,22 +201,22 @@ def _tracked(
     name: str, config: dict[str, Any], summary: dict[str, Any], patches: list[bytes]
 ) -> RecordedRun:
     """Return a run of W&B; of the patches, that which its provenance names."""
-    made_from = config.pop("provenance", None)
-    if made_from is None:
+    origin = config.pop("provenance", None)
+    if origin is None:
         raise CommandError(f"{name}: it has no provenance, so no `train` of this project made it")
-    git = {"patch": None, **made_from["git"]}
+    git = {"patch": None, **origin["git"]}
     if not git["commit"] or not COMMIT.fullmatch(git["commit"]):
         raise CommandError(f"{name}: it was made outside of Git, so nothing says what its code was")
     return RecordedRun(
         name=name,
         kind=WANDB,
         commit=git["commit"],
-        data=made_from["data"],
+        data=origin["data"],
         metrics=scalars(summary),
         changes=next((p for p in patches if provenance.sha256(p) == git["patch"]), None),
         config=config,
         weights=summary.get(WEIGHTS),
-        made_from={**made_from, "git": git},
+        provenance={**origin, "git": git},
     )
 
 

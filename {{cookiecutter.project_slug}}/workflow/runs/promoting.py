@@ -73,7 +73,7 @@ def of(version: Version) -> RecordedRun:
 
 def logged(run: RecordedRun) -> tuple[str | None, str]:
     """Return the W&B run that logged a model, where its file says so, and the model's DVC hash."""
-    return run.made_from.get("run", {}).get("path"), str(run.model)
+    return run.provenance.get("run", {}).get("path"), str(run.model)
 
 
 def show() -> None:

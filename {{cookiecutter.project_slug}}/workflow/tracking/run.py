@@ -24,7 +24,7 @@ WEIGHTS = "model/weights_sha256"  # in a run's summary: the hash of what was tra
 
 def start_run(
     config: dict[str, Any],
-    made_from: dict[str, Any],
+    origin: dict[str, Any],
     changes: patch.Changes,
     run_id: str | None = None,
 ) -> wandb.Run:
@@ -32,7 +32,7 @@ def start_run(
 
     Args:
         config: the composed config as plain types.
-        made_from: its provenance; recorded beside the config.
+        origin: its provenance; recorded beside the config.
         changes: of the code, kept among the files of the run.
 
     Raises:
@@ -43,13 +43,13 @@ def start_run(
         console="off",
         save_code=False,  # W&B's own copies of the code would have what `changes` leaves out,
         git_remote_url=provenance.origin(),  # and its address of the remote a token in it
-        git_commit=made_from["git"]["commit"],
+        git_commit=origin["git"]["commit"],
     )
     run = _init(
         config["tracking"],
         run_id,
         own_settings,
-        config={**config, "provenance": made_from},
+        config={**config, "provenance": origin},
         tags=list(dict.fromkeys(tags)),
     )
     if changes.patch and not run.disabled:

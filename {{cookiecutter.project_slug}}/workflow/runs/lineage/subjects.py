@@ -42,7 +42,7 @@ class Run(msgspec.Struct):
     path: str = ""
 
 
-class MadeFrom(msgspec.Struct):
+class Provenance(msgspec.Struct):
     """The provenance of a model; None is what it does not say.
 
     `config` is None only where there is no model, but the revision of one.
@@ -65,7 +65,7 @@ class MadeFrom(msgspec.Struct):
 class Parameters(msgspec.Struct):
     """What a model service adds to the metadata of the Open Inference Protocol."""
 
-    provenance: MadeFrom
+    provenance: Provenance
 
 
 class Metadata(msgspec.Struct):
@@ -94,7 +94,7 @@ class Subject:
     """
 
     title: str
-    made_from: MadeFrom
+    provenance: Provenance
     run: str | None
     recorded: RecordedRun | None = None
 
@@ -137,8 +137,10 @@ def file(path: Path) -> Subject:
         raise CommandError(f"{path}: no exported model or checkpoint, or a broken one") from None
     if not found:
         raise CommandError(f"{path}: it has no provenance, so no `train` of this project made it")
-    made_from = _made_from(found, str(path))
-    return Subject(f"{path.as_posix()}, version {_version(path)}", made_from, *_look_up(made_from))
+    provenance = _provenance(found, str(path))
+    return Subject(
+        f"{path.as_posix()}, version {_version(path)}", provenance, *_look_up(provenance)
+    )
 
 
 def served(url: str) -> list[Subject]:
@@ -179,16 +181,16 @@ def run(name: str) -> Subject:
     title = f"{recorded.kind} {recorded.name}"
     if recorded.kind == "W&B run":
         place = "in wandb/ here" if run_folders(name) else "in W&B"
-        made_from = _made_from(recorded.made_from, title)
-        return Subject(f"{title}, {place}", made_from, None, recorded)
-    if "git" in recorded.made_from:
-        made_from = _made_from(recorded.made_from, title)
-        place, made_by = _look_up(made_from)
-        return Subject(title, made_from, place, made_by or recorded)
+        provenance = _provenance(recorded.provenance, title)
+        return Subject(f"{title}, {place}", provenance, None, recorded)
+    if "git" in recorded.provenance:
+        provenance = _provenance(recorded.provenance, title)
+        place, made_by = _look_up(provenance)
+        return Subject(title, provenance, place, made_by or recorded)
     git = Git(commit=recorded.commit)
-    made_from = MadeFrom(git, recorded.data, lock=recorded.made_from.get("lock"))
+    provenance = Provenance(git, recorded.data, lock=recorded.provenance.get("lock"))
     why = "not known: neither the cache nor the remote has its model"
-    return Subject(title, made_from, why, recorded)
+    return Subject(title, provenance, why, recorded)
 
 
 def _version(path: Path) -> str:
@@ -197,9 +199,9 @@ def _version(path: Path) -> str:
 
 def _model(url: str) -> Subject:
     found = _ask(url, Metadata)
-    made_from = found.parameters.provenance
+    provenance = found.parameters.provenance
     title = f"{found.name}, version {', '.join(found.versions)}, served at {url}"
-    return Subject(title, made_from, *_look_up(made_from))
+    return Subject(title, provenance, *_look_up(provenance))
 
 
 def _ask(url: str, kind: type[T]) -> T:
@@ -224,18 +226,18 @@ def _refusal(error: urllib.error.HTTPError) -> str:
         return str(error.reason)
 
 
-def _made_from(found: dict[str, Any], source: str) -> MadeFrom:
+def _provenance(found: dict[str, Any], source: str) -> Provenance:
     try:
-        return msgspec.convert(found, MadeFrom)
+        return msgspec.convert(found, Provenance)
     except msgspec.ValidationError as error:
         raise CommandError(f"{source}: its provenance cannot be read: {error}") from None
 
 
-def _look_up(made_from: MadeFrom) -> tuple[str, RecordedRun | None]:
+def _look_up(provenance: Provenance) -> tuple[str, RecordedRun | None]:
     """Return which run made something and where that is, and the run if it can be read."""
-    if made_from.run is None:
+    if provenance.run is None:
         return "not known: its provenance names none", None
-    name, path = made_from.run.id, made_from.run.path
+    name, path = provenance.run.id, provenance.run.path
     try:
         if folders := run_folders(name):
             return f"{name}, in wandb/ here", finding.offline(folders)

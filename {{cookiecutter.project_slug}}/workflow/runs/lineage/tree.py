@@ -11,7 +11,7 @@ from ...paths import PARAMS, ROOT
 from ...tracking import provenance
 from ..restoring import image
 from . import code
-from .subjects import MadeFrom, Subject
+from .subjects import Provenance, Subject
 
 FACTS = ("seed", "python", "platform", "accelerator", "precision", "threads")
 
@@ -22,28 +22,28 @@ def draw(subject: Subject, places: dict[str, list[str]]) -> Tree:
     Args:
         places: where its data is, as `data.places` returns it.
     """
-    made_from, recorded = subject.made_from, subject.recorded
+    origin, recorded = subject.provenance, subject.recorded
     root = Tree(_label(subject.title))
     run = _add(root, "run", subject.run) if subject.run else root
-    commit = _add(run, "commit", code.commit(made_from.git.commit))
-    if changes := code.changes(made_from.git, recorded):
+    commit = _add(run, "commit", code.commit(origin.git.commit))
+    if changes := code.changes(origin.git, recorded):
         _add(commit, "changes", changes)
-    if made_from.config:
-        _add(run, "config", _same(made_from.config, _config_here(), PARAMS))
+    if origin.config:
+        _add(run, "config", _same(origin.config, _config_here(), PARAMS))
     lock = Path("uv.lock")
-    _add(run, "lock", _same(made_from.lock, provenance.file_sha256(ROOT / lock), lock))
-    data = _add(run, "data", "" if made_from.data else "none: DVC knew of none")
-    for path, md5 in sorted(made_from.data.items()):
+    _add(run, "lock", _same(origin.lock, provenance.file_sha256(ROOT / lock), lock))
+    data = _add(run, "data", "" if origin.data else "none: DVC knew of none")
+    for path, md5 in sorted(origin.data.items()):
         kept = _add(data, path, md5)
         for place in places[md5]:
             kept.add(_label(place))
-    if made_from.config:
-        name, _, digest = (made_from.image or "").partition("@")
-        found = _add(run, "image", f"{name or 'none'}: {_image(made_from)}")
+    if origin.config:
+        name, _, digest = (origin.image or "").partition("@")
+        found = _add(run, "image", f"{name or 'none'}: {_image(origin)}")
         if digest:
             found.add(_label(digest))
         for name in FACTS:
-            value = getattr(made_from, name)
+            value = getattr(origin, name)
             _add(run, name, "not recorded" if value is None else str(value))
     metrics = recorded.metrics if recorded else None
     why = "not known: the run cannot be read here" if metrics is None else "none was recorded"
@@ -79,10 +79,10 @@ def _config_here() -> str | None:
     return provenance.config_sha256(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
-def _image(made_from: MadeFrom) -> str:
-    if not made_from.image:
+def _image(origin: Provenance) -> str:
+    if not origin.image:
         return "it was made outside of one"
     try:
-        return image.place(made_from.image)
+        return image.place(origin.image)
     except CommandError as error:
         return str(error)

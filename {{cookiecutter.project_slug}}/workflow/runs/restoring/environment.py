@@ -20,13 +20,13 @@ PACKAGE_LINE = re.compile(r"(\x1b\[\d+m)* [-+~](\x1b\[\d+m)* \S")
 OF_THIS_FOLDER = ("VIRTUAL_ENV", "PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME")
 
 
-def shared(made_from: dict[str, Any]) -> bool:
+def shared(origin: dict[str, Any]) -> bool:
     """Whether the environment of this process is meant for other folders too, and is the run's."""
     same = {
         "lock": provenance.file_sha256(ROOT / "uv.lock"),
         "python": platform.python_version(),
     }
-    wanted = {key: made_from.get(key) or value for key, value in same.items()}
+    wanted = {key: origin.get(key) or value for key, value in same.items()}
     return wanted == same and any(name in os.environ for name in SHARES)
 
 

@@ -68,8 +68,8 @@ def run_again(project: Path) -> None:
 
 def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Result]]:
     """Return the metrics and weights, then the environment's facts, of both runs."""
-    made_from = read_provenance(project / MODEL)
-    folders = run_folders(made_from["run"]["id"], project / "wandb")
+    provenance = read_provenance(project / MODEL)
+    folders = run_folders(provenance["run"]["id"], project / "wandb")
     texts = {path: (project / path).read_text(encoding="utf-8") for path in METRICS_FILES}
     metrics = finding.file_metrics(dict(texts))
     if folders:  # none where the run's config says that it is not tracked
@@ -78,9 +78,9 @@ def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Re
     if recorded.weights:
         measured.append(Result(WEIGHTS, recorded.weights, weights_sha256(project / MODEL)))
     facts = [
-        Result(name, recorded.made_from.get(name), made_from.get(name))
+        Result(name, recorded.provenance.get(name), provenance.get(name))
         for name in ENVIRONMENT
-        if name in recorded.made_from
+        if name in recorded.provenance
     ]
     return measured, facts
 

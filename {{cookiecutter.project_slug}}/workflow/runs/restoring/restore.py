@@ -94,10 +94,10 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
         if "model" in found:
             store.bring(MODEL.as_posix(), str(run.model), project)
         _copy_secrets(project)
-        if "environment" in found and not environment.shared(run.made_from):
-            environment.make(project, run.made_from.get("python"))
-        if "image" in found and run.made_from.get("image"):
-            image.fetch(run.made_from["image"])
+        if "environment" in found and not environment.shared(run.provenance):
+            environment.make(project, run.provenance.get("python"))
+        if "image" in found and run.provenance.get("image"):
+            image.fetch(run.provenance["image"])
         note = {"run": run.name, "commit": run.commit, "code": _code(project)}
         _write_note(folder, note)
     return project
@@ -150,13 +150,13 @@ def _model(run: RecordedRun, store: Store) -> list[Part]:
 
 
 def _environment(run: RecordedRun) -> Part:
-    lock, version = run.made_from.get("lock"), run.made_from.get("python")
+    lock, version = run.provenance.get("lock"), run.provenance.get("python")
     committed = _git("show", f"{run.commit}:./uv.lock")
     changed = run.changes and f"{_prefix()}uv.lock" in patch.files(run.changes)
     if lock and provenance.sha256(committed) != lock and not changed:
         return Part("environment", f"uv.lock {lock[:12]} is not in its commit", found=False)
     name = f"uv.lock {(lock or provenance.sha256(committed))[:12]}"
-    if environment.shared(run.made_from):
+    if environment.shared(run.provenance):
         return Part("environment", f"{name}, Python {version}, which is this environment")
     if not shutil.which(environment.uv()):
         return Part("environment", "uv is not installed: pip install uv", found=False)
@@ -167,7 +167,7 @@ def _environment(run: RecordedRun) -> Part:
 
 
 def _image(run: RecordedRun) -> Part:
-    reference = run.made_from.get("image")
+    reference = run.provenance.get("image")
     if not reference:
         return Part("image", "none: it was made outside of one")
     try:
@@ -211,7 +211,7 @@ def _write_config(run: RecordedRun, project: Path) -> None:
     file = project / PARAMS
     if file.exists():
         there = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if provenance.config_sha256(there) == run.made_from["config"]:
+        if provenance.config_sha256(there) == run.provenance["config"]:
             return
     files.replace(file, OmegaConf.to_yaml(OmegaConf.create(run.config)))
 
