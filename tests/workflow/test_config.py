@@ -432,6 +432,18 @@ def test_signatures_read_from_source_are_those_of_the_classes() -> None:
         assert {name: one.required for name, one in found.parameters.items()} == parameters, target
 
 
+def test_names_that_a_module_makes_when_they_are_used_are_left_to_the_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lazy = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .networks import *\n"
+    (tmp_path / "lazy_library").mkdir()
+    (tmp_path / "lazy_library" / "__init__.py").write_text(lazy, encoding="utf-8")
+    (tmp_path / "their_base.py").write_text("class Net:\n    pass\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert signature("lazy_library.Net.from_pretrained") is None
+    assert signature("their_base.Net.from_pretrained") is None
+
+
 def test_limits_are_those_of_the_library() -> None:
     refused = {"lr": -1e-9, "weight_decay": -1e-9, "momentum": -1e-9, "betas": (0.9, 1.0)}
     weights = [torch.nn.Parameter(torch.zeros(2, 2))]

@@ -44,7 +44,8 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     `signature`, `provenance`, `config` and `samples` as JSON.
 
     Raises:
-        CommandError: onnxruntime answers differently from PyTorch on samples of the test split.
+        CommandError: ONNX lacks a part of the network, or onnxruntime answers differently from
+            PyTorch on samples of the test split.
     """
     import onnx
     import torch
@@ -64,15 +65,20 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     names = [spec["name"] for spec in declared["inputs"]]
     inputs, target = read_split(data_folder, "test", names)
     batch = torch.export.Dim.DYNAMIC
-    program = torch.onnx.export(
-        model,
-        kwargs={"inputs": as_tensors(take(inputs, 2))},
-        input_names=names,
-        output_names=[spec["name"] for spec in declared["outputs"]],
-        dynamic_shapes={"inputs": {name: {0: batch} for name in names}},
-        dynamo=True,
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            model,
+            kwargs={"inputs": as_tensors(take(inputs, 2))},
+            input_names=names,
+            output_names=[spec["name"] for spec in declared["outputs"]],
+            dynamic_shapes={"inputs": {name: {0: batch} for name in names}},
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        network = type(model.network).__name__
+        raise CommandError(f"{network} cannot be written as ONNX: {reason}") from error
     assert program is not None
     proto = program.model_proto
     metadata = {

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workflow.config.values import ConfigError
+from workflow.errors import one_line
+from workflow.lightning.networks import output_size
 from workflow.lightning.schedule import with_schedule
 
 from .preprocess import Preprocess, Standardize
@@ -40,7 +42,7 @@ class MLP(nn.Module):
         layers: list[nn.Module] = []
         for width, following in pairwise(widths):
             layers += [nn.Linear(width, following), nn.ReLU(), nn.Dropout(dropout)]
-        layers.append(nn.Linear(widths[-1], _outputs(target)))
+        layers.append(nn.Linear(widths[-1], output_size(target)))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -92,7 +94,7 @@ class CNN(nn.Module):
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(second * pixels, _outputs(target)),
+            nn.Linear(second * pixels, output_size(target)),
         )
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -198,8 +200,9 @@ def _network(node: dict[str, Any]) -> nn.Module:
     try:
         return instantiate(node)
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError):
-            raise ConfigError("model", str(error.__cause__)) from error
+        cause = error.__cause__
+        if isinstance(cause, ImportError | OSError | RuntimeError | TypeError | ValueError):
+            raise ConfigError("model", one_line(cause)) from error
         raise
 
 
@@ -210,7 +213,3 @@ def _width(declared: Mapping[str, Any]) -> int:
     if declared["kind"] == "features":
         return sum(len(column.get("choices") or (1,)) for column in declared["columns"])
     return TextEncoder.width
-
-
-def _outputs(target: Mapping[str, Any]) -> int:
-    return len(target["names"]) if target["kind"] == "classes" else 1

@@ -33,12 +33,14 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
         The metric of the config on the validation split, of the best epoch.
 
     Raises:
-        ConfigError: the checkpoint to start from is not available, or does not fit.
+        ConfigError: the network does not fit the data, or the checkpoint to start from does not
+            fit or is not available.
         CommandError: the loss is not a finite number any more, or it was interrupted.
     """
     import lightning as L
     from hydra.utils import instantiate
 
+    from workflow.lightning.networks import require_fit
     from workflow.lightning.session import Session
 
     from .data import ArrayDataset
@@ -52,6 +54,7 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
     model = Model(config)
     samples = ArrayDataset(PREPARED_DATA, "train", inputs)
     model.fit_preprocessing(samples.inputs, samples.target)
+    require_fit(model.network, model.preprocess, samples.inputs, config["data"]["target"])
 
     with session.open(model.network) as run:
         if run.is_complete:

@@ -79,13 +79,15 @@ def _locate(target: str) -> tuple[Module, ast.AST] | None:
                 for child in found[1].body
                 if isinstance(child, ast.ClassDef | Function)
             }
-            found = (found[0], members[part]) if part in members else None
+            if part not in members:
+                return None  # a base may have it, such as `from_pretrained`
+            found = found[0], members[part]
         # Some modules define names at run time.
         if found is None and not module.stars and "__getattr__" not in module.names:
             classes = [name for name, node in module.names.items() if _is_public(name, node)]
             raise NoSuchTargetError(f"{name} has no {parts[length]}", parts[length], (*classes,))
         return found
-    raise NoSuchTargetError(f"no module {parts[0]}")
+    raise NoSuchTargetError(f"no module {parts[0]}; if it is a package: uv add {parts[0]}")
 
 
 def _is_public(name: str, node: ast.AST) -> bool:
@@ -136,12 +138,20 @@ def _module(name: str) -> Module | None:
         return None  # said by whoever imports it
     names: dict[str, ast.AST] = {}
     stars = []
+    not_run = {
+        node
+        for branch in tree.body
+        if isinstance(branch, ast.If) and _name(branch.test) == "TYPE_CHECKING"
+        for node in branch.body
+    }
     for node in _statements(tree.body):
         if isinstance(node, ast.ClassDef | Function):
             names[node.name] = node
         elif isinstance(node, ast.Import | ast.ImportFrom):
             for alias in node.names:
-                if alias.name == "*" and isinstance(node, ast.ImportFrom):
+                if alias.name == "*" and node in not_run:
+                    names["__getattr__"] = node  # such as transformers: names are made when used
+                elif alias.name == "*" and isinstance(node, ast.ImportFrom):
                     stars.append(node)
                 else:
                     names.setdefault((alias.asname or alias.name).partition(".")[0], node)

@@ -5,14 +5,16 @@ import math
 import sys
 import time
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
 import lightning as L
 import torch
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
 
 from ..config.values import ConfigError
 
@@ -86,6 +88,50 @@ class StopDiverged(L.Callback):
     def _text(trainer: L.Trainer, name: str, loss: float, step: int) -> str:
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
         return f"{name} is {loss} in epoch {epoch}, step {step}"
+
+
+class Freeze(L.Callback):
+    """Leaves the weights whose names match a pattern as they are, such as `layers.0.*`.
+
+    So are the running mean and variance of a BatchNorm whose names match: it computes with them.
+    """
+
+    def __init__(self, names: Annotated[list[str], MinLen(1)]) -> None:
+        self._names = names
+        self._norms: list[nn.Module] = []
+
+    def freeze(self, network: nn.Module) -> None:
+        """Choose the weights by their names in the network; called before the training starts.
+
+        Raises:
+            ConfigError: a pattern matches no name, or none are left to train.
+        """
+        names = [*network.state_dict()]
+        for pattern in self._names:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                problem = f"{pattern} matches none of {_shortened(names)}"
+                raise ConfigError("callbacks.freeze.names", problem)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(not self._matches(name))
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise ConfigError("callbacks.freeze.names", "leaves nothing to train")
+        self._norms = [
+            module
+            for name, module in network.named_modules()
+            if isinstance(getattr(module, "running_mean", None), torch.Tensor)
+            and self._matches(f"{name}.running_mean")
+        ]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Lightning leaves out `on_train_epoch_start` of the first epoch after a resume.
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for norm in self._norms:
+            norm.eval()
+
+    def _matches(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self._names)
 
 
 class MovingAverage(WeightAveraging):
@@ -217,6 +263,11 @@ def epoch_metrics(trainer: L.Trainer) -> dict[str, float]:
     logged = trainer.callback_metrics
     names = [name for split in ("train/", "val/") for name in logged if name.startswith(split)]
     return {name: float(logged[name]) for name in names}
+
+
+def _shortened(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown}, … ({len(names)})" if len(names) > 8 else shown
 
 
 def _listed(logged: Iterable[str]) -> str:

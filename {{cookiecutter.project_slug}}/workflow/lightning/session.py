@@ -27,6 +27,7 @@ from . import resume
 from .callbacks import (
     DivergedError,
     EpochSeed,
+    Freeze,
     History,
     RequireMetrics,
     StayStopped,
@@ -74,11 +75,16 @@ class Session:
         """Start the run, or resume an interrupted one; end it properly however it ends.
 
         Args:
-            network: gets the weights that `train.init_from` names, and is compiled in place.
+            network: gets the weights that `train.init_from` names, is frozen and compiled in place.
 
         Raises:
+            ConfigError: the callback `freeze` names no weights of the network.
             CommandError: the training diverged, now or before with the same inputs.
         """
+        self._added = [instantiate(node) for node in self.config["callbacks"].values() if node]
+        for callback in self._added:
+            if isinstance(callback, Freeze):
+                callback.freeze(network)
         fingerprint = self.start.fingerprint if self.start else None
         from_scratch = self.config["train"]["resume"] == "never" and self._is_main
         self.unfinished = resume.find(self.run_dir, self.config, fingerprint, from_scratch)
@@ -203,7 +209,7 @@ class Session:
             StopDiverged(self._metric),
             History(self.run_dir / HISTORY.name),
             RunLog(self._first_step),
-            *(instantiate(node) for node in self.config["callbacks"].values() if node),
+            *self._added,
             self._best,
             last,
         ]

@@ -1,0 +1,104 @@
+"""Networks from elsewhere, named in conf/model/ alone; and whether a network fits the data."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from ..config.values import ConfigError
+from ..errors import one_line
+
+
+class PlainModule(nn.Module):
+    """A module that takes tensors and not inputs by name: it gets them in the order of the data.
+
+    Images are (n, channels, rows, columns), features (n, width), texts bytes (n, length).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.module(*inputs.values())
+
+
+class ByteModel(nn.Module):
+    """A pretrained model of texts that reads bytes, and a linear layer on the mean of its states.
+
+    Such as ByT5 (Xue et al., 2022). A model that reads words, or parts of words, has a tokenizer,
+    which the exported file cannot hold.
+    """
+
+    def __init__(
+        self,
+        inputs: dict[str, Any],
+        target: dict[str, Any],
+        encoder: Any,
+        offset: Annotated[int, Ge(0)],
+    ) -> None:
+        """`encoder` is a model of transformers; the token of a byte is the byte plus `offset`.
+
+        Token 0 is the padding.
+        """
+        super().__init__()
+        kinds = [declared["kind"] for declared in inputs.values()]
+        if kinds != ["text"]:
+            raise ValueError(f"ByteModel takes one text, data.inputs has {', '.join(kinds)}")
+        (self.name,) = inputs
+        self.encoder = encoder
+        self.offset = offset
+        self.head = nn.Linear(encoder.config.hidden_size, output_size(target))
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        texts = inputs[self.name]
+        mask = (texts != 0).long()
+        tokens = (texts + self.offset) * mask
+        states = self.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(2).to(states.dtype)
+        return self.head((states * weights).sum(1) / weights.sum(1).clamp(min=1))
+
+
+def output_size(target: Mapping[str, Any]) -> int:
+    """Return how many numbers a network returns for a sample of the config's `data.target`."""
+    return len(target["names"]) if target["kind"] == "classes" else 1
+
+
+def require_fit(
+    network: nn.Module,
+    preprocess: nn.Module,
+    inputs: Mapping[str, Tensor],
+    target: Mapping[str, Any],
+) -> None:
+    """Try a network on the first two samples, before a run starts; it is left in training mode.
+
+    Args:
+        preprocess: makes what the network takes of raw inputs.
+        inputs: raw ones by name, (n, …) each.
+        target: the config's `data.target`.
+
+    Raises:
+        ConfigError: the network does not take these inputs, or does not return (n, outputs).
+    """
+    taken = preprocess({name: values[:2] for name, values in inputs.items()})
+    module = network.module if isinstance(network, PlainModule) else network
+    name = type(module).__name__
+    network.eval()
+    try:
+        with torch.no_grad():
+            answers = network(taken)
+    except (RuntimeError, TypeError, ValueError) as error:
+        given = ", ".join(f"{key} {_shape(tensor)}" for key, tensor in taken.items())
+        raise ConfigError("model", f"{name} does not take {given}: {one_line(error)}") from error
+    network.train()
+    if not isinstance(answers, Tensor):
+        raise ConfigError("model", f"{name} returns a {type(answers).__name__}, not a tensor")
+    if answers.shape[1:] != (output_size(target),):
+        needed = f"(n, {output_size(target)}) for data.target"
+        raise ConfigError("model", f"{name} returns {_shape(answers)}, and not {needed}")
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"({', '.join(['n', *map(str, tensor.shape[1:])])})"
