@@ -543,7 +543,7 @@ def test_a_missing_kubectl_is_one_line(cluster: Cluster) -> None:
     ("variables", "expected"),
     [
         ({"SERVING_MIN_REPLICAS": "11"}, "serving.min_replicas: 11 is more than max_replicas, 10"),
-        ({"SERVING_CPU_PERCENT": "much"}, "serving.cpu_percent: 'much' is not a positive number"),
+        ({"SERVING_CPU_PERCENT": "much"}, "serving.cpu_percent: 'much' must be a positive number"),
     ],
     ids=["bounds", "number"],
 )

@@ -16,15 +16,15 @@ IMAGES = {name: f"registry.example.com:5000/{name}@sha256:{'1' * 64}" for name i
 
 
 @pytest.fixture
-def chosen() -> settings.Settings:
+def serving() -> settings.Settings:
     return settings.load(ROOT / settings.FILE)
 
 
 @pytest.fixture
-def tree(tmp_path: Path, chosen: settings.Settings) -> Path:
+def tree(tmp_path: Path, serving: settings.Settings) -> Path:
     """A filled tree, over one that was filled before."""
     for models in ([Located("old", "old", "s3://bucket/old.onnx", "0" * 64)], MODELS):
-        kustomize.fill(ROOT / kubernetes.TREE, tmp_path / "tree", models, IMAGES, chosen)
+        kustomize.fill(ROOT / kubernetes.TREE, tmp_path / "tree", models, IMAGES, serving)
     return tmp_path / "tree"
 
 
@@ -65,11 +65,11 @@ def test_each_resource_is_there(tree: Path) -> None:
             assert (file.parent / name).exists(), f"{file}: {name}"
 
 
-def test_each_number_has_its_place(tree: Path, chosen: settings.Settings) -> None:
+def test_each_number_has_its_place(tree: Path, serving: settings.Settings) -> None:
     replacements = read(tree / "base/replacements.yaml")
     replacements += read(tree / "components/queue-depth/kustomization.yaml")["replacements"]
     placed = {replacement["source"]["fieldPath"] for replacement in replacements}
-    numbers = kustomize.numbers(chosen)
+    numbers = kustomize.numbers(serving)
     assert placed == {f"data.{name}" for name in numbers}
     for folder in (ROOT / kubernetes.TREE, tree):  # stand-ins, and what took their place
         assert set(literals(read(folder / "base/kustomization.yaml"))["numbers"]) == set(numbers)

@@ -25,7 +25,7 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
     Raises:
         SystemExit: with one line, where the user can fix what is wrong.
     """
-    from .tracking.run import chosen_mode
+    from .tracking.run import resolve_mode
 
     try:
         validate(config)
@@ -33,7 +33,7 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
             if "LOCAL_RANK" not in SET_BY_USER:  # the first process of several says it
                 print(f"environment: {line}", flush=True)
         drop_unused()
-        chosen_mode(config.tracking.mode)
+        resolve_mode(config.tracking.mode)
         # Read by OpenMP when torch is imported, and by the processes that this one starts.
         os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)
         return train(plain(config), Path(HydraConfig.get().runtime.output_dir))

@@ -104,17 +104,17 @@ def fix(root: Path = ROOT) -> list[str]:
     Raises:
         CommandError: a file cannot be parsed.
     """
-    lacking, said = missing(root), []
+    lacking, changes = missing(root), []
     text = (root / PIPELINE).read_text(encoding="utf-8")
     for stage in read(root):
         gone = [dep for dep in stage.deps if dep.endswith(".py") and not (root / dep).exists()]
         new = lacking.get(stage.name, [])
         text = _with_deps(text, stage.name, new, gone)
-        said += [f"{stage.name}: {name} added" for name in new]
-        said += [f"{stage.name}: {name} removed: there is no such file" for name in gone]
-    if said:
+        changes += [f"{stage.name}: {name} added" for name in new]
+        changes += [f"{stage.name}: {name} removed: there is no such file" for name in gone]
+    if changes:
         replace(root / PIPELINE, text)
-    return said
+    return changes
 
 
 def read(root: Path = ROOT) -> list[Stage]:

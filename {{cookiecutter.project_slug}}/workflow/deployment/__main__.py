@@ -48,11 +48,11 @@ def on_this_machine(client: docker.DockerClient, action: str, **options: Any) ->
 
 def on_kubernetes(action: str, environment: str, models: str) -> int:
     """Write the file for a cluster, or apply it."""
-    written = sources.parse_models(models)
+    named = sources.parse_models(models)
     if action == "apply":
-        kubernetes.apply(environment, written)
+        kubernetes.apply(environment, named)
     else:
-        print(kubernetes.render(environment, written))
+        print(kubernetes.render(environment, named))
     return 0
 
 

@@ -31,7 +31,7 @@ class Count(msgspec.Struct, frozen=True):
 Counts = dict[str, Count]  # by the model's name and the version of its release
 
 
-class Kept(msgspec.Struct, frozen=True):
+class Saved(msgspec.Struct, frozen=True):
     """What was counted so far."""
 
     worker: str = ""  # of the proxy, which has one of its own for each config
@@ -46,8 +46,8 @@ def record(running: Container) -> Counts:
     earlier = before.earlier
     if worker != before.worker:
         earlier = added(earlier, before.counted)
-    kept = Kept(worker, counted, earlier)
-    state.write(FILE, msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
+    saved = Saved(worker, counted, earlier)
+    state.write(FILE, msgspec.json.format(msgspec.json.encode(saved)).decode() + "\n")
     return added(earlier, counted)
 
 
@@ -59,16 +59,16 @@ def keep(running: Container) -> None:
 
 def total() -> Counts:
     """Return what was counted until the proxy was last asked."""
-    kept = load()
-    return added(kept.earlier, kept.counted)
+    saved = load()
+    return added(saved.earlier, saved.counted)
 
 
-def load() -> Kept:
-    """Return what was kept."""
+def load() -> Saved:
+    """Return what the file has."""
     try:
-        return msgspec.json.decode(FILE.read_bytes(), type=Kept)
+        return msgspec.json.decode(FILE.read_bytes(), type=Saved)
     except FileNotFoundError:
-        return Kept()
+        return Saved()
 
 
 def key(name: str, release: Release) -> str:

@@ -35,12 +35,12 @@ def render(environment: str, models: list[str]) -> Path:
     if environment not in known:
         raise CommandError(f"no environment `{environment}`: choose one of {', '.join(known)}")
     kubectl.require()
-    chosen = settings.load()
-    located = [locate(written) for written in models]
+    serving = settings.load()
+    located = [locate(model) for model in models]
     client = engine.connect()
     references = {target: pushed(client, target) for target in IMAGES}
     tree = RENDERED / environment
-    kustomize.fill(ROOT / TREE, ROOT / tree, located, references, chosen)
+    kustomize.fill(ROOT / TREE, ROOT / tree, located, references, serving)
     text = kubectl.run("kustomize", (tree / "environments" / environment).as_posix())
     file = RENDERED / f"{environment}.yaml"
     state.write(ROOT / file, f"# Written by: inv deploy.render {environment}\n{text}")
@@ -69,14 +69,14 @@ def apply(environment: str, models: list[str]) -> None:
         rollout.wait(deployment, namespace)
 
 
-def locate(written: str) -> Located:
+def locate(argument: str) -> Located:
     """Return where a cluster finds the model of "NAME=SOURCE".
 
     Raises:
         CommandError: there is no such model, no cluster reaches it, or its address holds what may
             be secret.
     """
-    model = sources.locate(written)
+    model = sources.locate(argument)
     if model.url != shown(model.url):
         raise CommandError(
             f"{shown(model.url)}: leave user, password and query out of the address: a cluster "

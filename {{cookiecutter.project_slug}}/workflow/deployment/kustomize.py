@@ -24,7 +24,7 @@ RESOURCES = ("cpu_request_percent", "memory_mb", "web_memory_mb")
 
 
 def fill(
-    source: Path, tree: Path, models: list[Located], images: dict[str, str], chosen: Settings
+    source: Path, tree: Path, models: list[Located], images: dict[str, str], serving: Settings
 ) -> None:
     """Make `tree` a copy of `source` for these models.
 
@@ -41,9 +41,9 @@ def fill(
     base["resources"] += [f"models/{model.name}" for model in models]
     addresses = [f"{model.name}=http://model-{model.name}:{MODEL_PORT}" for model in models]
     values = {
-        "serving": variables(chosen),
+        "serving": variables(serving),
         "models": {"MODELS": ",".join(addresses)},
-        "numbers": numbers(chosen),
+        "numbers": numbers(serving),
     }
     for generator in base["configMapGenerator"]:
         generator["literals"] = literals(values[generator["name"]])
@@ -66,32 +66,32 @@ def service(model: Located) -> dict[str, Any]:
     }
 
 
-def variables(chosen: Settings) -> dict[str, Any]:
+def variables(serving: Settings) -> dict[str, Any]:
     """Return the variables of a service: the conf/serving/ in its image may be an older one."""
     return {
         f"{settings.PREFIX}{name.upper()}": value
-        for name, value in asdict(chosen).items()
+        for name, value in asdict(serving).items()
         if name not in (*SCALING, *RESOURCES)
     }
 
 
-def numbers(chosen: Settings) -> dict[str, int | str]:
+def numbers(serving: Settings) -> dict[str, int | str]:
     """Return what base/replacements.yaml puts in its places.
 
     Processors are in thousandths, `250m`, memory in MiB, `512Mi`. The autoscaler aims at a fraction
     of a replica's threads, not of its request, which is less.
     """
     found: dict[str, int | str] = {
-        "max_replicas": chosen.max_replicas,
-        "min_replicas": chosen.min_replicas,
-        "queue_per_replica": chosen.queue_per_replica,
-        "scale_down_after_s": chosen.scale_down_after_s,
-        "termination_grace_s": LEAVE_SECONDS + math.ceil(chosen.timeout_ms / 1000),
+        "max_replicas": serving.max_replicas,
+        "min_replicas": serving.min_replicas,
+        "queue_per_replica": serving.queue_per_replica,
+        "scale_down_after_s": serving.scale_down_after_s,
+        "termination_grace_s": LEAVE_SECONDS + math.ceil(serving.timeout_ms / 1000),
     }
-    services = (("", chosen.threads, chosen.memory_mb), ("web_", 1, chosen.web_memory_mb))
+    services = (("", serving.threads, serving.memory_mb), ("web_", 1, serving.web_memory_mb))
     for service, threads, memory_mb in services:
-        found[f"{service}cpu_request"] = f"{10 * threads * chosen.cpu_request_percent}m"
-        found[f"{service}cpu_target"] = f"{10 * threads * chosen.cpu_percent}m"
+        found[f"{service}cpu_request"] = f"{10 * threads * serving.cpu_request_percent}m"
+        found[f"{service}cpu_target"] = f"{10 * threads * serving.cpu_percent}m"
         found[f"{service}memory_limit"] = f"{memory_mb}Mi"
         found[f"{service}memory_request"] = f"{math.ceil(memory_mb / 2)}Mi"
     return found

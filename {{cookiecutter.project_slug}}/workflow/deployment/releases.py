@@ -27,17 +27,17 @@ def wanted(models: str, deployment: Deployment) -> dict[str, Release]:
         if name not in deployment.models:
             known = ", ".join(deployment.models) or "none"
             raise CommandError(f"{name} is not deployed ({known} is): write {name}=FILE")
-    written = [part if "=" in part else f"{part}=deployed" for part in parts]
-    names = [sources.split(part)[0] for part in sources.parse_models(",".join(written))]
+    parsable = [part if "=" in part else f"{part}=deployed" for part in parts]
+    names = [sources.split(part)[0] for part in sources.parse_models(",".join(parsable))]
     return {
         name: make(part) if "=" in part else deployment.models[name].stable
         for name, part in zip(names, parts, strict=True)
     }
 
 
-def make(written: str, image: str = "") -> Release:
-    """Bring the model of "NAME=SOURCE" to where containers read it, and return its release."""
-    stored = sources.fetch(written, DEPLOYED_MODELS)
+def make(argument: str, image: str = "") -> Release:
+    """Fetch the model of "NAME=SOURCE" to where containers read it, and return its release."""
+    stored = sources.fetch(argument, DEPLOYED_MODELS)
     return Release(stored.source, stored.commit, stored.sha256, image, stored.run)
 
 

@@ -37,7 +37,7 @@ def services(deployment: Deployment) -> dict[str, Any]:
 
 def model_service(deployment: Deployment, name: str, release: Release) -> dict[str, Any]:
     """Return the service of a model's replica."""
-    chosen = settings.load()
+    serving = settings.load()
     return {
         **_extends("model"),
         "image": release.image,
@@ -50,8 +50,8 @@ def model_service(deployment: Deployment, name: str, release: Release) -> dict[s
         },
         # One computes with each thread and one reads and answers; the engine refuses more than
         # there are.
-        "cpus": min(chosen.threads + 1, deployment.processors),
-        "mem_limit": f"{chosen.memory_mb}m",
+        "cpus": min(serving.threads + 1, deployment.processors),
+        "mem_limit": f"{serving.memory_mb}m",
         "volumes": [_mount(DEPLOYED_MODELS, "/models"), _mount(SERVED, "/served", writable=True)],
     }
 
@@ -84,7 +84,7 @@ def compose_file(deployment: Deployment) -> str:
 
 def proxy_config(deployment: Deployment) -> tuple[str, str]:
     """Return the proxy's config, and the revision that it answers as soon as it is in force."""
-    chosen = settings.load()
+    serving = settings.load()
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = environment.from_string(PROXY_TEMPLATE.read_text("utf-8"))
     models = [
@@ -105,11 +105,11 @@ def proxy_config(deployment: Deployment) -> tuple[str, str]:
     ]
     values = {
         "drain_seconds": DRAIN_SECONDS,
-        "max_body_bytes": chosen.max_body_bytes,
+        "max_body_bytes": serving.max_body_bytes,
         "models": models,
         "names": " ".join(deployment.models),
         "releases": " ".join(releases),
-        "timeout_ms": chosen.timeout_ms,
+        "timeout_ms": serving.timeout_ms,
         "web": named("web", web_service(deployment)),
     }
     revision = hashlib.sha256(template.render(values, revision="").encode()).hexdigest()[:12]

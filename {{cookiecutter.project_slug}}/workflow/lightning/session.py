@@ -153,9 +153,9 @@ class Session:
         result = self.unfinished.result
         text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
         files.replace(result / TRAIN_METRICS.name, text)
-        kept = torch.load(self.best_checkpoint, weights_only=True)
-        kept["provenance"] = {**self._provenance, "run": identity(self._run)}
-        torch.save(kept, result / CHECKPOINT.name)
+        checkpoint = torch.load(self.best_checkpoint, weights_only=True)
+        checkpoint["provenance"] = {**self._provenance, "run": identity(self._run)}
+        torch.save(checkpoint, result / CHECKPOINT.name)
         shutil.copyfile(self.run_dir / HISTORY.name, result / HISTORY.name)
         self._run.finish()
         self.unfinished.end(self.run_dir)

@@ -261,10 +261,10 @@ def mention(config: str, name: str | None) -> str:
     """
     if not MENTION.search(config):
         raise CommandError(f"{CONF}/{CONFIG}: its defaults have no `- {GROUP}: null`: add it")
-    written = "null" if name is None else name
+    value = "null" if name is None else name
     if name is not None and yaml.safe_load(name) != name:
-        written = json.dumps(name)  # digits alone would be a number
-    return MENTION.sub(rf"\g<1>{written}", config, count=1)
+        value = json.dumps(name)  # digits alone would be a number
+    return MENTION.sub(rf"\g<1>{value}", config, count=1)
 
 
 def document(name: str, what: str, values: dict[str, Any]) -> str:

@@ -46,11 +46,11 @@ def training(root: Path) -> str:
     params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
     epochs = json.loads((root / TRAIN_METRICS).read_text(encoding="utf-8"))["epochs"]
     best = best_epoch(read_history(root / HISTORY), DecidingMetric.of(params))
-    kept = f"epoch {best} of {epochs} was the best" if best else f"{epochs} epochs"
+    best_text = f"epoch {best} of {epochs} was the best" if best else f"{epochs} epochs"
     planned = params["trainer"].get("max_epochs")
     if planned is None or not 0 <= epochs < planned:
-        return f"{kept}, all were trained"
-    return f"{kept}, {stopped(params)} (trainer.max_epochs={planned})"
+        return f"{best_text}, all were trained"
+    return f"{best_text}, {stopped(params)} (trainer.max_epochs={planned})"
 
 
 def stopped(params: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CommandError, one_line
 from ..tracking import artifacts
-from ..tracking.run import chosen_mode
+from ..tracking.run import resolve_mode
 from ..tracking.server import log_in
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def remove(run: str | None, model: str, alias: str) -> str:
 def _change(run: str | None, model: str, added: set[str], removed: set[str]) -> str:
     import wandb
 
-    mode = chosen_mode("auto")
+    mode = resolve_mode("auto")
     if mode != "online":
         raise CommandError(f"tracking is {mode}")
     if problem := log_in():

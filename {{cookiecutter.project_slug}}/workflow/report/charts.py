@@ -120,7 +120,7 @@ def _learning_curve(metric: str, curves: History, splits: Sequence[str], best: i
         return Line(name, splits.index(name.rpartition("/")[0]), points)
 
     lines = [line(name, curve) for name, curve in curves.items()]
-    said = [f"the last: {line.points[-1][2]}" for line in lines if line.points]
+    ends = [f"the last: {line.points[-1][2]}" for line in lines if line.points]
     return Chart(
         title=metric,
         note="logarithmic scale" if logarithmic else "",
@@ -128,7 +128,7 @@ def _learning_curve(metric: str, curves: History, splits: Sequence[str], best: i
         x_ticks=[(x(tick), f"{tick:g}") for tick in epoch_ticks(epochs)],
         y_ticks=y.labels(),
         summary="; ".join(
-            [f"{metric} by epoch", *said, *([f"the best is epoch {best}"] if best else [])]
+            [f"{metric} by epoch", *ends, *([f"the best is epoch {best}"] if best else [])]
         ),
         lines=lines,
         mark=(x(best), f"best epoch: {best}") if best else None,

@@ -116,11 +116,11 @@ def differing(rows: Iterable[Row], always: Iterable[str] = ()) -> list[str]:
     """
     configs = [row.params for row in rows if row.params]
     names = dict.fromkeys(name for params in configs for name in params)
-    kept = set(always)
+    included = set(always)
     return [
         name
         for name in names
-        if name in kept or len({_json(params, name) for params in configs}) > 1
+        if name in included or len({_json(params, name) for params in configs}) > 1
     ]
 
 

@@ -238,9 +238,9 @@ def _experiment(name: str) -> str | None:
 
 
 def _revision(name: str) -> str | None:
-    """Return the commit that Git knows by that name; that of `name@COMMIT` is said."""
-    said = name.rpartition("@")[2]
-    name = said if COMMIT.fullmatch(said) else name
+    """Return the commit that Git knows by that name; `name@COMMIT` names it."""
+    pinned = name.rpartition("@")[2]
+    name = pinned if COMMIT.fullmatch(pinned) else name
     commit = _git_text("rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
     return commit.strip() if commit else None
 

@@ -19,21 +19,21 @@ class Inference:
     An ASGI application, because Starlette's Request and Response would take as long as the rest.
     """
 
-    def __init__(self, model: Model, chosen: Settings, metrics: ServiceMetrics) -> None:
+    def __init__(self, model: Model, settings: Settings, metrics: ServiceMetrics) -> None:
         self.model = model
         self.in_flight = metrics.of_model
-        self.max_body_bytes = chosen.max_body_bytes
+        self.max_body_bytes = settings.max_body_bytes
         self.batcher = Batcher(
             model.predict,
-            max_batch_size=chosen.max_batch_size,
-            max_wait=chosen.max_wait_ms / 1000,
-            capacity=chosen.capacity,
-            timeout=chosen.timeout_ms / 1000,
+            max_batch_size=settings.max_batch_size,
+            max_wait=settings.max_wait_ms / 1000,
+            capacity=settings.capacity,
+            timeout=settings.timeout_ms / 1000,
             note=metrics.note_batch,
         )
         self.log = None
-        if chosen.log_every:
-            self.log = Log(model, chosen.log_every, chosen.log_max_bytes)
+        if settings.log_every:
+            self.log = Log(model, settings.log_every, settings.log_max_bytes)
         self.made_by = [(b"x-model-version", model.version.encode())]
         if model.run:
             self.made_by.append((b"x-model-run", model.run.encode()))

@@ -150,7 +150,7 @@ def parse(models: str) -> dict[str, Path]:
     return files
 
 
-def find(written: str, source: str) -> Path:
+def find(argument: str, source: str) -> Path:
     """Return the file of "name=source"; that of a registered version is fetched.
 
     Raises:
@@ -160,7 +160,7 @@ def find(written: str, source: str) -> Path:
         return Path(source)
     from . import sources  # with DVC, which a file does not need
 
-    return sources.fetch(written, DEPLOYED_MODELS).file
+    return sources.fetch(argument, DEPLOYED_MODELS).file
 
 
 def main() -> int:

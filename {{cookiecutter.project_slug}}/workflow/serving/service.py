@@ -69,11 +69,11 @@ class Pages:
         return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
 
-def create_app(model: Model, chosen: Settings) -> ASGIApp:
+def create_app(model: Model, serving: Settings) -> ASGIApp:
     """Return the application that answers for a model."""
     metrics = ServiceMetrics(model)
-    pages = Pages(model, metrics, chosen.title)
-    inference = Inference(model, chosen, metrics)
+    pages = Pages(model, metrics, serving.title)
+    inference = Inference(model, serving, metrics)
     routes = [
         *of_model("/infer", inference, methods=["POST"]),
         *of_model("", pages.metadata),
@@ -104,11 +104,11 @@ async def no_such_page(scope: Scope, receive: Receive, send: Send) -> None:
 def main() -> None:
     options = arguments(__doc__)
     try:
-        chosen = settings.load()
-        app = create_app(model.from_environment(chosen.threads), chosen)
+        serving = settings.load()
+        app = create_app(model.from_environment(serving.threads), serving)
     except CommandError as error:
         raise SystemExit(f"serve: {error}") from None
-    listen(app, options, chosen.timeout_ms / 1000)
+    listen(app, options, serving.timeout_ms / 1000)
 
 
 if __name__ == "__main__":

@@ -41,22 +41,22 @@ def load(file: Path = FILE) -> Settings:
     """Return the settings of a file, each replaced by its variable SERVING_… where that is set.
 
     Raises:
-        CommandError: a key is missing, unknown or no positive number.
+        CommandError: a key is missing or unknown, or not a positive number.
     """
-    written = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
     known = [field.name for field in fields(Settings)]
-    for name in [*written, *known]:
-        if name not in known or name not in written:
+    for name in [*content, *known]:
+        if name not in known or name not in content:
             problem = "is missing" if name in known else "is no such key"
             raise CommandError(f"{file}: {name} {problem}")
-    title = os.environ.get(f"{PREFIX}TITLE", written["title"])
+    title = os.environ.get(f"{PREFIX}TITLE", content["title"])
     if not isinstance(title, str) or not title.strip():
         raise CommandError(f"serving.title: {title!r} is not text; quote it")
     values = {}
     for name in (name for name in known if name != "title"):
-        value = os.environ.get(f"{PREFIX}{name.upper()}", written[name])
+        value = os.environ.get(f"{PREFIX}{name.upper()}", content[name])
         if not str(value).isdecimal():
-            raise CommandError(f"serving.{name}: {value!r} is not a positive number")
+            raise CommandError(f"serving.{name}: {value!r} must be a positive number")
         values[name] = int(value)
     if found := refusal(values):
         raise CommandError("serving.{}: {}".format(*found))
@@ -67,7 +67,7 @@ def refusal(values: dict[str, int]) -> tuple[str, str] | None:
     """Return the first key whose value cannot be served with, and why; None where there is none."""
     for name, value in values.items():
         if value < (0 if name in MAY_BE_0 else 1):
-            return name, f"{value} is not a positive number"
+            return name, f"{value} must be a positive number"
         if value > AT_MOST.get(name, value):
             return name, f"{value} is more than {AT_MOST[name]}"
     smallest, largest = values["min_replicas"], values["max_replicas"]

@@ -68,21 +68,21 @@ def parse_models(text: str) -> list[str]:
     Raises:
         CommandError: a part is written otherwise, or two have one name.
     """
-    written = [part.strip() for part in text.split(",")]
-    names = [split(part)[0] for part in written]
+    arguments = [part.strip() for part in text.split(",")]
+    names = [split(part)[0] for part in arguments]
     for name in names:
         if names.count(name) > 1:
             raise CommandError(f"{name}: two models have this name: give each its own")
-    return written
+    return arguments
 
 
-def fetch(written: str, folder: Path) -> Stored:
+def fetch(argument: str, folder: Path) -> Stored:
     """Fetch the model of "NAME=SOURCE" into `folder`, where its file is called by its SHA-256.
 
     Raises:
         CommandError: it is written otherwise, there is no such model, or it cannot be served.
     """
-    name, source = split(written)
+    name, source = split(argument)
     commit = None
     there = set(folder.glob("*.onnx"))
     if store.is_url(source):
@@ -106,14 +106,14 @@ def fetch(written: str, folder: Path) -> Stored:
     return Stored(name, source, commit, file.stem, file, model.run)
 
 
-def locate(written: str) -> Located:
+def locate(argument: str) -> Located:
     """Find where a cluster reads the model of "NAME=SOURCE": the URL itself, or the DVC remote.
 
     Raises:
         CommandError: it is written otherwise, there is no such model, or it is not where a cluster
             can read it.
     """
-    name, source = split(written)
+    name, source = split(argument)
     if store.is_url(source):
         if source.startswith("file:"):
             raise CommandError(f"{source}: a cluster cannot read a file of this machine")
@@ -142,15 +142,15 @@ def locate(written: str) -> Located:
     return Located(name, source, f"{SCHEMES[scheme]}://{rest}", sha256.hexdigest())
 
 
-def split(written: str) -> tuple[str, str]:
+def split(argument: str) -> tuple[str, str]:
     """Return name and source.
 
     Raises:
         CommandError: one is missing, or the name is no label of DNS.
     """
-    name, _, source = written.partition("=")
+    name, _, source = argument.partition("=")
     if not source:
-        raise CommandError(f"{written!r}: write NAME=SOURCE, such as model=models/model.onnx")
+        raise CommandError(f"{argument!r}: write NAME=SOURCE, such as model=models/model.onnx")
     if not NAME.fullmatch(name) or len(name) > MAX_NAME:
         raise CommandError(
             f"{name!r} is no name for a model: small letters, digits and hyphens between them,"

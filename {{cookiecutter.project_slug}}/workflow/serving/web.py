@@ -51,11 +51,11 @@ def create_app(models: dict[str, str]) -> FastAPI:
     Args:
         models: the address of the service of each model, by the model's name.
     """
-    chosen = settings.load()
+    serving = settings.load()
     first = next(iter(models))
     # A service refuses by itself what is too much for it, and times out early enough, with a status
     # that says so: no limit here may come before that.
-    timeout = aiohttp.ClientTimeout(total=chosen.timeout_ms / 1000 + 2, sock_connect=2)
+    timeout = aiohttp.ClientTimeout(total=serving.timeout_ms / 1000 + 2, sock_connect=2)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +68,7 @@ def create_app(models: dict[str, str]) -> FastAPI:
             described.cancel()
 
     app = FastAPIOffline(
-        title=chosen.title,
+        title=serving.title,
         version=protocol.VERSION,
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
@@ -77,9 +77,9 @@ def create_app(models: dict[str, str]) -> FastAPI:
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    app.state.title = chosen.title
+    app.state.title = serving.title
     app.state.metrics = observe.Metrics()
-    app.state.max_body_bytes = chosen.max_body_bytes
+    app.state.max_body_bytes = serving.max_body_bytes
     app.add_middleware(observe.Observer, metrics=app.state.metrics, every=True)
     app.add_exception_handler(HTTPException, observe.refuse)
     app.add_exception_handler(UpstreamError, refuse)

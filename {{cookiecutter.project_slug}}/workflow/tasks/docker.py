@@ -19,10 +19,10 @@ def build(context: Context, image: str = "cpu") -> None:
 @task(help=GPU)
 def train(context: Context, gpu: bool = False) -> None:
     """Run `inv train` in a container; overrides after `--`."""
-    chosen = overrides()
-    if gpu and not any(override.startswith("trainer=") for override in chosen):
-        chosen = ["trainer=gpu", *chosen]
-    in_container("--name=train", "inv", "train", *(["--", *chosen] if chosen else []), gpu=gpu)
+    values = overrides()
+    if gpu and not any(override.startswith("trainer=") for override in values):
+        values = ["trainer=gpu", *values]
+    in_container("--name=train", "inv", "train", *(["--", *values] if values else []), gpu=gpu)
 
 
 @task(help=GPU)

@@ -30,7 +30,7 @@ def write_rest(log: Path) -> Path:
     positions = {at for at, record in enumerate(read) if time_of(record) in arrived}
     # W&B sends in the order of the log: metrics of the machine before that row have arrived too.
     last = max(positions, default=0)
-    kept = [
+    missing = [
         record.SerializeToString()
         for at, record in enumerate(read)
         if at not in positions and not (record.HasField("stats") and at < last)
@@ -39,7 +39,7 @@ def write_rest(log: Path) -> Path:
     if state_of(rest).exists():  # of an upload that was interrupted
         state_of(rest).replace(state_of(log))
     remove(rest)
-    rest.write_bytes(framed(content[:HEADER], kept) if positions else content)
+    rest.write_bytes(framed(content[:HEADER], missing) if positions else content)
     if state_of(log).exists():
         shutil.copy(state_of(log), state_of(rest))
     return rest

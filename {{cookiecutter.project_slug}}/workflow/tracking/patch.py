@@ -124,14 +124,14 @@ def _untracked(top: Path, limit: int) -> tuple[list[str], dict[str, str]]:
     listed = git.run(top, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
     names = [os.fsdecode(name) for name in listed if name]
     left_out = {name: "a repository of its own" for name in names if name.endswith("/")}
-    kept: list[str] = []
+    small: list[str] = []
     for name in sorted(set(names) - set(left_out), key=lambda name: (top / name).lstat().st_size):
         limit -= (top / name).lstat().st_size
         if limit >= 0:
-            kept.append(name)
+            small.append(name)
         else:
             left_out[name] = "too large"
-    return sorted(kept), left_out
+    return sorted(small), left_out
 
 
 def _secrets(

@@ -101,7 +101,7 @@ def upload_rest(tracking: dict[str, Any], run_id: str) -> None:
     """Upload what the server lacks of a run that has ended, if runs are online."""
     folders = sorted(log.parent for log in wandb_folder().glob(f"offline-run-*-{run_id}/*.wandb"))
     uploaded = all(marker(folder).exists() for folder in folders)
-    if uploaded or chosen_mode(tracking["mode"]) != "online":
+    if uploaded or resolve_mode(tracking["mode"]) != "online":
         return
     problem = log_in()
     if not problem:
@@ -145,7 +145,7 @@ def _init(
     own.silent = True
     own.git_root = str(Path.cwd())
     own.x_transaction_log_flush_interval = 1  # seconds of history that a kill can cost
-    mode = chosen_mode(tracking["mode"])
+    mode = resolve_mode(tracking["mode"])
     problem = log_in() if mode == "online" else None
     if problem:
         print(f"W&B: {problem}\nW&B: this run is kept in wandb/; `inv wandb.sync` uploads it")
@@ -165,7 +165,7 @@ def _init(
     return run
 
 
-def chosen_mode(mode: str) -> str:
+def resolve_mode(mode: str) -> str:
     """Return "online", "offline" or "disabled".
 
     Where the config leaves it open, WANDB_MODE or `wandb offline` decide, then an API key.
@@ -173,11 +173,11 @@ def chosen_mode(mode: str) -> str:
     Raises:
         VariableError: a setting of W&B is wrong.
     """
-    chosen = settings().mode
+    configured = settings().mode
     if mode != "auto":
         return mode
-    if chosen == "shared":
+    if configured == "shared":
         raise VariableError("WANDB_MODE: one of online, offline, disabled, and not shared")
-    if "WANDB_MODE" in os.environ or chosen != "online":
-        return {"dryrun": "offline", "run": "online"}.get(chosen, chosen)
+    if "WANDB_MODE" in os.environ or configured != "online":
+        return {"dryrun": "offline", "run": "online"}.get(configured, configured)
     return "online" if wandb.login(prompt=False, verify=False) else "offline"

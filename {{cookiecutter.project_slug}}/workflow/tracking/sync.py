@@ -112,9 +112,9 @@ def send(folders: list[Path]) -> tuple[str, str]:
     with start_wandb("sync", *map(str, logs)) as process:
         printed, _ = process.communicate()
     lines = re.sub(r"\x1b\[[\d;]*m", "", printed).splitlines()
-    said = [line.partition("ERROR")[2].strip() for line in lines if "ERROR" in line]
+    reported = [line.partition("ERROR")[2].strip() for line in lines if "ERROR" in line]
     logged = list(logged_errors(start))
-    errors = [message for _, message in logged] + said
+    errors = [message for _, message in logged] + reported
     for folder, log in zip(folders, logs, strict=True):
         if state_of(log).exists():
             state_of(log).replace(state_of(log_of(folder)))

@@ -34,9 +34,9 @@ def draw(subject: Subject, places: dict[str, list[str]]) -> Tree:
     _add(run, "lock", _same(origin.lock, provenance.file_sha256(ROOT / lock), lock))
     data = _add(run, "data", "" if origin.data else "none: DVC knew of none")
     for path, md5 in sorted(origin.data.items()):
-        kept = _add(data, path, md5)
+        node = _add(data, path, md5)
         for place in places[md5]:
-            kept.add(_label(place))
+            node.add(_label(place))
     if origin.config:
         name, _, digest = (origin.image or "").partition("@")
         found = _add(run, "image", f"{name or 'none'}: {_image(origin)}")
