@@ -1,6 +1,6 @@
 """Passwords, keys and tokens: found before a commit, a run or a config has them.
 
-    python -m <package>.credentials FILE...     what the Git hook runs: a line for each
+    python -m workflow.credentials FILE...     what the Git hook runs: a line for each
 
 What looks like one and is none: end its line with `# pragma: allowlist secret`.
 """

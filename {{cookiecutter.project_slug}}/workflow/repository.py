@@ -1,11 +1,11 @@
 """The project's Git repository: making it, its hooks, its first commit.
 
-Whatever a user's or a company's settings of Git are, what can be done is done, and what had to be
-left out is one line with what to type.
+Settings of Git, of a user or a company, may rule out a part of it: that part is left out, and one
+line says what to type.
 
-    python -m <package>.repository make       a repository, where there is none
-    python -m <package>.repository begin      author, hooks, first commit
-    python -m <package>.repository require    one line, and 1, where Git does not open it
+    python -m workflow.repository make          a repository, where there is none
+    python -m workflow.repository initialize    author, hooks, first commit
+    python -m workflow.repository require       one line, and 1, where Git does not open it
 """
 
 import argparse
@@ -29,8 +29,8 @@ def main() -> None:
     try:
         if action == "make":
             make(ROOT, **arguments)
-        elif action == "begin":
-            begin(ROOT)
+        elif action == "initialize":
+            initialize(ROOT)
         else:
             git.require(ROOT)
     except GitError as problem:
@@ -68,7 +68,7 @@ def around(folder: Path) -> Path | None:
     return top
 
 
-def begin(folder: Path) -> None:
+def initialize(folder: Path) -> None:
     """Name the author, install the hooks, make the first commit.
 
     Raises:
@@ -176,7 +176,7 @@ def parser() -> argparse.ArgumentParser:
     actions = root.add_subparsers(dest="action", required=True)
     make_one = actions.add_parser("make", help="a repository, where there is none")
     make_one.add_argument("--nested", action="store_true", help="also inside of another one")
-    actions.add_parser("begin", help="author, hooks, first commit")
+    actions.add_parser("initialize", help="author, hooks, first commit")
     actions.add_parser("require", help="one line, and 1, where Git does not open it")
     return root
 

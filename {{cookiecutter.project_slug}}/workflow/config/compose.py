@@ -141,7 +141,7 @@ def _parse(text: str) -> Override:
 
 
 def _train_command() -> str:
-    """Return how dvc.yaml starts the training: `python -m <package>.train`."""
+    """Return how dvc.yaml starts the training: `python -m workflow.train`."""
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
     return str(pipeline["stages"]["train"]["cmd"]).partition(" ${")[0]
 

@@ -1,4 +1,4 @@
-"""The commands behind `inv docker.…`: python -m <package>.containers --help."""
+"""The commands behind `inv docker.…`: python -m workflow.containers --help."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""The commands behind `inv deploy.…`: python -m <package>.deployment --help."""
+"""The commands behind `inv deploy.…`: python -m workflow.deployment --help."""
 
 import argparse
 from typing import Any

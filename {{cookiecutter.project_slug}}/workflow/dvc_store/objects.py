@@ -1,4 +1,4 @@
-"""Files and folders in DVC's care, by their hashes: where they are, and bringing them back.
+"""Files and folders that DVC tracks, by their hashes: locate and fetch them.
 
 A folder's hash ends in `.dir`: it is of the list of the folder's files, each an object, too.
 """
@@ -29,7 +29,7 @@ def parts(store: Any, md5: str) -> set[str]:
 
 
 def absent(repo: Repo) -> list[str]:
-    """Return what this revision has in DVC's care and the cache does not have, by its path."""
+    """Return what DVC tracks in this revision and the cache does not have, by its path."""
 
     def is_there(md5: str) -> bool:
         cache = repo.cache.local
@@ -50,11 +50,11 @@ class Store:
         self.cache = self.repo.cache.local
         self._looked_at: dict[str, bool] = {}
 
-    def place(self, path: str, md5: str) -> str:
+    def locate(self, path: str, md5: str) -> str:
         """Return where the data is: "in the cache" or "in the remote".
 
         Raises:
-            CommandError: in neither.
+            CommandError: it is in neither.
         """
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise CommandError(f"{path}: it is not in the project")
@@ -84,9 +84,9 @@ class Store:
             return False
 
     def push(self, hashes: Iterable[str]) -> int:
-        """Send files and folders to the remote, and return how many objects it had not.
+        """Send files and folders to the remote, and return how many objects it lacked.
 
-        What the cache has not whole stays out: it came from there.
+        What is not complete in the cache is left out: it came from there.
 
         Raises:
             CommandError: the remote does not take them.
@@ -100,8 +100,8 @@ class Store:
             raise CommandError(f"{len(done.failed)} objects could not be sent")
         return len(done.transferred)
 
-    def bring(self, path: str, md5: str, folder: Path) -> None:
-        """Write the data into a restored project, by way of the cache."""
+    def fetch(self, path: str, md5: str, folder: Path) -> None:
+        """Write the data into a restored project, through the cache."""
         if missing := self._missing(md5):
             self._pull(missing)
         target = folder / path
@@ -109,7 +109,7 @@ class Store:
         content = load(self.cache, HashInfo("md5", md5))
         checkout(str(target), localfs, content, self.cache, force=True, quiet=True)
 
-    def share(self, folder: Path) -> None:
+    def share_cache(self, folder: Path) -> None:
         """Let a restored project use this cache and this remote, with the same credentials.
 
         It writes .dvc/config.local, which Git ignores.

@@ -1,4 +1,4 @@
-"""A file in DVC's care, of a repository that is opened as it is or at a revision."""
+"""A file that DVC tracks, of a repository that is opened as it is or at a revision."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Place:
             raise CommandError(f"its DVC remote: {one_line(error)}") from None
 
 
-def place(repo: Repo, path: Path) -> Place:
+def locate(repo: Repo, path: Path) -> Place:
     """Return where a file is kept.
 
     Raises:

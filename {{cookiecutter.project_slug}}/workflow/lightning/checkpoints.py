@@ -122,8 +122,8 @@ def _committed(commit: str, folder: Path) -> Path:
     if not md5:
         raise ValueError(f"commit {commit[:12]} has no {path}: nothing was trained in it")
     store = Store()
-    store.place(path, md5)
-    store.bring(path, md5, folder)
+    store.locate(path, md5)
+    store.fetch(path, md5, folder)
     return folder / path
 
 

@@ -59,12 +59,12 @@ class Training:
         """The folder of the result."""
         return self.folder / "result"
 
-    def begin(self, run_id: str) -> "Training":
+    def start(self, run_id: str) -> "Training":
         """Note which run and which inputs the checkpoints to come belong to."""
         self.result.mkdir(parents=True, exist_ok=True)
-        begun = replace(self, run_id=run_id)
-        begun._note()
-        return begun
+        started = replace(self, run_id=run_id)
+        started._note()
+        return started
 
     def diverge(self, reason: str) -> None:
         """Note that the loss of these inputs becomes no finite number."""

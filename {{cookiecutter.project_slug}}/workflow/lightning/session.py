@@ -94,7 +94,7 @@ class Session:
             self._return_complete()
             yield self
             return
-        self._begin(network)
+        self._start(network)
         try:
             yield self
         except SystemExit:  # Lightning's answer to Ctrl-C
@@ -161,7 +161,7 @@ class Session:
         self.unfinished.end(self.run_dir)
         upload.finish()
 
-    def _begin(self, network: "nn.Module") -> None:
+    def _start(self, network: "nn.Module") -> None:
         # DVC has removed what this stage will write; that is no change of the code.
         keeps = keeps_code()
         changes = patch.take(without=provenance.RESULTS) if keeps else patch.Changes(b"")
@@ -176,7 +176,7 @@ class Session:
         if self._is_main:
             self._first_step = next_step(run_id)
             self._run = start_run(self.config, self._provenance, changes, run_id)
-            self.unfinished = self.unfinished.begin(self._run.id)
+            self.unfinished = self.unfinished.start(self._run.id)
         if self.checkpoint:
             print(f"resuming the interrupted run {run_id}")
         elif self.start and self.start.resumes:

@@ -1,6 +1,6 @@
 """Applying an experiment: its files come into the folder, and its values into conf/, to last.
 
-    python -m <package>.apply NAME
+    python -m workflow.pipeline.apply NAME
 
 DVC restores `params.yaml` alone, which the next change of conf/ overwrites. So what differs from
 the defaults is written to conf/experiment/NAME.yaml, which conf/config.yaml then names.

@@ -1,6 +1,6 @@
 """The queue of experiments, run to its end: DVC's own queue and workers.
 
-    python -m <package>.queue --jobs 2
+    python -m workflow.pipeline.queue --jobs 2
 
 DVC's `exp run --run-all` holds the project's lock while it follows, ends with 0 where an
 experiment failed, and waits for ever for one whose worker was killed. This starts the same workers

@@ -47,7 +47,7 @@ def promote(commit: str, model: str, stage: str) -> Promotion:
     """
     require_stage(stage)
     store = Store()
-    store.place(MODEL.as_posix(), model)
+    store.locate(MODEL.as_posix(), model)
     shared = store.is_shared(model)
     current = versions.in_stage(stage)
     new = current is None or current.commit != commit

@@ -88,10 +88,10 @@ def in_stage(stage: str) -> Version | None:
 
 
 def history() -> list[Period]:
-    """Return who was in which stage, the newest first.
+    """Return which version was in which stage, the newest first.
 
-    Of the versions that were put into a stage and not taken out, the last one is in it: taking it
-    out brings back the one before.
+    Of the versions that were promoted to a stage and not demoted, the last one is in it: when it is
+    demoted, the previous one is in the stage again.
     """
     stages: dict[str, list[Version]] = {}
     periods: list[Period] = []

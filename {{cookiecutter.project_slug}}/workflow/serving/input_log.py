@@ -138,7 +138,9 @@ class Files:
             part.replace(part.with_suffix(".parquet"))
             self._remove_the_oldest()
             self._failed = False
-        except BaseException as error:  # arro3's panics are no Exception; requests go on
+        except (
+            BaseException
+        ) as error:  # arro3's panics are no Exception; requests must still be answered
             if not self._failed:
                 print(f"serve: the log is not written: {error}", file=sys.stderr, flush=True)
             self._failed = True

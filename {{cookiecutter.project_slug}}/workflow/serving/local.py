@@ -1,6 +1,6 @@
 """Serving on this machine: a service for each model, and the web application before them.
 
-    python -m <package>.serving.local --models model=models/model.onnx --port 8000
+    python -m workflow.serving.local --models model=models/model.onnx --port 8000
 
 A model's service restarts when its file has changed. Ctrl-C ends everything. A registered
 version, such as model=model#production, is the file that it was when this started.

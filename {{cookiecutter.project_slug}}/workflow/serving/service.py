@@ -1,6 +1,6 @@
 """The model service: one exported model behind HTTP, asked in batches.
 
-    MODEL_FILE=models/model.onnx python -m <package>.serving.service --port 8000
+    MODEL_FILE=models/model.onnx python -m workflow.serving.service --port 8000
 
 It speaks the Open Inference Protocol for its one model; GET /metrics is for Prometheus.
 """

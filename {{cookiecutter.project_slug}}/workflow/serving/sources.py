@@ -204,7 +204,7 @@ def opened(path: Path, revision: str) -> Iterator[tuple[Repo, Place]]:
         repo = open_revision(revision or None)
     with repo:
         with named(source):
-            place = revision_file.place(repo, path)
+            place = revision_file.locate(repo, path)
         yield repo, place
 
 

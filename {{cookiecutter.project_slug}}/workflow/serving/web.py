@@ -1,7 +1,7 @@
 """The web application: several model services behind one address, and a page to try them.
 
     MODELS="cnn=http://127.0.0.1:8001,mlp=http://127.0.0.1:8002" \\
-        python -m <package>.serving.web --port 8000
+        python -m workflow.serving.web --port 8000
 
 Requests and answers of the Open Inference Protocol are passed on as they are. An answer that is
 an error is always JSON: its `error` says why.

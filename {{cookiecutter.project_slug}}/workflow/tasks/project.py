@@ -19,7 +19,7 @@ def setup(context: Context, nested: bool = False) -> None:
         # Here once, not at each `uv run`: the first import of torch takes 4 s then, not 10.
         options = ["--extra", extra] if extra else []
         run(uv(), "sync", "--inexact", "--compile-bytecode", *options)
-    run_module("repository", "begin")
+    run_module("repository", "initialize")
     print("ready: inv train")
 
 

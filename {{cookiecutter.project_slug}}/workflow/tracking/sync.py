@@ -97,7 +97,9 @@ def upload(folders: list[Path]) -> tuple[str, str]:
         # W&B skips a file that is gone without a word.
         missing += [path for path in log_reader.staged(logged.artifacts) if not path.exists()]
     if missing:
-        text = f"{len(missing)} of its artifacts' files are gone; bring back {missing[0]}"
+        text = (
+            f"{len(missing)} of its artifacts' files are gone, such as {missing[0]}: put them back"
+        )
         return "failed", text
     return send(folders)
 

@@ -2,7 +2,7 @@
 
 What has not arrived when the run ends, `inv wandb.sync` uploads.
 
-    python -m <package>.tracking.upload FOLDER     until the run in FOLDER ends
+    python -m workflow.tracking.upload FOLDER     until the run in FOLDER ends
 """
 
 import os

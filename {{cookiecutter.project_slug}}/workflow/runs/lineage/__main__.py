@@ -1,4 +1,4 @@
-"""The command behind `inv lineage`: python -m <package>.lineage --help."""
+"""The command behind `inv lineage`: python -m workflow.runs.lineage --help."""
 
 import argparse
 import io

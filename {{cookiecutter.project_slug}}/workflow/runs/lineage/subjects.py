@@ -36,7 +36,7 @@ class Git(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """The W&B run, as `train` has it; `path` begins with the entity if the config names one."""
+    """The W&B run, as `train` has it; `path` starts with the entity if the config names one."""
 
     id: str
     path: str = ""

@@ -83,6 +83,6 @@ def _image(origin: Provenance) -> str:
     if not origin.image:
         return "it was made outside of one"
     try:
-        return image.place(origin.image)
+        return image.locate(origin.image)
     except CommandError as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""The commands behind `inv restore` and `inv reproduce`: python -m <package>.restoring --help."""
+"""The commands behind `inv restore`, `inv reproduce`: python -m workflow.runs.restoring --help."""
 
 import argparse
 from pathlib import Path
@@ -18,7 +18,7 @@ def main() -> int:
         run = find(arguments.run)
         folder = Path(arguments.into) if arguments.into else default_folder(run)
         if arguments.action == "restore":
-            project = bring_back(run, folder)
+            project = plan_and_restore(run, folder)
             print(f"next: inv reproduce {arguments.run}, or cd {project} and inv train")
             return 0
         return run_again(run, folder)
@@ -28,7 +28,7 @@ def main() -> int:
         raise SystemExit("interrupted") from None
 
 
-def bring_back(run: RecordedRun, folder: Path) -> Path:
+def plan_and_restore(run: RecordedRun, folder: Path) -> Path:
     """Say what can be restored, and what cannot; then restore it."""
     folder = folder.resolve()
     require_free(folder)
@@ -45,17 +45,17 @@ def run_again(run: RecordedRun, folder: Path) -> int:
     """Run it again where it was restored, and compare; return 1 if anything differs."""
     if not run.metrics:
         raise CommandError(f"{run.name}: it recorded no metric to compare with")
-    project = reuse(run, folder) or bring_back(run, folder)
+    project = reuse(run, folder) or plan_and_restore(run, folder)
     reproduce.run_again(project)
-    measured, facts = reproduce.results(run, project)
+    metrics, facts = reproduce.results(run, project)
     console = Console(highlight=False)
     console.width = max(console.width, 100)  # narrower, rich would leave columns out
-    console.print(reproduce.table(measured, facts))
-    differing = [result.name for result in measured if not result.identical]
+    console.print(reproduce.table(metrics, facts))
+    differing = [result.name for result in metrics if not result.identical]
     if differing:
-        print(f"{len(differing)} of {len(measured)} differ")
+        print(f"{len(differing)} of {len(metrics)} differ")
         return 1
-    print(f"all {len(measured)} identical")
+    print(f"all {len(metrics)} identical")
     return 0
 
 

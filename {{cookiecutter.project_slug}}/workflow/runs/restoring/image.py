@@ -12,7 +12,7 @@ from ...errors import CommandError, one_line
 IN_REGISTRY = "in its registry"
 
 
-def place(reference: str) -> str:
+def locate(reference: str) -> str:
     """Return where an image, `name@sha256:…`, is: `IN_REGISTRY`, or else here.
 
     Raises:
@@ -42,7 +42,7 @@ def fetch(reference: str) -> None:
     Raises:
         CommandError: it was not pulled.
     """
-    if place(reference) != IN_REGISTRY:
+    if locate(reference) != IN_REGISTRY:
         return
     command = ["docker", "pull", reference]
     print(f"$ {shlex.join(command)}", flush=True)

@@ -74,25 +74,25 @@ def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Re
     metrics = finding.file_metrics(dict(texts))
     if folders:  # none where the run's config says that it is not tracked
         metrics |= finding.offline(folders).metrics
-    measured = [Result(name, value, metrics.get(name)) for name, value in recorded.metrics.items()]
+    compared = [Result(name, value, metrics.get(name)) for name, value in recorded.metrics.items()]
     if recorded.weights:
-        measured.append(Result(WEIGHTS, recorded.weights, weights_sha256(project / MODEL)))
+        compared.append(Result(WEIGHTS, recorded.weights, weights_sha256(project / MODEL)))
     facts = [
         Result(name, recorded.provenance.get(name), provenance.get(name))
         for name in ENVIRONMENT
         if name in recorded.provenance
     ]
-    return measured, facts
+    return compared, facts
 
 
-def table(measured: Sequence[Result], facts: Sequence[Result]) -> Table:
+def table(compared: Sequence[Result], facts: Sequence[Result]) -> Table:
     """Draw each metric, and what differs in the environment."""
     drawn = Table(box=None, header_style="bold")
     drawn.add_column("metric", no_wrap=True)
     drawn.add_column("recorded", justify="right", no_wrap=True)
     drawn.add_column("reproduced", justify="right", no_wrap=True)
     drawn.add_column("", no_wrap=True)
-    for result in [*measured, *(fact for fact in facts if not fact.identical)]:
+    for result in [*compared, *(fact for fact in facts if not fact.identical)]:
         style = "" if result.identical else "bold red"
         cells = (result.name, _text(result.recorded), _text(result.reproduced), result.verdict)
         drawn.add_row(*map(Text, cells), style=style)

@@ -64,7 +64,7 @@ def plan(run: RecordedRun) -> list[Part]:
     try:
         store = Store()
         parts += [
-            Part("data", f"{path} {md5}, {store.place(path, md5)}")
+            Part("data", f"{path} {md5}, {store.locate(path, md5)}")
             for path, md5 in run.data.items()
         ]
     except CommandError as error:
@@ -88,11 +88,11 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
             patch.apply(run.changes, folder)
         _write_config(run, project)
         store = Store()
-        store.share(project)
+        store.share_cache(project)
         for path, md5 in run.data.items():
-            store.bring(path, md5, project)
+            store.fetch(path, md5, project)
         if "model" in found:
-            store.bring(MODEL.as_posix(), str(run.model), project)
+            store.fetch(MODEL.as_posix(), str(run.model), project)
         _copy_secrets(project)
         if "environment" in found and not environment.shared(run.provenance):
             environment.make(project, run.provenance.get("python"))
@@ -122,7 +122,7 @@ def reuse(run: RecordedRun, folder: Path) -> Path | None:
     _write_config(run, project)
     store = Store()
     for path, md5 in run.data.items():
-        store.bring(path, md5, project)
+        store.fetch(path, md5, project)
     return project
 
 
@@ -143,7 +143,7 @@ def _model(run: RecordedRun, store: Store) -> list[Part]:
     if not run.model:
         return []
     try:
-        place = store.place(MODEL.as_posix(), run.model)
+        place = store.locate(MODEL.as_posix(), run.model)
         return [Part("model", f"{MODEL.as_posix()} {run.model}, {place}")]
     except CommandError as error:
         return [Part("model", str(error), found=False)]
@@ -171,7 +171,7 @@ def _image(run: RecordedRun) -> Part:
     if not reference:
         return Part("image", "none: it was made outside of one")
     try:
-        return Part("image", f"{reference}, {image.place(reference)}")
+        return Part("image", f"{reference}, {image.locate(reference)}")
     except CommandError as error:
         return Part("image", f"{reference}: {error}", found=False)
 
