@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from invoke import Context, Exit, task
 ROOT = Path(__file__).resolve().parent
 PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 WORKFLOW_TESTS = "tests/workflow"
+# Of each framework: how the names of its own files begin, in the template.
+FRAMEWORKS = {"pytorch": "{{cookiecutter.__pytorch}}", "scikit-learn": "{{cookiecutter.__sklearn}}"}
 SHADOWED = re.compile(r"(# shadowed names: begin[^\n]*\n).*(# shadowed names: end)", re.DOTALL)
 
 
@@ -86,32 +89,37 @@ def check(context: Context, fix: bool = False) -> None:
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
-    with new_project() as project:
-        run_in_project(project, "python", "-m", "workflow.stage_code", inside=True)
-        run_in_project(project, "lint-imports", "--no-cache", "--no-logo", inside=True)
-        command = ["python", "-m", "workflow.config.json_schema", *([] if fix else ["--check"])]
-        run_in_project(project, *command, inside=True)
-        text = (project / "conf" / "schema.json").read_text("utf-8")
-    text = text.replace('"my_ml_project.', '"{{ cookiecutter.package_name }}.')
-    (PROJECT / "conf" / "schema.json").write_text(text, encoding="utf-8", newline="\n")
+    for framework, mark in FRAMEWORKS.items():
+        with new_project(framework) as project:
+            schema = ["python", "-m", "workflow.config.json_schema", *([] if fix else ["--check"])]
+            stages, imports = (
+                ["python", "-m", "workflow.stage_code"],
+                ["lint-imports", "--no-cache"],
+            )
+            for command in (stages, [*imports, "--no-logo"], schema):
+                run_in_project(project, framework, *command, inside=True)
+            text = (project / "conf" / "schema.json").read_text("utf-8")
+        text = text.replace('"my_ml_project.', '"{{ cookiecutter.package_name }}.')
+        write(PROJECT / "conf" / f"{mark}schema.json", text)
 
 
 @task(help={"upgrade": "take the newest versions that pyproject.toml allows"})
 def lock(context: Context, upgrade: bool = False) -> None:
-    """Lock the versions that every generated project starts from."""
-    with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder) / "locked-project"
-        generate(project, project_name="locked project")
-        run("uv", "lock", *(["--upgrade"] if upgrade else []), folder=project)
-        text = (project / "uv.lock").read_text("utf-8")
-        run("uv", "sync", "--all-extras", "--all-groups", folder=project)
-        names = shadowed_names(project, text)
-    text = text.replace('"locked-project"', '"{{ cookiecutter.project_slug }}"')
-    (PROJECT / "uv.lock").write_text(text, encoding="utf-8", newline="\n")
+    """Lock the versions that every generated project starts from, for each framework."""
+    names: set[str] = set()
+    for framework, mark in FRAMEWORKS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            project = Path(folder) / "locked-project"
+            generate(project, project_name="locked project", framework=framework)
+            run("uv", "lock", *(["--upgrade"] if upgrade else []), folder=project)
+            text = (project / "uv.lock").read_text("utf-8")
+            run("uv", "sync", "--all-extras", "--all-groups", folder=project)
+            names |= shadowed_names(project, text)
+        text = text.replace('"locked-project"', '"{{ cookiecutter.project_slug }}"')
+        write(PROJECT / f"{mark}uv.lock", text)
     hook = ROOT / "hooks" / "pre_gen_project.py"
-    block = f'SHADOWED = """\n{names}\n""".split()\n'
-    source = SHADOWED.sub(rf"\g<1>{block}\g<2>", hook.read_text("utf-8"))
-    hook.write_text(source, encoding="utf-8", newline="\n")
+    block = f'SHADOWED = """\n{in_lines(names)}\n""".split()\n'
+    write(hook, SHADOWED.sub(rf"\g<1>{block}\g<2>", hook.read_text("utf-8")))
 
 
 @task(
@@ -142,24 +150,28 @@ def run_workflow_tests(*options: str) -> None:
     """Run the tests of workflow/ on a new project."""
     tools = ("--with=pytest-xdist", "--with=filelock")
     command = ("pytest", f"--config-file={WORKFLOW_TESTS}/pytest.ini", "--dist=loadfile")
-    with new_project() as project:
-        run_in_project(project, *command, *options, tools=tools)
+    with new_project("pytorch") as project:
+        run_in_project(project, "pytorch", *command, *options, tools=tools)
 
 
 @contextmanager
-def new_project() -> Iterator[Path]:
+def new_project(framework: str) -> Iterator[Path]:
     """Make a project that is removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder).resolve() / "my-ml-project"
-        generate(project)
+        generate(project, framework=framework)
         run("git", "init", "--quiet", folder=project)
         yield project
 
 
 def run_in_project(
-    project: Path, *command: str, tools: tuple[str, ...] = (), inside: bool = False
+    project: Path,
+    framework: str,
+    *command: str,
+    tools: tuple[str, ...] = (),
+    inside: bool = False,
 ) -> None:
-    """Run a command on a project, in the environment that the projects share.
+    """Run a command on a project, in the environment that projects of its framework share.
 
     Args:
         tools: options of `uv run` for what that environment lacks.
@@ -169,7 +181,7 @@ def run_in_project(
     uv = ["uv", "run", "--project", str(project), "--locked", "--all-extras", "--all-groups"]
     variables = {
         "PYTHONPATH": str(project),
-        "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{python}"),
+        "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{framework}-{python}"),
         "UV_PYTHON": python,
     }
     run(*uv, *tools, *command, folder=project if inside else ROOT, variables=variables)
@@ -186,7 +198,7 @@ def run(*command: str, folder: Path = ROOT, variables: dict[str, str] | None = N
         raise Exit(code=code)
 
 
-def shadowed_names(project: Path, locked: str) -> str:
+def shadowed_names(project: Path, locked: str) -> set[str]:
     """Return the names that a package may not have: every locked distribution and its modules."""
     distributions = re.findall(r'^name = "(.+)"$', locked, re.MULTILINE)
     program = "import importlib.metadata as m; print(*m.packages_distributions())"
@@ -200,10 +212,13 @@ def shadowed_names(project: Path, locked: str) -> str:
     names = {*distributions, *modules} - {"locked-project"}
     # Packages are lower case, and a distribution `a-b` could be imported as `a_b`.
     wanted = {name.lower().replace("-", "_").replace(".", "_") for name in names}
-    lines: list[str] = []
-    line = ""
-    for name in sorted(name for name in wanted if name.isidentifier()):
-        if len(line) + len(name) > 98:
-            lines, line = [*lines, line], ""
-        line = f"{line} {name}".strip()
-    return "\n".join([*lines, line])
+    return {name for name in wanted if name.isidentifier()}
+
+
+def in_lines(names: set[str]) -> str:
+    """Return names in lines of at most 100 characters."""
+    return textwrap.fill(" ".join(sorted(names)), 98, break_long_words=False)
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -10,18 +10,20 @@ import json
 import shutil
 from pathlib import Path
 
-# The name that a file or folder gets where the answers leave it out; the name in the template says
-# so. Nobody else uses it: in a folder that was there before, other names may be the user's own.
+# How the name of a file or folder begins where the answers leave it out, as its name in the
+# template says. Nobody else uses it: in a folder that was there, other names may be the user's.
 LEFT_OUT = ".left-out"
+DEEPEST = 2  # folders that such a one is in
 
 
 def remove_left_out(project: Path) -> None:
-    """Remove what the template wrote under that name, whatever its suffix."""
-    for path in project.glob(f"{LEFT_OUT}*"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    """Remove what the template wrote under such a name."""
+    for depth in range(DEEPEST + 1):
+        for path in project.glob("*/" * depth + f"{LEFT_OUT}*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def next_commands(slug: str, has_uv: bool) -> str:

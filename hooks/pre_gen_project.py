@@ -29,40 +29,41 @@ configobj contourpy coreweave_evaluations cryptography cuda cuda_bindings cuda_p
 cuda_toolkit cwevals cycler dateutil debugpy decorator defusedxml deptry detect_secrets dictdiffer
 diskcache distlib distro docker docker_stubs dotenv dpath dulwich dvc dvc_azure dvc_data dvc_gs
 dvc_http dvc_objects dvc_render dvc_s3 dvc_ssh dvc_studio_client dvc_task dvc_webdav entrypoints
-executing fastapi fastapi_offline fastjsonschema filelock flatbuffers flatten_dict flufl flufl_lock
-fonttools fqdn frozenlist fsspec functorch funcy gcsfs git gitdb gitpython google google_api_core
-google_auth google_auth_oauthlib google_cloud_core google_cloud_storage
-google_cloud_storage_control google_crc32c google_resumable_media googleapis_common_protos grandalf
-grimp grpc grpc_google_iam_v1 grpc_status grpcio grpcio_status gto h11 httpcore httptools httpx
-hydra hydra_core identify idna images import_linter importlinter iniconfig invoke ipykernel
+executing fastapi fastapi_offline fastjsonschema filelock flatbuffers flatten_dict flufl
+flufl_lock fonttools fqdn frozenlist fsspec functorch funcy gcsfs git gitdb gitpython google
+google_api_core google_auth google_auth_oauthlib google_cloud_core google_cloud_storage
+google_cloud_storage_control google_crc32c google_resumable_media googleapis_common_protos
+grandalf grimp grpc grpc_google_iam_v1 grpc_status grpcio grpcio_status gto h11 httpcore httptools
+httpx hydra hydra_core identify idna images import_linter importlinter iniconfig invoke ipykernel
 ipykernel_launcher ipython ipython_pygments_lexers isodate isoduration isympy iterative_telemetry
 jedi jinja2 jmespath joblib json5 jsonpointer jsonpointer_stubs jsonschema
 jsonschema_specifications jupyter jupyter_builder jupyter_client jupyter_core jupyter_events
 jupyter_lsp jupyter_server jupyter_server_terminals jupyterlab jupyterlab_pygments
-jupyterlab_server jwt kiwisolver knack kombu lark librt lightning lightning_fabric
+jupyterlab_server jwt kiwisolver knack kombu lark librt lightgbm lightning lightning_fabric
 lightning_utilities markdown_it markdown_it_py markupsafe matplotlib matplotlib_inline mdurl
 mistune ml_dtypes mpl_toolkits mpmath msal msal_extensions msgspec multidict mypy mypy_extensions
 mypyc narwhals nbclient nbconvert nbdime nbformat nbstripout nest_asyncio2 networkx nodeenv
 notebook_shim numpy nvidia nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti nvidia_cuda_nvrtc
 nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver nvidia_cusparse
-nvidia_cusparselt_cu13 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13 nvidia_nvtx oauthlib
-obstore omegaconf onnx onnx_ir onnxruntime onnxscript opentelemetry opentelemetry_api
-opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
-opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http opentelemetry_proto
-opentelemetry_sdk opentelemetry_semantic_conventions orjson overrides packaging pandocfilters parso
-pathspec pexpect pil pillow platformdirs pluggy pre_commit pre_commit_hooks prometheus_client
-prompt_toolkit propcache proto proto_plus protobuf psutil ptyprocess public pure_eval py pyasn1
-pyasn1_modules pycparser pydantic pydantic_core pydantic_settings pydevd_plugins pydot pygit2
-pygments pygtrie pyjwt pylab pyparsing pytest python_dateutil python_discovery python_dotenv
-python_json_logger pythonjsonlogger pytorch_lightning pywin32 pywinpty pyyaml pyzmq referencing
-requests requests_oauthlib requests_stubs requirements requirements_parser rfc3339_validator
+nvidia_cusparselt_cu13 nvidia_nccl_cu12 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13
+nvidia_nvtx oauthlib obstore omegaconf onnx onnx_ir onnxmltools onnxruntime onnxscript
+opentelemetry opentelemetry_api opentelemetry_exporter_http_transport
+opentelemetry_exporter_otlp_common opentelemetry_exporter_otlp_proto_common
+opentelemetry_exporter_otlp_proto_http opentelemetry_proto opentelemetry_sdk
+opentelemetry_semantic_conventions orjson overrides packaging pandocfilters parso pathspec pexpect
+pil pillow platformdirs pluggy pre_commit pre_commit_hooks prometheus_client prompt_toolkit
+propcache proto proto_plus protobuf psutil ptyprocess public pure_eval py pyasn1 pyasn1_modules
+pycparser pydantic pydantic_core pydantic_settings pydevd_plugins pydot pygit2 pygments pygtrie
+pyjwt pylab pyparsing pytest python_dateutil python_discovery python_dotenv python_json_logger
+pythonjsonlogger pytorch_lightning pywin32 pywinpty pyyaml pyzmq referencing requests
+requests_oauthlib requests_stubs requirements requirements_parser rfc3339_validator
 rfc3986_validator rfc3987_syntax rich rpds rpds_py ruamel ruamel_yaml ruff s3fs scikit_learn scipy
-scmrepo semver send2trash setuptools shortuuid shtab six sklearn smmap sniffio soupsieve sqltrie
-sshfs stack_data starlette sympy tabulate terminado threadpoolctl tinycss2 tomli tomlkit torch
-torchgen torchmetrics tornado tqdm traitlets triton types_docker types_requests typing_extensions
-typing_inspection tzdata tzlocal uri_template urllib3 uvicorn uvloop validate vine virtualenv
-voluptuous wandb wcwidth webcolors webdav4 webencodings websocket websocket_client wrapt
-wrapt_stubs xxhash yaml yarl zc zc_lockfile zmq
+scmrepo semver send2trash setuptools shortuuid shtab six skl2onnx sklearn smmap sniffio soupsieve
+sqltrie sshfs stack_data starlette sympy tabulate terminado threadpoolctl tinycss2 tomli tomlkit
+torch torchgen torchmetrics tornado tqdm traitlets triton types_docker types_requests
+typing_extensions typing_inspection tzdata tzlocal uri_template urllib3 uvicorn uvloop validate
+vine virtualenv voluptuous wandb wcwidth webcolors webdav4 webencodings websocket websocket_client
+wrapt wrapt_stubs xgboost xxhash yaml yarl zc zc_lockfile zmq
 """.split()
 # shadowed names: end
 

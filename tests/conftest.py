@@ -68,9 +68,10 @@ def shared(
             if not noted.exists():
                 folder.mkdir()
                 project = make(folder)
-                noted.write_text(f"{project.python}\n{project.path}", encoding="utf-8")
-        python, path = noted.read_text(encoding="utf-8").split("\n")
-        return Project(Path(path), python)
+                lines = (project.python, project.framework, str(project.path))
+                noted.write_text("\n".join(lines), encoding="utf-8")
+        python, framework, path = noted.read_text(encoding="utf-8").split("\n")
+        return Project(Path(path), python, framework)
 
     return get
 

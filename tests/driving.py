@@ -1,6 +1,6 @@
 """Use generated projects as people do: through `uv run inv`, with real tools.
 
-Their locks are the same, so projects of one Python share one environment, kept in build/.
+Projects of one framework have one lock: those of one Python share an environment, in build/.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from filelock import FileLock
 
 # Projects are driven on the Python that runs the tests; CI has a job for each.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+FRAMEWORK = "pytorch"  # the default answer
 UV = os.environ.get("UV") or shutil.which("uv") or "uv"
 
 
 @functools.cache
-def environment(python: str) -> dict[str, str]:
+def environment(python: str, framework: str = FRAMEWORK) -> dict[str, str]:
     """Environment variables of a user with an empty home folder, and this Python."""
     cache = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True)
     home = workspace() / "home"
@@ -40,7 +41,7 @@ def environment(python: str) -> dict[str, str]:
         **kept,
         "HOME": str(home),
         "UV_CACHE_DIR": cache.stdout.strip(),
-        "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{python}"),
+        "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{framework}-{python}"),
         "UV_PYTHON": python,
         "MYPY_CACHE_DIR": str(ROOT / "build" / f"mypy-{python}"),
         "COLUMNS": "120",
@@ -48,14 +49,15 @@ def environment(python: str) -> dict[str, str]:
 
 
 @functools.cache
-def interpreter(python: str) -> Path:
+def interpreter(python: str, framework: str = FRAMEWORK) -> Path:
     """The Python of the shared environment, with everything that the lock names."""
-    project = bake(project_name="shared environment").path
+    project = bake(project_name="shared environment", framework=framework).path
     command = [UV, "sync", "--locked", "--all-extras", "--all-groups", "--compile-bytecode"]
-    folder = Path(environment(python)["UV_PROJECT_ENVIRONMENT"])
+    variables = environment(python, framework)
+    folder = Path(variables["UV_PROJECT_ENVIRONMENT"])
     folder.parent.mkdir(exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # several processes run tests at once
-        subprocess.run(command, cwd=project, env=environment(python), check=True)
+        subprocess.run(command, cwd=project, env=variables, check=True)
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -65,6 +67,12 @@ class Project:
 
     path: Path
     python: str = PYTHON
+    framework: str = FRAMEWORK
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment variables of its user."""
+        return environment(self.python, self.framework)
 
     def copy(self, target: Path) -> Project:
         """Copy the project beside a copy of its storage, to be changed by one test."""
@@ -76,11 +84,11 @@ class Project:
 
     def run(self, *command: str, code: int = 0, variables: dict[str, str] | None = None) -> str:
         """Run a command of the project's environment; return what it printed."""
-        interpreter(self.python)
+        interpreter(self.python, self.framework)
         done = subprocess.run(
             [UV, "run", "--no-sync", *command],
             cwd=self.path,
-            env={**environment(self.python), **(variables or {})},
+            env={**self.env, **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -101,7 +109,7 @@ class Project:
         process = subprocess.Popen(
             [UV, "run", "--no-sync", *command],
             cwd=self.path,
-            env=environment(self.python),
+            env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -137,6 +145,7 @@ class Project:
 def set_up(folder: Path, python: str = PYTHON, **answers: str) -> Project:
     """Generate a project in `folder` and run `inv setup`."""
     folder.mkdir(parents=True, exist_ok=True)
-    project = Project(bake(folder, **answers).path, python)
+    framework = answers.get("framework", FRAMEWORK)
+    project = Project(bake(folder, **answers).path, python, framework)
     project.inv("setup")
     return project

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from driving import Project, environment, interpreter
+from driving import Project, interpreter
 from engine import answer, free_port, until
 
 IMAGE = [[0, 0, 5, 13, 9, 1, 0, 0], *[[0, 0, 8, 8, 8, 8, 0, 0]] * 7]
@@ -56,13 +56,13 @@ def serving(project: Project, *options: str) -> Iterator[Serving]:
     with log.open("w") as file:
         process = subprocess.Popen(
             [
-                str(interpreter(project.python).with_name("inv")),
+                str(interpreter(project.python, project.framework).with_name("inv")),
                 "serve",
                 f"--port={port}",
                 *options,
             ],
             cwd=project.path,
-            env=environment(project.python),
+            env=project.env,
             stdout=file,
             stderr=file,
             start_new_session=True,

@@ -413,6 +413,7 @@ def test_what_is_typed_at_the_prompt_is_kept_as_it_is_jinja_too():
         "email": "me@example.com",
         "license": "2",
         "python_version": "2",
+        "framework": "1",
         "dvc_remote": "1",
         "dvc_remote_url": "../{{ storage }}",
         "wandb_entity": "",
@@ -446,7 +447,7 @@ def test_the_prompts_explain_each_question_and_each_choice():
     for name, prompt in prompts.items():
         if isinstance(questions[name], list):
             assert set(prompt) == {"__prompt__", *questions[name]}
-    done = run_cli("cookiecutter", str(template()), cwd=new_folder(), typed="\n" * 12)
+    done = run_cli("cookiecutter", str(template()), cwd=new_folder(), typed="\n" * len(prompts))
     assert done.returncode == 0
     shown = " ".join(done.stdout.split())
     for prompt in prompts.values():

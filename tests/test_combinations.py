@@ -18,6 +18,7 @@ from driving import UV
 _REMOTES = itertools.cycle(["local", "s3", "gcs", "azure", "ssh", "webdav"])
 _LICENSES = itertools.cycle(["MIT", "Apache-2.0", "BSD-3-Clause", "proprietary"])
 _ENTITIES = itertools.cycle(["", "my-team"])
+_FRAMEWORKS = itertools.cycle(["scikit-learn", "pytorch"])
 SUPPORTED: list[dict[str, str]] = [
     {},  # the defaults
     *(
@@ -27,6 +28,7 @@ SUPPORTED: list[dict[str, str]] = [
             "dvc_remote": next(_REMOTES),
             "license": next(_LICENSES),
             "wandb_entity": next(_ENTITIES),
+            "framework": next(_FRAMEWORKS),
         }
         for ci, python in itertools.product(["github", "gitlab", "none"], ["3.13", "3.12", "3.11"])
     ),
@@ -47,6 +49,8 @@ UNSUPPORTED: list[dict[str, str]] = [
 ]
 # What is left out unless the answer is this one.
 ONLY_FOR = {".github": ("ci", "github"), ".gitlab-ci.yml": ("ci", "gitlab")}
+# How names of files begin that are left out unless this is the framework.
+MARKS = {"{{cookiecutter.__pytorch}}": "pytorch", "{{cookiecutter.__sklearn}}": "scikit-learn"}
 
 
 def case(answers: dict[str, str]) -> str:
@@ -86,15 +90,18 @@ def test_unsupported(answers):
 
 @supported
 def test_exact_files(answers):
-    chosen = {"ci": "github", **answers}
+    chosen = {"ci": "github", "framework": "pytorch", **answers}
     package = answers.get("package_name", project(answers).path.name.replace("-", "_"))
     expected = set()
     for path in (template() / FOLDER).rglob("*"):
         name = path.relative_to(template() / FOLDER).as_posix()
         name = name.replace("{{cookiecutter.package_name}}", package)
         name = re.sub(r"\{\{'([^']+)' if [^}]+\}\}", r"\1", name)
-        needed = ONLY_FOR.get(PurePosixPath(name).parts[0])
-        if path.is_file() and (needed is None or chosen[needed[0]] == needed[1]):
+        needed = {ONLY_FOR.get(PurePosixPath(name).parts[0])}
+        needed |= {("framework", framework) for mark, framework in MARKS.items() if mark in name}
+        for mark in MARKS:
+            name = name.replace(mark, "")
+        if path.is_file() and all(chosen[one[0]] == one[1] for one in needed if one):
             expected.add(name)
     assert project(answers).files() == expected
 

@@ -53,6 +53,11 @@ def test_each_name_with_a_condition_asks_for_an_answer_that_is_offered():
     offered = json.loads((ROOT / "cookiecutter.json").read_text())
     names = {path.name for path in (template() / FOLDER).rglob("*") if " if " in path.name}
     assert names
+    for variable, value in offered.items():
+        if post_gen.LEFT_OUT in str(value):
+            found = re.search(r"if cookiecutter\.(\w+) == '([\w-]+)' else '(\.left-out)-'", value)
+            assert found, variable
+            assert found[2] in offered[found[1]]
     for name in names:
         found = re.fullmatch(
             r"\{\{'[\w.-]+' if cookiecutter\.(\w+) == '([\w.-]+)' else '(.+?)'\}\}(\.\w+)?", name
@@ -85,6 +90,25 @@ def test_generation_into_a_folder_keeps_the_ci_that_the_user_has_there(tmp_path,
     for name, text in own.items():
         assert ((project / name).read_text() == text) == (name not in replaced), name
     generated = bake(ci=ci).files()
+    assert BakedProject(project).files() == generated | set(own)
+
+
+@pytest.mark.parametrize("option", ["--overwrite-if-exists", "--skip-if-file-exists"])
+def test_generation_into_a_folder_keeps_what_the_user_has_of_another_framework(tmp_path, option):
+    project = tmp_path / "my-ml-project"
+    own = {
+        "conf/optimizer/adam.yaml": "mine: true\n",
+        "my_ml_project/data.py": "MINE = True\n",
+    }
+    for name, text in own.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    answers = ["framework=scikit-learn"]
+    options = ["--no-input", "--overwrite-if-exists", option, str(template()), *answers]
+    done = run_cli("cookiecutter", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {name: (project / name).read_text() for name in own} == own
+    generated = bake(framework="scikit-learn").files()
     assert BakedProject(project).files() == generated | set(own)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from driving import Project, environment, interpreter
+from driving import Project, interpreter
 from engine import answer, free_port, until
 from served import IMAGE
 from test_remotes import Remote, s3
@@ -64,7 +64,12 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 def command(project: Project, port: int) -> list[str]:
     """What starts a model service, as the image `serve` does it."""
     options = ("--address=127.0.0.1", f"--port={port}")
-    return [str(interpreter(project.python)), "-m", "workflow.serving.service", *options]
+    return [
+        str(interpreter(project.python, project.framework)),
+        "-m",
+        "workflow.serving.service",
+        *options,
+    ]
 
 
 @contextlib.contextmanager
@@ -76,7 +81,7 @@ def service(project: Project, folder: Path, **variables: str) -> Iterator[str]:
         process = subprocess.Popen(
             command(project, port),
             cwd=project.path,
-            env={**environment(project.python), **variables, "TMPDIR": str(folder)},
+            env={**project.env, **variables, "TMPDIR": str(folder)},
             stdout=file,
             stderr=file,
         )
@@ -96,7 +101,7 @@ def refused(project: Project, **variables: str) -> str:
         done = subprocess.run(
             command(project, free_port()),
             cwd=project.path,
-            env={**environment(project.python), **variables, "TMPDIR": folder},
+            env={**project.env, **variables, "TMPDIR": folder},
             capture_output=True,
             text=True,
             timeout=SILENCE_SECONDS,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from driving import UV, Project, environment, set_up
+from driving import UV, Project, set_up
 from engine import until
 from wandb_backend import Backend
 
@@ -97,7 +97,7 @@ def test_a_killed_restore_is_not_taken_for_a_finished_one(past: Past, tmp_path: 
     restoring = subprocess.Popen(
         [UV, "run", "--no-sync", "inv", "restore", past.first, f"--into={folder}"],
         cwd=past.project.path,
-        env=environment(past.project.python),
+        env=past.project.env,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from driving import UV, Project, environment
+from driving import UV, Project
 from engine import answer, free_port, until
 from served import IMAGE, Serving, mutated, serving
 
@@ -120,7 +120,7 @@ def test_a_killed_server_leaves_nothing_and_its_port_is_free(
             process = subprocess.Popen(
                 command,
                 cwd=trained.path,
-                env=environment(trained.python),
+                env=trained.env,
                 stdout=printed,
                 stderr=printed,
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browsing import draw, expect
-from driving import Project, environment, interpreter
+from driving import Project, interpreter
 from PIL import Image
 
 if TYPE_CHECKING:  # of the group `servers`, which the fast tests do without
@@ -73,12 +73,12 @@ class Site:
         return self.start("service", self.ports[name], **variables)
 
     def start(self, module: str, port: int, **variables: str) -> subprocess.Popen[bytes]:
-        python = interpreter(self.project.python)
+        python = interpreter(self.project.python, self.project.framework)
         with self.log.open("a") as output:
             return subprocess.Popen(
                 [python, "-m", f"workflow.serving.{module}", f"--port={port}"],
                 cwd=self.project.path,
-                env={**environment(self.project.python), **variables},
+                env={**self.project.env, **variables},
                 stdout=output,
                 stderr=output,
             )

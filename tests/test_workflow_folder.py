@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from baking import bake
-from driving import UV, Project, environment
+from driving import UV, Project
 
 
 def contents(project: Path) -> dict[str, bytes]:
@@ -38,11 +38,11 @@ def test_a_project_works_the_same_with_the_folder_installed(
     project = trained.copy(tmp_path)
     folder = project.path / "workflow"
     build = [UV, "build", "--quiet", "--wheel", f"--out-dir={tmp_path / 'wheel'}", str(folder)]
-    subprocess.run(build, check=True, env=environment(project.python))
+    subprocess.run(build, check=True, env=project.env)
     (wheel,) = (tmp_path / "wheel").glob("*.whl")
     installed = tmp_path / "installed"
     install = [UV, "pip", "install", "--quiet", "--no-deps", f"--target={installed}", str(wheel)]
-    subprocess.run(install, check=True, env=environment(project.python))
+    subprocess.run(install, check=True, env=project.env)
     shutil.rmtree(folder)
     there = {"PYTHONPATH": os.pathsep.join([str(installed), str(project.path)])}
 
@@ -67,7 +67,7 @@ def assert_serves(project: Project, variables: dict[str, str]) -> None:
     process = subprocess.Popen(
         [UV, "run", "--no-sync", "inv", "serve", f"--port={port}"],
         cwd=project.path,
-        env={**environment(project.python), **variables},
+        env={**project.env, **variables},
     )
     try:
         for _ in range(300):

@@ -32,7 +32,9 @@ from running import train
 from workflow import paths
 from workflow.config import json_schema
 from workflow.config.compose import compose, expand
-from workflow.config.schema import LARGEST_SEED, NOT_IN_TRAINER, Config, Trainer, plain, validate
+from workflow.config.groups import LARGEST_SEED
+from workflow.config.pytorch import NOT_IN_TRAINER, Config, Trainer
+from workflow.config.schema import plain, validate
 from workflow.config.signatures import signature
 from workflow.config.targets import check_nodes, signature_of
 from workflow.config.values import ConfigError, Signature, declared_in

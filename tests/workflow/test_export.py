@@ -173,7 +173,7 @@ def test_a_file_that_answers_differently_is_not_written(workspace: Path, config)
     settings = plain(config())
     settings["model"] = {"_target_": f"{__name__}.Rounded"}
     path = checkpoint_of(Model(settings), workspace / "model.ckpt")
-    with pytest.raises(CommandError, match="onnxruntime differs from PyTorch by"):
+    with pytest.raises(CommandError, match="onnxruntime differs from the trained model by"):
         export(path, workspace / "model.onnx", PREPARED_DATA, samples=0)
     assert not (workspace / "model.onnx").exists()
 

@@ -13,7 +13,8 @@ from my_ml_project.preprocess import Preprocess, Standardize
 from running import train
 from torch import nn
 from workflow import signature
-from workflow.config.schema import Trainer, plain
+from workflow.config.pytorch import Trainer
+from workflow.config.schema import plain
 from workflow.config.values import ConfigError
 from workflow.lightning.devices import hardware
 from workflow.paths import PREPARED_DATA

@@ -20,9 +20,9 @@ from workflow.config.schema import plain
 from workflow.config.values import ConfigError
 from workflow.errors import CommandError
 from workflow.lightning.processes import job_environment
-from workflow.lightning.resume import Training
 from workflow.paths import CHECKPOINT, CONF, ROOT, TRAIN_RUN
 from workflow.tracking import log_reader
+from workflow.training.unfinished import Training
 
 # Enough steps to be killed in the middle of.
 LONG = ["loader.batch_size=1", "trainer.max_epochs=6", "tracking.mode=offline"]
@@ -172,7 +172,7 @@ def test_run_killed_after_early_stopping_trains_no_further(
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "end", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="interrupted"):
             train(stops_early, workspace / "again")
     (workspace / "again" / "history.csv").unlink()  # as DVC does
     train(stops_early, workspace / "again")

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import wandb
 from my_ml_project import train as stage
 from my_ml_project.prepare import SPLITS
 from workflow import signature
 from workflow.config.schema import plain
-from workflow.lightning.wandb_callbacks import ConfusionMatrix, PredictionsTable, Samples
 from workflow.paths import PREPARED_DATA
+from workflow.training.best_model import ConfusionMatrix, PredictionsTable, Samples
 
 DATA = {
     "inputs": {
@@ -39,10 +38,9 @@ GIVEN: dict[str, Any] = {
 def samples(target: dict[str, Any], actual: list, answers: list) -> Samples:
     declared = signature.signature({**DATA, "target": target})
     inputs = {
-        spec["name"]: torch.from_numpy(signature.encode(spec, GIVEN[spec["name"]]))
-        for spec in declared["inputs"]
+        spec["name"]: signature.encode(spec, GIVEN[spec["name"]]) for spec in declared["inputs"]
     }
-    return Samples(declared, inputs, torch.tensor(actual), torch.tensor(answers))
+    return Samples(declared, inputs, np.array(actual), np.array(answers))
 
 
 def test_classes_are_shown_the_least_certain_first() -> None:

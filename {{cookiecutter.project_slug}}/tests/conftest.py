@@ -17,7 +17,11 @@ from workflow.paths import CONF, RAW_DATA, ROOT
 
 PACKAGE = "{{ cookiecutter.package_name }}"
 # With these the whole pipeline takes seconds, whatever conf/ says.
+{%- if cookiecutter.framework == "pytorch" %}
 SMALL = ["loader.batch_size=16", "trainer.max_epochs=2", "tracking.mode=disabled"]
+{%- else %}
+SMALL = ["tracking.mode=disabled"]
+{%- endif %}
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,18 @@
-"""What a checkpoint that PyTorch wrote says of itself, read without PyTorch.
+"""What a checkpoint says of itself, read without the framework that wrote it.
 
-The file is a zip: a pickle of everything but the numbers of tensors, which are members of their
-own (pytorch.org/docs/stable/notes/serialization.html).
+It is a zip. PyTorch's is a pickle of everything but the numbers of tensors, which are members of
+their own (pytorch.org/docs/stable/notes/serialization.html); those of the others, whose parts the
+workflow writes itself, have a member PROVENANCE.
 """
 
 import collections
+import json
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
+
+PROVENANCE = "provenance.json"
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -18,9 +22,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
         OSError, BadZipFile, UnpicklingError: there is no file, or it is no such checkpoint.
     """
     with zipfile.ZipFile(path) as archive:
+        if PROVENANCE in archive.namelist():
+            written: dict[str, Any] = json.loads(archive.read(PROVENANCE))
+            return written
         name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
         if name is None:
-            raise pickle.UnpicklingError(f"{path} is no checkpoint of PyTorch")
+            raise pickle.UnpicklingError(f"{path} is no checkpoint")
         with archive.open(name) as file:
             checkpoint = _Unpickler(file).load()
     found: dict[str, Any] = checkpoint.get("provenance", {})

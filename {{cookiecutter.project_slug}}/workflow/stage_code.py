@@ -33,6 +33,7 @@ DECIDES = (
     "workflow.onnx_file",
     "workflow.prepared",
     "workflow.report",
+    "workflow.scikit_learn",
     "workflow.signature",
 )
 # but not what only records a training, finds its checkpoints, or refuses to start it.
@@ -42,6 +43,7 @@ RECORDS = (
     "workflow.lightning.resume",
     "workflow.lightning.run_log",
     "workflow.lightning.wandb_callbacks",
+    "workflow.scikit_learn.checkpoint",
 )
 MODULE = re.compile(r"\bpython[\d.]*\s+-m\s+([\w.]+)")
 

@@ -143,7 +143,7 @@ def drop_unused() -> None:
 def _require_one_process(config: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     """Raise VariableError if the variables say that one process of a single one is another."""
     ranks = [name for name in RANKS if variables.get(name)]
-    if ranks and variables[ranks[0]] != "0" and config["trainer"]["devices"] in (1, "1"):
+    if ranks and variables[ranks[0]] != "0" and config["trainer"].get("devices", 1) in (1, "1"):
         raise VariableError(
             f"{ranks[0]}={variables[ranks[0]]} is set, as in one process of several,"
             " and trainer.devices is 1; unset it"

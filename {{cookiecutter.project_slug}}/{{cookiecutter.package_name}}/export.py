@@ -2,9 +2,8 @@
 
 import itertools
 import json
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 import numpy as np
@@ -15,19 +14,13 @@ from workflow.errors import CommandError
 from workflow.paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
 from workflow.prepared import read_split
 from workflow.signature import decode, decode_target, signature
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .model import Model
+from workflow.training.unfinished import remove_recorded
 
 BATCH_SIZES = (1, 2, 64)  # in which the exported file is compared with the trained model
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
-    from workflow.lightning.resume import remove_recorded
-
     remove_recorded(TRAIN_RUN)
     MODEL.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -44,65 +37,38 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     `signature`, `provenance`, `config` and `samples` as JSON.
 
     Raises:
-        CommandError: ONNX lacks a part of the network, or onnxruntime answers differently from
-            PyTorch on samples of the test split.
+        CommandError: ONNX lacks a part of the model, or onnxruntime answers differently on samples
+            of the test split.
     """
     import onnx
-    import torch
 
     from .model import Model
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it asks for torchvision
-
-    checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-    config = checkpoint["hyper_parameters"]["config"]
-    model = Model(config)
-    model.load_state_dict(checkpoint["state_dict"])
-    model.eval()
-
+    model, config, provenance = Model.load(checkpoint_path)
     _, train_target = read_split(data_folder, "train")
     declared = signature(config["data"], train_target)
     names = [spec["name"] for spec in declared["inputs"]]
     inputs, target = read_split(data_folder, "test", names)
-    batch = torch.export.Dim.DYNAMIC
-    try:
-        program = torch.onnx.export(
-            model,
-            kwargs={"inputs": as_tensors(take(inputs, 2))},
-            input_names=names,
-            output_names=[spec["name"] for spec in declared["outputs"]],
-            dynamic_shapes={"inputs": {name: {0: batch} for name in names}},
-            dynamo=True,
-            verbose=False,
-        )
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        network = type(model.network).__name__
-        raise CommandError(f"{network} cannot be written as ONNX: {reason}") from error
-    assert program is not None
-    proto = program.model_proto
+
+    proto = model.export_onnx(declared, take(inputs, 2))
     metadata = {
         "signature": declared,
-        "provenance": checkpoint["provenance"],
+        "provenance": provenance,
         "config": config,
         "samples": examples(declared, inputs, target, samples),
     }
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
     onnx.checker.check_model(proto)
     content = proto.SerializeToString()
-    compare(content, model, inputs, scale(declared, target))
+    for size in BATCH_SIZES:
+        batch = take(inputs, size)
+        compare(content, batch, model.answer(batch), scale(declared, target))
     files.replace(model_path, content)  # which may be served right now
 
 
 def take(inputs: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
     """Return the first samples; from the first on again, where there are not so many."""
     return {name: array[np.arange(number) % len(array)] for name, array in inputs.items()}
-
-
-def as_tensors(inputs: dict[str, np.ndarray]) -> "dict[str, Tensor]":
-    import torch
-
-    return {name: torch.from_numpy(array) for name, array in inputs.items()}
 
 
 def examples(
@@ -135,33 +101,32 @@ def scale(declared: dict[str, Any], target: np.ndarray) -> float:
     return max(float(target.std()), 1e-6) if is_value else 1.0
 
 
-def compare(content: bytes, model: "Model", inputs: dict[str, np.ndarray], usual: float) -> None:
-    """Compare the answers of an exported file with the trained model's, in batches of sizes.
+def compare(
+    content: bytes, batch: dict[str, np.ndarray], expected: np.ndarray, usual: float
+) -> None:
+    """Compare the answers of an exported file to a batch with those of the trained model.
 
     Args:
-        inputs: (n, …) by name.
+        batch: (n, …) by name.
+        expected: (n, classes), or (n,).
         usual: as `scale` returns it.
 
     Raises:
         CommandError: they differ by more than a ten-thousandth of `usual`.
     """
     import onnxruntime
-    import torch
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    for size in BATCH_SIZES:
-        batch = take(inputs, size)
-        (answer,) = session.run(None, batch)
-        with torch.inference_mode():
-            expected = model(as_tensors(batch)).numpy()
-        if answer.shape != expected.shape:
-            shapes = f"{list(answer.shape)}, not {list(expected.shape)}"
-            raise CommandError(f"onnxruntime answers {shapes}, to a batch of {size}")
-        if not np.allclose(answer, expected, rtol=1e-4, atol=1e-4 * usual):
-            difference = np.abs(answer - expected).max()
-            raise CommandError(
-                f"onnxruntime differs from PyTorch by {difference:.2g} in a batch of {size}"
-            )
+    (answer,) = session.run(None, batch)
+    size = len(expected)
+    if answer.shape != expected.shape:
+        shapes = f"{list(answer.shape)}, not {list(expected.shape)}"
+        raise CommandError(f"onnxruntime answers {shapes}, to a batch of {size}")
+    if not np.allclose(answer, expected, rtol=1e-4, atol=1e-4 * usual):
+        worst = np.abs(answer - expected).max()
+        raise CommandError(
+            f"onnxruntime differs from the trained model by {worst:.2g} in a batch of {size}"
+        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from ..paths import CONF, ROOT
 from ..serving.settings import Settings
 from . import data_kinds
 from .places import package_of
-from .schema import Config, trainer_keys
+from .schema import framework_of
 from .signatures import NoSuchTargetError
 from .targets import GIVEN, HYDRAS, signature_of
 from .values import Made, Rule, Signature, declared_in, makes
@@ -44,8 +44,10 @@ def build(conf: Path = CONF) -> Schema:
     """Return the JSON schema of a folder conf/: a definition for each of its folders."""
     groups = sorted(path.name for path in conf.iterdir() if path.is_dir())
     groups = [name for name in groups if name not in NOT_COMPOSED]
-    nodes = {name: _of_type(p.declared()) for name, p in declared_in(Config).parameters.items()}
-    nodes["trainer"] = _of_keys(trainer_keys())
+    framework = framework_of(yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8")))
+    keys = declared_in(framework.config).parameters
+    nodes = {name: _of_type(parameter.declared()) for name, parameter in keys.items()}
+    nodes["trainer"] = _of_keys(framework.trainer_keys())
     callbacks: list[str] = []
     nodes["data"]["properties"] |= {
         "inputs": {"type": "object", "additionalProperties": _of_kinds(data_kinds.INPUTS)},

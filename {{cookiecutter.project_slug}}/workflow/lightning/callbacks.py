@@ -1,6 +1,5 @@
 """What happens around the training loop, whether the run is tracked or not."""
 
-import csv
 import math
 import sys
 import time
@@ -17,10 +16,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from ..config.values import ConfigError
-
-
-class DivergedError(Exception):
-    """The loss is not a finite number; the text says which loss, in which epoch and step."""
+from ..training import history
+from ..training.session import DivergedError
 
 
 class EpochSeed(L.Callback):
@@ -192,28 +189,20 @@ class History(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # DVC removed the file before this stage; after the last epoch no row is to come.
         if self.rows and trainer.is_global_zero:
-            self._write()
+            history.write(self.path, self.rows)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             return
-        row = {name: round(value, 6) for name, value in epoch_metrics(trainer).items()}
-        self.rows.append({"epoch": trainer.current_epoch, **row})
+        self.rows.append(history.row(trainer.current_epoch, epoch_metrics(trainer)))
         if trainer.is_global_zero:
-            self._write()
+            history.write(self.path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
-
-    def _write(self) -> None:
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            names = dict.fromkeys(name for row in self.rows for name in row)
-            writer = csv.DictWriter(file, list(names), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
 
 
 class EpochProgress(L.Callback):

@@ -134,6 +134,8 @@ def pin_start(config: MutableMapping[Any, Any]) -> bool:
 
 def _key(config: Mapping[Any, Any]) -> str | None:
     """Return the key that names a run or a file."""
+    if "train" not in config:  # a framework without epochs has nothing to start from
+        return None
     if config["train"]["init_from"] is not None:
         return "train.init_from"
     return None if config["train"]["resume"] in ("latest", "never") else "train.resume"

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ..config.values import makes
 from ..deciding_metric import DecidingMetric
 from ..onnx_file import read_provenance
 from ..paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
@@ -48,9 +49,19 @@ def training(root: Path) -> str:
     best = best_epoch(read_history(root / HISTORY), DecidingMetric.of(params))
     best_text = f"epoch {best} of {epochs} was the best" if best else f"{epochs} epochs"
     planned = params["trainer"].get("max_epochs")
-    if planned is None or not 0 <= epochs < planned:
+    if planned is None:
+        name = _estimator(params["model"])
+        return name if epochs == 1 else f"{name}, {epochs} iterations"
+    if not 0 <= epochs < planned:
         return f"{best_text}, all were trained"
     return f"{best_text}, {stopped(params)} (trainer.max_epochs={planned})"
+
+
+def _estimator(node: dict[str, Any]) -> str:
+    """Return the class that is fitted: of a pipeline, its last step."""
+    while steps := [child for child in node.values() if makes(child)]:
+        node = steps[-1]
+    return str(node["_target_"]).rpartition(".")[2]
 
 
 def stopped(params: dict[str, Any]) -> str:

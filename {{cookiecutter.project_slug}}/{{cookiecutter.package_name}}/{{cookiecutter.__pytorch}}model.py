@@ -4,11 +4,14 @@ A network takes the preprocessed inputs by their names and returns (n, outputs):
 there are classes, or one for a value.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import lightning as L
+import numpy as np
 import torch
 from annotated_types import Ge, Interval
 from hydra.errors import InstantiationException
@@ -17,11 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workflow.config.values import ConfigError
-from workflow.errors import one_line
+from workflow.errors import CommandError, one_line
 from workflow.lightning.networks import output_size
 from workflow.lightning.schedule import with_schedule
 
 from .preprocess import Preprocess, Standardize
+
+if TYPE_CHECKING:
+    import onnx
 
 
 class MLP(nn.Module):
@@ -163,9 +169,50 @@ class Model(L.LightningModule):
         self.preprocess.fit(inputs)
         self.target.fit(target)
 
+    @classmethod
+    def load(cls, path: Path) -> tuple["Model", dict[str, Any], dict[str, Any]]:
+        """Return the model that `train` wrote, its config and its provenance."""
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        config = checkpoint["hyper_parameters"]["config"]
+        model = cls(config)
+        model.load_state_dict(checkpoint["state_dict"])
+        return model.eval(), config, checkpoint["provenance"]
+
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return what the exported model answers: probabilities (n, classes), or values (n,)."""
         return self.target.answer(self.network(self.preprocess(inputs)))
+
+    def answer(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the same as an array, of inputs (n, …) by name."""
+        with torch.inference_mode():
+            return self({name: torch.from_numpy(array) for name, array in inputs.items()}).numpy()
+
+    def export_onnx(
+        self, signature: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
+    ) -> "onnx.ModelProto":
+        """Return the model as ONNX, with preprocessing inside; `inputs` are two samples.
+
+        Raises:
+            CommandError: ONNX lacks a part of the network.
+        """
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it asks for torchvision
+        names, batch = [*inputs], torch.export.Dim.DYNAMIC
+        try:
+            program = torch.onnx.export(
+                self,
+                kwargs={"inputs": {name: torch.from_numpy(inputs[name]) for name in names}},
+                input_names=names,
+                output_names=[output["name"] for output in signature["outputs"]],
+                dynamic_shapes={"inputs": {name: {0: batch} for name in names}},
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            network = type(self.network).__name__
+            raise CommandError(f"{network} cannot be written as ONNX: {reason}") from error
+        assert program is not None
+        return program.model_proto
 
     def configure_optimizers(self) -> Any:
         optimizer = instantiate(self.config["optimizer"], _partial_=True)(self.parameters())

@@ -1,0 +1,36 @@
+"""The keys of a config whose models scikit-learn fits."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from .groups import BaseConfig, Framework
+from .values import Signature, at_least, declared_in
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    cross_validation: Annotated[int | None, at_least(2)]
+    threads: Annotated[int, at_least(1)]
+
+
+@dataclass(kw_only=True)
+class Config(BaseConfig):
+    trainer: Trainer
+
+
+def trainer_keys(*_: str) -> Signature:
+    """Return what `trainer` may hold."""
+    return declared_in(Trainer)
+
+
+def validate(settings: dict[str, Any]) -> None:
+    """Nothing here depends on another key."""
+
+
+SCIKIT_LEARN = Framework(
+    config=Config,
+    trainer=Trainer,
+    trainer_keys=trainer_keys,
+    made=("model",),
+    validate=validate,
+)

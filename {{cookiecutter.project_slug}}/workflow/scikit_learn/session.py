@@ -1,0 +1,72 @@
+"""A training by scikit-learn: tracked, and finished with its result."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from threadpoolctl import threadpool_limits
+
+from ..config.values import ConfigError
+from ..deciding_metric import DecidingMetric
+from ..paths import CHECKPOINT, HISTORY
+from ..training import history
+from ..training.best_model import Samples
+from ..training.session import BaseSession
+from . import checkpoint
+
+
+class Session(BaseSession):
+    """One training in the folder `run_dir`: `with session.open() as run:`."""
+
+    after_interrupt = "`inv train` starts over"
+
+    def __init__(self, config: dict[str, Any], run_dir: Path) -> None:
+        """`config` is the composed config as plain types."""
+        super().__init__(config, run_dir, DecidingMetric(**config["metric"]))
+
+    @property
+    def hardware(self) -> dict[str, Any]:
+        return {"accelerator": "cpu", "threads": self.config["trainer"]["threads"]}
+
+    @contextmanager
+    def open(self) -> Iterator["Session"]:
+        """Start the run; end it properly however it ends."""
+        with threadpool_limits(self.config["trainer"]["threads"]), self.opened():
+            yield self
+
+    def finish(
+        self,
+        model: Any,
+        epochs: list[dict[str, float]],
+        more: dict[str, float],
+        samples: Samples,
+    ) -> None:
+        """Write the result: metrics, history, and the model with its provenance.
+
+        Args:
+            model: fitted.
+            epochs: the metrics after each iteration; the last ones are those of the result.
+            more: other metrics of the result.
+            samples: of the validation split, for the callbacks to show.
+        """
+        if self.metric_name not in epochs[-1]:
+            logged = ", ".join(sorted(epochs[-1]))
+            raise ConfigError(
+                "metric.name", f"{self.metric_name} is not logged; logged are {logged}"
+            )
+        print("  ".join(f"{name} {value:.4f}" for name, value in {**epochs[-1], **more}.items()))
+        recorded = self.write_result({"epochs": len(epochs), **epochs[-1], **more})
+        assert recorded is not None
+        assert self.wandb_run is not None
+        result = self.unfinished.result
+        checkpoint.write(result / CHECKPOINT.name, model, self.config, recorded)
+        rows = [history.row(epoch, metrics) for epoch, metrics in enumerate(epochs)]
+        history.write(result / HISTORY.name, rows)
+        for step, row in enumerate(rows):
+            self.wandb_run.log(row, step=step)
+        callbacks = [instantiate(node) for node in self.config["callbacks"].values() if node]
+        for step, callback in enumerate(callbacks, len(rows)):
+            self.wandb_run.log(callback.show(samples), step=step)
+        self.end()

@@ -1,0 +1,1 @@
+"""What every framework does the same around a training: its run, and its result."""

@@ -1,0 +1,92 @@
+"""The model: preprocessing, and the estimator that conf/model/ names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from workflow.scikit_learn import checkpoint
+from workflow.scikit_learn.estimators import make_estimator, staged_answers
+from workflow.scikit_learn.onnx_graph import convert
+
+from .preprocess import Preprocess
+
+Inputs = Mapping[str, np.ndarray]  # (n, …) by name
+
+
+class Model:
+    """Preprocesses the inputs and fits an estimator for the target that the config's `data` has."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """`config` is the composed config as plain types.
+
+        Raises:
+            ConfigError: the estimator cannot be made, or not be exported.
+        """
+        data = config["data"]
+        self.is_value = data["target"]["kind"] == "value"
+        self.preprocess = Preprocess(data["inputs"])
+        self.estimator = make_estimator(config["model"], data["target"])
+        self.std = 1.0  # of the training targets, where they are values
+
+    @classmethod
+    def load(cls, path: Path) -> tuple["Model", dict[str, Any], dict[str, Any]]:
+        """Return the model that `train` wrote, its config and its provenance."""
+        return checkpoint.read(path)
+
+    def fit(self, inputs: Inputs, target: np.ndarray) -> None:
+        """Fit on the training split: target (n,) holds class indices, or values."""
+        self.preprocess.fit(inputs)
+        if self.is_value:
+            self.std = float(target.std()) or 1.0
+        self.estimator.fit(self.preprocess.transform(inputs), target)
+
+    def answer(self, inputs: Inputs) -> np.ndarray:
+        """Return what the exported model answers: probabilities (n, classes), or values (n,)."""
+        return self._answer(self.preprocess.transform(inputs))
+
+    def stages(self, inputs: Inputs) -> list[np.ndarray]:
+        """Return the answers after each iteration of a boosting; of another estimator, its own."""
+        matrix = self.preprocess.transform(inputs)
+        return [*staged_answers(self.estimator, matrix)] or [self._answer(matrix)]
+
+    def metrics(self, answers: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        """Return the metrics of answers; the loss of values is that of standardized ones."""
+        if self.is_value:
+            error = mean_squared_error(target, answers) / self.std**2
+            return {"loss": float(error), "mae": float(mean_absolute_error(target, answers))}
+        return {
+            "loss": float(log_loss(target, answers, labels=range(answers.shape[1]))),
+            "accuracy": float(accuracy_score(target, answers.argmax(axis=1))),
+        }
+
+    def export_onnx(self, signature: Mapping[str, Any], _: Inputs) -> onnx.ModelProto:
+        """Return the model as ONNX, with preprocessing inside."""
+        return convert(self.estimator, self.preprocess.to_onnx(), signature)
+
+    def _answer(self, matrix: np.ndarray) -> np.ndarray:
+        way = self.estimator.predict if self.is_value else self.estimator.predict_proba
+        return way(matrix)
+
+
+def cross_validate(
+    config: dict[str, Any], inputs: Inputs, target: np.ndarray, folds: int
+) -> dict[str, float]:
+    """Return mean and standard deviation of each metric: of folds, by models of the other folds."""
+    splitter = KFold if config["data"]["target"]["kind"] == "value" else StratifiedKFold
+    found = []
+    for rest, fold in splitter(folds, shuffle=True, random_state=config["seed"]).split(
+        target, target
+    ):
+        model = Model(config)
+        model.fit({name: array[rest] for name, array in inputs.items()}, target[rest])
+        answers = model.answer({name: array[fold] for name, array in inputs.items()})
+        found.append(model.metrics(answers, target[fold]))
+    values = {name: [metrics[name] for metrics in found] for name in found[0]}
+    return {f"cv/{name}_mean": float(np.mean(of_folds)) for name, of_folds in values.items()} | {
+        f"cv/{name}_std": float(np.std(of_folds)) for name, of_folds in values.items()
+    }
