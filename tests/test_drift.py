@@ -154,6 +154,6 @@ def test_what_is_missing_is_one_line(same: Compared, project: Project, tmp_path:
     unserved = project.copy(tmp_path)
     shutil.rmtree(unserved.path / "runs/served")
     *_, line = unserved.inv("monitor.drift", code=1).splitlines()
-    assert line.startswith("drift: runs/served/model: nothing is kept of what is asked: serve with")
+    assert line.startswith("drift: runs/served/model: no request was logged: serve with")
     *_, line = project.run("env", "UV=no-uv", "inv", "monitor.drift", code=127).splitlines()
     assert line == "no-uv is not installed: inv doctor says how to fix it"

@@ -72,13 +72,15 @@ def test_a_file_tells_the_whole_chain(known: Made) -> None:
     assert f"commit {short} {subject}, on {branch}" in lines
     assert any(line.startswith("changes ") and "params.yaml" in line for line in lines)
     for name, file in [("config", "params.yaml"), ("lock", "uv.lock")]:
-        assert any(re.fullmatch(f"{name} [0-9a-f]{{12}}, that of {file} here", x) for x in lines)
+        assert any(
+            re.fullmatch(f"{name} [0-9a-f]{{12}}, the same as {file} here", x) for x in lines
+        )
     for path, md5 in known.data.items():
         place = lines.index(f"{path} {md5}")
         assert lines[place + 1 : place + 3] == ["in the cache here", "in the remote storage"]
     accuracy = known.project.json("reports/metrics.json")["accuracy"]
     assert f"test/accuracy {accuracy!r}" in lines
-    assert "image none: it was made outside of one" in lines
+    assert "image none: it was made outside of a container" in lines
     assert "seed 0" in lines
 
 

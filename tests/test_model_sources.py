@@ -147,7 +147,7 @@ def test_what_is_wrong_with_it_is_one_line(trained: Project, storage: Storage) -
         here = f"http://127.0.0.1:{silent.getsockname()[1]}"
         nobody = f"http://127.0.0.1:{free_port()}"
         for wrong, reason in [
-            ({"MODEL_SHA256": ""}, f"{url}: what comes from a URL needs its SHA-256"),
+            ({"MODEL_SHA256": ""}, f"{url}: a model from a URL needs its SHA-256"),
             ({"MODEL_SHA256": 64 * "0"}, f"{url}: its SHA-256 is {sha256}, not {64 * '0'}"),
             ({"MODEL_FILE": none}, f"{none}: there is no such object"),
             ({"MODEL_FILE": "s3://none/a.onnx"}, "s3://none/a.onnx: there is no such object"),

@@ -79,7 +79,7 @@ def test_data_is_added_where_runs_record_it(trained: Project, tmp_path: Path) ->
 
 def test_before_setup_a_task_says_what_to_type(trained: Project, tmp_path: Path) -> None:
     project = Project(bake(tmp_path).path)
-    assert project.inv("train", code=1) == "the project is no Git repository yet: inv setup\n"
+    assert project.inv("train", code=1) == "the project is not a Git repository yet: inv setup\n"
     assert re.search(r"fix +Git .* inv setup", project.inv("doctor", code=1))
 
 

@@ -241,7 +241,7 @@ def test_wandb_calls_the_models_by_their_stages(registry: Registry, tmp_path: Pa
 
 FAULTS = {
     "unknown": ("nothing", "no run 'nothing'"),
-    "stage": ("HEAD --stage=a/b", "'a/b' is no name for a stage"),
+    "stage": ("HEAD --stage=a/b", "'a/b' is not a name for a stage"),
     "no model": ("HEAD~2", "has no models/model.onnx: inv train, and commit"),
     "not committed": ("", "no commit has its model: commit what the run made"),
     "lost": ("HEAD", "is neither in the cache nor in the remote: inv data.push"),

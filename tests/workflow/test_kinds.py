@@ -160,7 +160,7 @@ TEXT = {"name": "comment", "datatype": "BYTES", "shape": [1], "data": ["x"]}
 WRONG = [
     ([tensor()], "the input `comment` is needed once, not 0 times"),
     ([tensor(data=[121, 0, 1]), TEXT], r"age of sample 0 \(121.0\) is outside its range, 0 to 120"),
-    ([tensor(data=[1, 0, 2]), TEXT], r"colour of sample 0 \(2.0\) is no index of its choices"),
+    ([tensor(data=[1, 0, 2]), TEXT], r"colour of sample 0 \(2.0\) is not an index of its choices"),
     ([tensor(data=[1, 1e60, 1]), TEXT], r"value of sample 0 \(inf\) is not a finite number"),
     ([tensor(), {**TEXT, "shape": [2]}], "`comment` needs its `data`, a list of 2 texts"),
     ([tensor(), {**TEXT, "data": [7]}], "comment of sample 0 is int, not text"),

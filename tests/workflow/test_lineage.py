@@ -149,7 +149,7 @@ def test_a_checkpoint_calls_nothing_that_it_names(tmp_path: Path) -> None:
         ("s3://bucket/model.onnx", "s3:// cannot be asked"),
         (f"http://{LOGIN}@localhost:1", "without user and password"),
         ("http://127.0.0.1:1", "cannot be reached"),
-        ("http://[", "no URL"),
+        ("http://[", "not a URL"),
     ],
 )
 def test_a_url_that_tells_nothing_is_one_line(url: str, reason: str) -> None:
@@ -168,7 +168,7 @@ def test_the_image_that_this_is_and_one_that_nobody_has(monkeypatch: pytest.Monk
     monkeypatch.setenv("WANDB_DOCKER", image)
     assert "image 127.0.0.1:1/trained: which this is" in drawn(subject)
     subject = subjects.Subject("model", provenance(), "not known")
-    assert "image none: it was made outside of one" in drawn(subject)
+    assert "image none: it was made outside of a container" in drawn(subject)
 
 
 def test_what_a_service_tells_steers_no_terminal_and_no_command() -> None:

@@ -88,12 +88,12 @@ def test_what_is_missing_is_one_line_that_says_how_to_get_it(
             features.collect(loaded)
         assert "\n" not in str(raised.value)
 
-    refused("digits: nothing is kept of what is asked: serve with SERVING_LOG_EVERY=1")
+    refused("digits: no request was logged: serve with SERVING_LOG_EVERY=1")
     keep(features.MIN_SAMPLES, version="another")
     refused(f"of version another, not of {loaded.version}: name the file")
     keep(features.MIN_SAMPLES - 1)
     found, needed = features.MIN_SAMPLES - 1, features.MIN_SAMPLES
-    refused(f"{found} samples of version {loaded.version} are kept, {needed} are needed")
+    refused(f"{found} samples of version {loaded.version} are logged, {needed} are needed")
     keep(1)
     narrow = tmp_path / "narrow"
     monkeypatch.chdir(tmp_path)

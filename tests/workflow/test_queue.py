@@ -110,7 +110,7 @@ def test_a_failed_experiment_is_named_with_its_reason_and_the_others_come_out(
     add("good", 2)
     assert queue.main() == 1
     *_, passed, failed, advice = capsys.readouterr().out.splitlines()
-    assert passed == "1 of 2 came out: inv compare, then inv exp.apply NAME"
+    assert passed == "1 of 2 succeeded: inv compare, then inv exp.apply NAME"
     output = "its output: dvc queue logs broken"
     assert failed == f"exp.run: broken failed: config: no step; {output}"
     assert advice.endswith("dvc queue remove --failed")

@@ -149,11 +149,11 @@ def test_tags_that_are_no_versions_do_not_count(commits: list[str]) -> None:
 def test_outside_of_git_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    with pytest.raises(CommandError, match="no Git repository yet: inv setup"):
+    with pytest.raises(CommandError, match="not a Git repository yet: inv setup"):
         versions.history()
 
 
 @pytest.mark.parametrize("stage", ["", "-a", "a b", "a/b", "a:b", "a#1", "ä"])
 def test_a_stage_has_a_name_that_git_and_wandb_take(stage: str) -> None:
-    with pytest.raises(CommandError, match="is no name for a stage"):
+    with pytest.raises(CommandError, match="is not a name for a stage"):
         promotion.promote("HEAD", "0" * 32, stage)

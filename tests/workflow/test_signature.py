@@ -143,7 +143,7 @@ def test_values_that_are_not_as_declared_are_refused(spec, given, said: str) -> 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ([1, 2, 0], r"colour of sample 0 \(2.0\) is no index of its choices, 0 to 1"),
+        ([1, 2, 0], r"colour of sample 0 \(2.0\) is not an index of its choices, 0 to 1"),
         ([1, 0.5, 0], "colour of sample 0"),
         ([1, 0, np.nan], "not a finite number"),
         ([120.01, 0, 0], "age of sample 0"),
@@ -180,7 +180,7 @@ def test_classes_are_given_as_names_or_indices() -> None:
     ("target", "given", "said"),
     [
         (DATA["target"], ["cat", "cow", "cow"], r"target of sample 1 \(cow\) is not one of the cl"),
-        (DATA["target"], [0, 2], r"target of sample 1 \(2\) is no index of the 2 classes"),
+        (DATA["target"], [0, 2], r"target of sample 1 \(2\) is not an index of the 2 classes"),
         (DATA["target"], [0, -1], r"target of sample 1 \(-1\)"),
         (DATA["target"], [0.7, 1.0], "target is float64, not class names"),
         (DATA["target"], [[0], [1]], r"target has shape \[2, 1\]"),

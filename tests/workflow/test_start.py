@@ -157,8 +157,8 @@ def test_what_it_began_with_is_recorded_in_a_run_of_its_own(
     [
         (["train.resume=nothing"], "train.resume: no run 'nothing'"),
         (["train.init_from=lost.ckpt"], "train.init_from: lost.ckpt: there is no such file"),
-        (["train.resume=README.ckpt"], "it is no checkpoint that can be read"),
-        (["train.resume=weights.ckpt"], "it is no checkpoint of this project's training"),
+        (["train.resume=README.ckpt"], "it is not a checkpoint that can be read"),
+        (["train.resume=weights.ckpt"], "it is not a checkpoint of this project's training"),
         (["train.resume=past/model.ckpt", "trainer.max_epochs=1"], "is at epoch 1"),
         (["train.resume=past/model.ckpt", "model=mlp"], "has model._target_="),
         (["train.resume=past/model.ckpt", "optimizer.lr=0.5"], "has optimizer.lr=0.003, this"),

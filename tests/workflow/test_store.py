@@ -124,7 +124,7 @@ WRONG = [
     ("http://[{}/model.onnx?key=hidden", "Invalid"),
     ("s3://bucket", "write BUCKET/KEY"),
     ("s3:///model.onnx", "write BUCKET/KEY"),
-    ("s3://bucket/model.onnx", "AWS_ENDPOINT_URL is no URL"),
+    ("s3://bucket/model.onnx", "AWS_ENDPOINT_URL is not a URL"),
     ("az://container/model.onnx", "no credentials: set AZURE_STORAGE_ACCOUNT_NAME"),
     ("ftp://{user}@{}/model.onnx", "one of s3://, gs://"),
     ("file:///nowhere.onnx", "No such file"),
@@ -154,7 +154,10 @@ def test_what_cannot_be_had_is_one_line_without_secrets(
 
 
 def test_another_content_is_refused_and_not_kept(server: str, sha256: str, tmp_path: Path) -> None:
-    for wrong, reason in [(OTHER, f"its SHA-256 is {sha256}, not {OTHER}"), ("abc", "no SHA-256")]:
+    for wrong, reason in [
+        (OTHER, f"its SHA-256 is {sha256}, not {OTHER}"),
+        ("abc", "not a SHA"),
+    ]:
         with pytest.raises(CommandError, match=reason):
             store.fetch(f"http://{server}/model.onnx", wrong, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -162,7 +165,7 @@ def test_another_content_is_refused_and_not_kept(server: str, sha256: str, tmp_p
 
 def test_a_folder_that_takes_no_file_is_one_line(server: str, sha256: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CommandError, match="cannot be kept in ") as raised:
+    with pytest.raises(CommandError, match="cannot be written to ") as raised:
         store.fetch(f"http://{server}/model.onnx", sha256, tmp_path / "file")
     assert "\n" not in str(raised.value)
 

@@ -64,7 +64,7 @@ def test_runs_are_not_mixed_and_what_does_not_count_is_said(
     [
         ("WANDB_MODE", "bogus", "WANDB_MODE, or mode in a settings file of W&B: Input should be"),
         ("WANDB_MODE", "shared", "WANDB_MODE: one of online, offline, disabled, and not shared"),
-        ("PL_TRAINER_FAST_DEV_RUN", "1", "PL_TRAINER_FAST_DEV_RUN: values belong into conf/"),
+        ("PL_TRAINER_FAST_DEV_RUN", "1", "PL_TRAINER_FAST_DEV_RUN: values belong in conf/"),
         ("RANK", "1", "RANK=1 is set, as in one process of several, and trainer.devices is 1"),
     ],
 )

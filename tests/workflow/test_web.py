@@ -379,7 +379,7 @@ def test_a_request_on_a_kept_connection_is_answered_though_the_server_ends(
                 ending.process.terminate()
                 time.sleep(0.3)  # uvicorn alone would have closed those that ask nothing
                 ready = httpx.get(f"{ending.url}/v2/health/ready", trust_env=False)
-                assert_refused(ready, 503, "it is about to end")
+                assert_refused(ready, 503, "shutting down")
                 for connection in kept:
                     answer = ask_raw(connection, content)
                     assert answer.status_code == 200

@@ -2,7 +2,7 @@
 
     python -m workflow.credentials FILE...     what the Git hook runs: a line for each
 
-What looks like one and is none: end its line with `# pragma: allowlist secret`.
+What looks like one and is not: end its line with `# pragma: allowlist secret`.
 """
 
 import codecs
@@ -18,7 +18,9 @@ from typing import Any
 
 from .paths import home
 
-ADVICE = 'keep it in .env, which Git ignores; if it is none: "# pragma: allowlist secret" behind it'
+ADVICE = (
+    'keep it in .env, which Git ignores; if it is not one: "# pragma: allowlist secret" behind it'
+)
 
 # Detectors of detect-secrets that need the heuristics around them; the others know a key by its
 # shape alone. An address is no secret.

@@ -246,7 +246,7 @@ def main() -> None:
             table.add_row(verdict, name, Text(finding.detail), Text(fix))
     Console().print(table)
     if wrong:
-        print(f"{wrong} to fix: type what stands behind the arrows, then inv doctor again")
+        print(f"{wrong} to fix: run what is after each arrow, then inv doctor again")
         raise SystemExit(1)
     print("all is well: inv train")
 

@@ -169,7 +169,7 @@ def encode_target(target: Mapping[str, Any], given: Any) -> np.ndarray:
     if array.dtype.kind not in "iu":
         raise SignatureError(f"target is {array.dtype}, not class names or their indices")
     wrong = (array < 0) | (array >= len(names))
-    _refuse("target", wrong, f"is no index of the {len(names)} classes (target.names)", array)
+    _refuse("target", wrong, f"is not an index of the {len(names)} classes (target.names)", array)
     return array.astype(np.int64)
 
 
@@ -273,7 +273,7 @@ def _check_column(column: Mapping[str, Any], values: np.ndarray) -> None:
     if "choices" in column:
         last = len(column["choices"]) - 1
         wrong = (values < 0) | (values > last) | (values != np.floor(values))
-        _refuse(name, wrong, f"is no index of its choices, 0 to {last}", values)
+        _refuse(name, wrong, f"is not an index of its choices, 0 to {last}", values)
     elif "range" in column:
         low, high = column["range"]
         # As float32, in which the values are: 0.1 is not the same number in float64.

@@ -81,7 +81,7 @@ RULES = (
     Rule(("wandb/settings",), USED, "W&B's own file: what no variable and no `tracking` key says"),
     Rule(("PL_GLOBAL_SEED",), UNUSED, "`seed` counts", "seed"),
     Rule(("OMP_NUM_THREADS",), UNUSED, "`trainer.threads` counts", "trainer.threads"),
-    Rule(("PL_TRAINER_*",), REFUSED, "values belong into `conf/trainer/`"),
+    Rule(("PL_TRAINER_*",), REFUSED, "values belong in `conf/trainer/`"),
     Rule(
         RANKS,
         USED,

@@ -108,7 +108,7 @@ class ArrayDataModule(L.LightningDataModule):
             key = f"limit_{name}_batches"
             batches, limit = len(loader()), limits[key]
             if isinstance(limit, float) and int(batches * limit) == 0:
-                raise ConfigError(f"trainer.{key}", f"{limit} of {batches} batches is none")
+                raise ConfigError(f"trainer.{key}", f"{limit} of {batches} batches leaves none")
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader("train", self.seed if self.shuffle else None)

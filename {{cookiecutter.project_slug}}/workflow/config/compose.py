@@ -67,7 +67,7 @@ def expand(overrides: list[str]) -> list[list[str]]:
             try:
                 values = list(override.sweep_string_iterator())
             except HydraException as error:
-                raise ConfigError(text, f"is no grid: {error}") from error
+                raise ConfigError(text, f"is not a grid: {error}") from error
             choices.append([f"{key}={value}" for value in values])
         else:
             choices.append([text])
@@ -97,7 +97,7 @@ def _refuse_serving(key: str) -> None:
     group, _, name = key.partition(".")
     if group == settings.FILE.parent.name:
         variable = f"{settings.PREFIX}{name.upper() or '…'}"
-        problem = f"is no part of a training: set {variable}, or change {settings.FILE.as_posix()}"
+        problem = f"is not part of a training: set {variable}, or change {settings.FILE.as_posix()}"
         raise ConfigError(key, problem)
 
 

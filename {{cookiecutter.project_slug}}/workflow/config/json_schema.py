@@ -252,7 +252,7 @@ def main(arguments: list[str]) -> None:
     file = ROOT / FILE
     current = file.exists() and file.read_text(encoding="utf-8") == wanted
     if arguments == ["--check"] and not current:
-        raise SystemExit(f"{FILE.as_posix()} is not that of conf/ and its classes: inv check --fix")
+        raise SystemExit(f"{FILE.as_posix()} does not match conf/ and its classes: inv check --fix")
     if not current:
         files.replace(file, wanted)
         print(f"{FILE.as_posix()} is renewed")

@@ -53,4 +53,4 @@ def show(*arguments: str, fine: tuple[int, ...] = (0,)) -> None:
     command = ["kubectl", *arguments]
     print(f"$ {shlex.join(command)}", flush=True)
     if subprocess.run(command, cwd=ROOT, check=False).returncode not in fine:
-        raise CommandError("the cluster did not take it: the lines above say why")
+        raise CommandError("the cluster refused it: the lines above say why")

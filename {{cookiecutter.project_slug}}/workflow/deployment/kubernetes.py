@@ -51,7 +51,7 @@ def apply(environment: str, models: list[str]) -> None:
     """Render, apply to the cluster of kubectl's context, and wait until the new pods answer.
 
     Raises:
-        CommandError: the cluster did not take it, or pods do not answer.
+        CommandError: the cluster refused it, or pods do not answer.
     """
     file = render(environment, models)
     objects = list(yaml.safe_load_all((ROOT / file).read_text(encoding="utf-8")))

@@ -58,7 +58,7 @@ def wait_for(client: docker.DockerClient, project: str, revision: str) -> None:
     """
     proxy = find(client, project)
     if proxy is None:
-        raise CommandError("the proxy ended: look at deploy/haproxy.cfg.jinja")
+        raise CommandError("the proxy stopped: check deploy/haproxy.cfg.jinja")
     _wait(proxy, revision)
 
 
@@ -112,7 +112,7 @@ def _wait(proxy: Container, revision: str) -> None:
     end = time.monotonic() + START_SECONDS
     while live_revision(proxy) != revision:
         if time.monotonic() > end:
-            raise CommandError("the proxy does not take deploy/haproxy.cfg.jinja")
+            raise CommandError("the proxy refuses deploy/haproxy.cfg.jinja")
         time.sleep(0.1)
 
 

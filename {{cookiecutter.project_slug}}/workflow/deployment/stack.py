@@ -132,7 +132,7 @@ def rollback(client: docker.DockerClient, name: str) -> Model:
     except ImageNotFound:
         raise CommandError(
             f"the image of {name}'s earlier release is gone: inv deploy.promote {name} "
-            f"--source={new.stable.source} gives its model to the image of now"
+            f"--source={new.stable.source} serves its model from the current image"
         ) from None
     converge(client, releases.replaced(old, name, new))
     return new
@@ -195,7 +195,7 @@ def converge(client: docker.DockerClient, new: Deployment) -> None:
 
 
 def put_back(client: docker.DockerClient) -> bool:
-    """Put back what was deployed before a change that was interrupted, whatever it had done.
+    """Restore what was deployed before an interrupted change, however far that had come.
 
     Returns:
         Whether there was one.
@@ -205,7 +205,7 @@ def put_back(client: docker.DockerClient) -> bool:
     """
     if not state.is_interrupted():
         return False
-    print("deploy: the last change was interrupted: what was deployed before comes back first")
+    print("deploy: the last change was interrupted: restoring the previous deployment first")
     if old := state.load():
         converge(client, old)
     else:

@@ -12,7 +12,7 @@ from .state import Deployment, Release, is_interrupted, load
 def show(client: docker.DockerClient) -> bool:
     """Print what is deployed, and return whether all of it answers."""
     if is_interrupted():
-        print("the last change was interrupted: inv deploy.up puts back what is listed here")
+        print("the last change was interrupted: inv deploy.up restores what is listed here")
     deployment = load()
     if deployment is None or not deployment.models:
         print("nothing is deployed: inv deploy.up")

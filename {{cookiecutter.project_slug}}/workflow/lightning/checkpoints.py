@@ -107,10 +107,10 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
-        raise ValueError("it is no checkpoint that can be read") from None
+        raise ValueError("it is not a checkpoint that can be read") from None
     parts = {"epoch", "state_dict", "optimizer_states", "callbacks", "hyper_parameters"}
     if not isinstance(content, dict) or parts - content.keys():
-        raise ValueError("it is no checkpoint of this project's training")
+        raise ValueError("it is not a checkpoint of this project's training")
     return content
 
 

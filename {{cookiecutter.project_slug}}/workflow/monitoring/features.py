@@ -219,14 +219,14 @@ def newest(model: Model) -> Table:
             break
     if not versions:
         how = "serve with SERVING_LOG_EVERY=1, or with log_every in conf/serving/"
-        raise CommandError(f"{where}: nothing is kept of what is asked: {how}")
+        raise CommandError(f"{where}: no request was logged: {how}")
     if not found:
         raise CommandError(
             f"{where}: of version {', '.join(sorted(versions))}, not of {model.version}: "
             "name the file that was served: --model NAME=FILE"
         )
     if rows(found) < MIN_SAMPLES:
-        kept = f"{rows(found)} samples of version {model.version} are kept"
+        kept = f"{rows(found)} samples of version {model.version} are logged"
         reason = f"{kept}, {MIN_SAMPLES} are needed"
         raise CommandError(f"{where}: {reason}")
     return Table.from_batches([batch for table in found[::-1] for batch in table.to_batches()])

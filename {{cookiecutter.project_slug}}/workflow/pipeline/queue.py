@@ -4,7 +4,7 @@
 
 DVC's `exp run --run-all` holds the project's lock while it follows, ends with 0 where an
 experiment failed, and waits for ever for one whose worker was killed. This starts the same workers
-without the lock (`dvc queue start`), puts back what a killed worker left, and says what failed.
+without the lock (`dvc queue start`), queues again what a killed worker left, and says what failed.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def run(jobs: int, queue: LocalCeleryQueue) -> list[QueueEntry]:
         follow(entry, queue, jobs)
     failed = [entry for entry in entries if came_out(entry, queue) is False]
     if passed := len(entries) - len(failed):
-        print(f"{passed} of {len(entries)} came out: inv compare, then inv exp.apply NAME")
+        print(f"{passed} of {len(entries)} succeeded: inv compare, then inv exp.apply NAME")
     return failed
 
 

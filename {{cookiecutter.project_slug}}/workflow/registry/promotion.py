@@ -33,7 +33,7 @@ class Promotion:
 def require_stage(name: str) -> None:
     """Raise CommandError if a stage cannot be called that."""
     if not STAGE.fullmatch(name):
-        raise CommandError(f"{name!r} is no name for a stage: letters, digits, - and _ in them")
+        raise CommandError(f"{name!r} is not a name for a stage: letters, digits, - and _")
 
 
 def promote(commit: str, model: str, stage: str) -> Promotion:

@@ -133,7 +133,7 @@ def _events() -> list[dict[str, Any]]:
     try:
         events = api.history(str(home()), MODEL, ascending=True)
     except SCMError:
-        raise CommandError("the project is no Git repository yet: inv setup") from None
+        raise CommandError("the project is not a Git repository yet: inv setup") from None
     except GTOException as error:
         raise CommandError(f"gto: {one_line(error)}") from None
     return sorted(map(dict, events), key=lambda event: (event["timestamp"], *_order(event)))

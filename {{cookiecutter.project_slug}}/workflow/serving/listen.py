@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
 
 
 def is_draining(scope: Scope) -> bool:
-    """Return whether the server of a request is about to end."""
+    """Return whether the server of a request is shutting down."""
     return DRAINING in scope["state"]
 
 

@@ -2,7 +2,7 @@
 
     python -m workflow.serving.local --models model=models/model.onnx --port 8000
 
-A model's service restarts when its file has changed. Ctrl-C ends everything. A registered
+A model's service restarts when its file has changed. Ctrl-C stops everything. A registered
 version, such as model=model#production, is the file that it was when this started.
 """
 
@@ -100,7 +100,7 @@ def serve(models: dict[str, Path], port: int) -> int:
             for service in services:
                 url = f"http://{LOOPBACK}:{service.port}/metrics"
                 print(f"serve: {service.name}: metrics for Prometheus: {url}", flush=True)
-            print(f"serve: http://{LOOPBACK}:{port} (Ctrl-C ends it)", flush=True)
+            print(f"serve: http://{LOOPBACK}:{port} (Ctrl-C stops it)", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(LOOK_SECONDS)
             for service in services:

@@ -134,6 +134,6 @@ def from_environment(threads: int = 1) -> Model:
         return load(name, Path(file), threads, sha256)
     source = store.shown(file)
     if not sha256:
-        raise CommandError(f"{source}: what comes from a URL needs its SHA-256: set MODEL_SHA256")
+        raise CommandError(f"{source}: a model from a URL needs its SHA-256: set MODEL_SHA256")
     path = store.fetch(file, sha256, Path(tempfile.gettempdir()))
     return load(name, path, threads, sha256, source)

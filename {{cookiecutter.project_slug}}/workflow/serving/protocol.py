@@ -203,7 +203,9 @@ def _texts(tensor: Tensor, spec: dict[str, Any]) -> np.ndarray:
 def _values(tensor: Tensor, datatype: np.dtype, binary: bytes | None) -> np.ndarray:
     if binary is not None:
         if len(binary) % datatype.itemsize:
-            raise RequestError(f"`{tensor.name}`: {len(binary)} bytes are no whole values")
+            raise RequestError(
+                f"`{tensor.name}`: {len(binary)} bytes are not a whole number of values"
+            )
         return np.frombuffer(binary, datatype)
     if not isinstance(tensor.data, list):
         raise RequestError(f"`{tensor.name}` needs its `data`, a list, or `binary_data_size`")

@@ -101,7 +101,7 @@ async def live() -> dict[str, bool]:
 async def ready(request: Request) -> dict[str, bool]:
     """For a readiness probe: an error names the models that cannot be asked."""
     if is_draining(request.scope):
-        raise HTTPException(503, "it is about to end")
+        raise HTTPException(503, "shutting down")
     missing = [model["name"] for model in await models(request) if not model["ready"]]
     if missing:
         raise HTTPException(503, f"not ready: {', '.join(missing)}")

@@ -55,12 +55,12 @@ class Pages:
         return JSONResponse({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """Whether the model can be asked: until this is about to end.
+        """Whether the model can be asked: until this shuts down.
 
         It was loaded before anything could ask.
         """
         if is_draining(request.scope):
-            raise HTTPException(503, "it is about to end")
+            raise HTTPException(503, "shutting down")
         return JSONResponse({"ready": True})
 
     async def prometheus(self, request: Request) -> Response:

@@ -153,8 +153,8 @@ def split(argument: str) -> tuple[str, str]:
         raise CommandError(f"{argument!r}: write NAME=SOURCE, such as model=models/model.onnx")
     if not NAME.fullmatch(name) or len(name) > MAX_NAME:
         raise CommandError(
-            f"{name!r} is no name for a model: small letters, digits and hyphens between them,"
-            f" {MAX_NAME} at most"
+            f"{name!r} is not a name for a model: at most {MAX_NAME} lower-case letters and digits,"
+            " hyphens between them"
         )
     return name, source
 

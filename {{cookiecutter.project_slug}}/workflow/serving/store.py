@@ -65,7 +65,7 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     """
     expected = sha256.lower()
     if not SHA256.fullmatch(expected):
-        raise CommandError(f"{shown(url)}: {sha256!r} is no SHA-256: sha256sum prints it")
+        raise CommandError(f"{shown(url)}: {sha256!r} is not a SHA-256: sha256sum prints it")
     target = folder / f"{expected}.onnx"
     if target.is_file() and digest(target) == expected:
         return target
@@ -97,7 +97,7 @@ def save(content: Iterable[bytes], folder: Path, source: str, sha256: str | None
         part.chmod(0o444)
         part.replace(target)
     except OSError as error:
-        raise CommandError(f"{source}: cannot be kept in {folder}: {error.strerror}") from None
+        raise CommandError(f"{source}: cannot be written to {folder}: {error.strerror}") from None
     finally:
         if part:
             part.unlink(missing_ok=True)
@@ -150,7 +150,7 @@ def split_bucket(url: str) -> tuple[str, str, "ClientConfig"]:
     """Return the bucket, the key in it, and the options.
 
     Raises:
-        ValueError: there is no key, or the endpoint is no URL.
+        ValueError: there is no key, or the endpoint is not a URL.
     """
     scheme, _, rest = url.partition("://")
     bucket, _, key = rest.partition("/")
@@ -159,7 +159,7 @@ def split_bucket(url: str) -> tuple[str, str, "ClientConfig"]:
     for name in S3_ENDPOINTS if scheme == "s3" else ():
         # obstore panics on another.
         if not os.environ.get(name, "http://").startswith(("http://", "https://")):
-            raise ValueError(f"{name} is no URL: write https://HOST")
+            raise ValueError(f"{name} is not a URL: write https://HOST")
     return f"{scheme}://{bucket}", key, CLIENT
 
 
@@ -167,7 +167,7 @@ def split_web(url: str) -> tuple[str, str, "ClientConfig"]:
     """Return the server with the query, the path on it, and the options with the password.
 
     Raises:
-        ValueError: this is no URL.
+        ValueError: this is not a URL.
     """
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")

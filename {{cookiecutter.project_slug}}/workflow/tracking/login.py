@@ -28,7 +28,7 @@ def main() -> None:
         wandb.login(key=key.strip(), relogin=True, verify=True)
     except (AuthenticationError, ValueError) as error:
         raise SystemExit(f"{url} refuses the API key: {one_line(error)}") from None
-    print("runs are online from now on; `inv wandb.sync` uploads those before")
+    print("runs are online from now on; `inv wandb.sync` uploads earlier ones")
 
 
 if __name__ == "__main__":

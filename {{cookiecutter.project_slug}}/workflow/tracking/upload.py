@@ -56,7 +56,7 @@ def finish() -> None:
         process.stdin.close()
     process.wait()
     if not marker(folder).exists():
-        print(f"W&B has not got all of this run: {KEPT}")
+        print(f"W&B does not have all of this run: {KEPT}")
 
 
 def main() -> None:

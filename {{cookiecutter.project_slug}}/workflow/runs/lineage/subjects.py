@@ -152,7 +152,7 @@ def served(url: str) -> list[Subject]:
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError as error:
-        raise CommandError(f"this is no URL: {error}") from None
+        raise CommandError(f"this is not a URL: {error}") from None
     if parts.scheme not in ("http", "https"):
         raise CommandError(f"{parts.scheme}:// cannot be asked: write http://HOST:PORT")
     if "@" in parts.netloc:

@@ -69,7 +69,7 @@ def _plain(text: str) -> str:
 def _same(sha256: str | None, here: str | None, file: Path) -> str:
     if not sha256:
         return "not recorded"
-    return f"{sha256[:12]}, {'that' if sha256 == here else 'not that'} of {file.name} here"
+    return f"{sha256[:12]}, {'the same as' if sha256 == here else 'not that of'} {file.name} here"
 
 
 def _config_here() -> str | None:
@@ -81,7 +81,7 @@ def _config_here() -> str | None:
 
 def _image(origin: Provenance) -> str:
     if not origin.image:
-        return "it was made outside of one"
+        return "it was made outside of a container"
     try:
         return image.locate(origin.image)
     except CommandError as error:

@@ -169,7 +169,7 @@ def _environment(run: RecordedRun) -> Part:
 def _image(run: RecordedRun) -> Part:
     reference = run.provenance.get("image")
     if not reference:
-        return Part("image", "none: it was made outside of one")
+        return Part("image", "none: it was made outside of a container")
     try:
         return Part("image", f"{reference}, {image.locate(reference)}")
     except CommandError as error:
@@ -245,7 +245,7 @@ def _write_note(folder: Path, note: dict[str, Any]) -> None:
 def _top() -> Path:
     if top := git.top(ROOT):
         return top.resolve()
-    raise CommandError("the project is no Git repository yet: inv setup")
+    raise CommandError("the project is not a Git repository yet: inv setup")
 
 
 def _prefix() -> str:
