@@ -164,7 +164,7 @@ def check_text(name: str, value: str) -> str | None:
     if not value:
         return None if name in MAY_BE_EMPTY else f"{name} is empty: type at least one character"
     if value != value.strip():
-        return f"{name} {shown(value)} begins or ends with a space: type it without"
+        return f"{name} {shown(value)} starts or ends with a space: type it without"
     if len(value) > LONGEST[name]:
         return (
             f"{name} {shown(value)} has {len(value)} characters: type {LONGEST[name]} at the most"
@@ -183,8 +183,8 @@ def check_slug(slug: str) -> str | None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
         better = re.sub(r"[^a-z0-9]+", "-", slug.lower()).lstrip("-0123456789").rstrip("-")
         return (
-            f"project_slug {shown(slug)} is no name for a folder and a distribution: type "
-            "lower-case letters, digits and single hyphens, beginning with a letter, "
+            f"project_slug {shown(slug)} is not a name for a folder and a distribution: type "
+            "lower-case letters, digits and single hyphens, starting with a letter, "
             f"such as {better or 'my-ml-project'}"
         )
     if reason := taken_anywhere(slug):
@@ -198,7 +198,7 @@ def check_package(package: str) -> str | None:
         better = re.sub(r"[^a-z0-9]+", "_", package.lower()).lstrip("_0123456789").rstrip("_")
         return (
             f"package_name {shown(package)} is no package name: type lower-case letters, "
-            "digits and underscores, beginning with a letter, "
+            "digits and underscores, starting with a letter, "
             f"such as {better or 'my_ml_project'}"
         )
     if reason := taken(package):
@@ -233,11 +233,11 @@ def check_folder(url: str) -> str | None:
     if re.search(r'[<>"|?*]', url) or ":" in (url[2:] if drive else url):
         return 'holds one of < > " | ? * : that not every system allows: type another folder'
     if url.startswith("//"):
-        return "begins with two slashes: type one"
+        return "starts with two slashes: type one"
     if "\\" in url and not drive and not url.startswith("\\\\"):
         return "has backslashes: type a path with forward slashes, such as ../my-storage"
     if (drive or url.startswith("\\\\")) and os.name != "nt":
-        return None  # where that is cannot be told here
+        return None  # where that is is not known here
     # This hook runs in the folder that is to hold the project.
     project = Path.cwd().resolve()
     folder = Path(url)
@@ -254,7 +254,7 @@ def check_address(kind: str, url: str) -> str | None:
     example = EXAMPLES[kind]
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES[kind]:
-        return f"does not begin with {SCHEMES[kind][0]}://: type one such as {example}"
+        return f"does not start with {SCHEMES[kind][0]}://: type one such as {example}"
     if not re.fullmatch(r"[^\s\"'`<>|\\^,;?#]*", rest) or "%(" in rest:
         return f"holds a space, a quote or another special character: type one such as {example}"
     place, _, path = rest.partition("/")

@@ -32,19 +32,19 @@ REFUSED: list[tuple[dict[str, str], str]] = [
     ({"project_slug": ""}, "project_slug is empty: type at least one character"),
     (
         {"project_slug": "My Project"},
-        "project_slug 'My Project' is no name .*, such as my-project$",
+        "project_slug 'My Project' is not a name .*, such as my-project$",
     ),
     ({"project_slug": "my_project"}, "such as my-project$"),
     ({"project_slug": "my--project"}, "such as my-project$"),
     ({"project_slug": "-my-project"}, "such as my-project$"),
     ({"project_slug": "my-project-"}, "such as my-project$"),
     ({"project_slug": "3d-net-2"}, "such as d-net-2$"),
-    ({"project_slug": "проект"}, "project_slug 'проект' is no name .*, such as my-ml-project$"),
-    ({"project_slug": "a/b"}, "project_slug 'a/b' is no name"),
-    ({"project_slug": "../up"}, "project_slug '../up' is no name"),
-    ({"project_slug": ".."}, "project_slug '..' is no name"),
-    ({"project_slug": "/tmp/absolute"}, "project_slug '/tmp/absolute' is no name"),
-    ({"project_slug": "a\\b"}, "is no name"),
+    ({"project_slug": "проект"}, "project_slug 'проект' is not a name .*, such as my-ml-project$"),
+    ({"project_slug": "a/b"}, "project_slug 'a/b' is not a name"),
+    ({"project_slug": "../up"}, "project_slug '../up' is not a name"),
+    ({"project_slug": ".."}, "project_slug '..' is not a name"),
+    ({"project_slug": "/tmp/absolute"}, "project_slug '/tmp/absolute' is not a name"),
+    ({"project_slug": "a\\b"}, "is not a name"),
     ({"project_slug": "a\nb"}, r"project_slug holds the control character U\+000A"),
     ({"project_slug": "a\0b"}, r"project_slug holds the control character U\+0000"),
     ({"project_slug": "a" * 41}, "has 41 characters: type 40 at the most"),
@@ -85,7 +85,7 @@ REFUSED: list[tuple[dict[str, str], str]] = [
     # free text
     ({"project_name": ""}, "project_name is empty"),
     ({"project_name": "x" * 101}, "project_name 'x+...' has 101 characters: type 100 at the most"),
-    ({"project_name": " name"}, "project_name ' name' begins or ends with a space"),
+    ({"project_name": " name"}, "project_name ' name' starts or ends with a space"),
     ({"description": ""}, "description is empty"),
     ({"description": "x" * 201}, "has 201 characters: type 200 at the most"),
     ({"description": "two\nlines"}, r"description holds the control character U\+000A"),
@@ -99,7 +99,7 @@ REFUSED: list[tuple[dict[str, str], str]] = [
     ({"description": "a\uffffb"}, r"U\+FFFF"),
     ({"author": ""}, "author is empty"),
     ({"author": "x" * 101}, "author 'x+...' has 101 characters"),
-    ({"author": "me\u00a0"}, "begins or ends with a space"),
+    ({"author": "me\u00a0"}, "starts or ends with a space"),
     # email
     ({"email": ""}, "email is empty"),
     ({"email": "nobody"}, "email 'nobody' is no e-mail address: type one such as you@example.com"),
@@ -127,28 +127,28 @@ REFUSED: list[tuple[dict[str, str], str]] = [
     ({"dvc_remote_url": '../a"b'}, "that not every system allows"),
     ({"dvc_remote_url": "../a:b"}, "that not every system allows"),
     ({"dvc_remote_url": "../%(home)s"}, r"holds %\(, which DVC's config file reads"),
-    ({"dvc_remote_url": "//server/share"}, "begins with two slashes"),
+    ({"dvc_remote_url": "//server/share"}, "starts with two slashes"),
     ({"dvc_remote_url": "../" + "x" * 500}, "has 503 characters: type 500 at the most"),
     # dvc_remote_url: a server
-    ({"dvc_remote": "s3", "dvc_remote_url": "../x"}, "does not begin with s3://: .* such as s3://"),
-    ({"dvc_remote": "s3", "dvc_remote_url": "gs://bucket"}, "does not begin with s3://"),
+    ({"dvc_remote": "s3", "dvc_remote_url": "../x"}, "does not start with s3://: .* such as s3://"),
+    ({"dvc_remote": "s3", "dvc_remote_url": "gs://bucket"}, "does not start with s3://"),
     ({"dvc_remote": "s3", "dvc_remote_url": "s3://"}, "names no bucket after s3://"),
     ({"dvc_remote": "s3", "dvc_remote_url": "s3:///path"}, "names no bucket after s3://"),
     ({"dvc_remote": "s3", "dvc_remote_url": "s3://b/a b"}, "holds a space, a quote or another"),
     ({"dvc_remote": "s3", "dvc_remote_url": "s3://b/#x"}, "holds a space, a quote or another"),
     ({"dvc_remote": "s3", "dvc_remote_url": "s3://b/a,b"}, "holds a space, a quote or another"),
     ({"dvc_remote": "s3", "dvc_remote_url": "s3://b/%(x)s"}, "holds a space, a quote or another"),
-    ({"dvc_remote": "gcs", "dvc_remote_url": "gcs://bucket"}, "does not begin with gs://"),
+    ({"dvc_remote": "gcs", "dvc_remote_url": "gcs://bucket"}, "does not start with gs://"),
     ({"dvc_remote": "gcs", "dvc_remote_url": "gs://"}, "names no bucket"),
     ({"dvc_remote": "azure", "dvc_remote_url": "azure://"}, "names no container"),
-    ({"dvc_remote": "ssh", "dvc_remote_url": "host:/srv"}, "does not begin with ssh://"),
+    ({"dvc_remote": "ssh", "dvc_remote_url": "host:/srv"}, "does not start with ssh://"),
     ({"dvc_remote": "ssh", "dvc_remote_url": "ssh://"}, "names no server"),
     ({"dvc_remote": "ssh", "dvc_remote_url": "ssh:///srv"}, "names no server"),
     ({"dvc_remote": "ssh", "dvc_remote_url": "ssh://me@host"}, "names no folder on the server"),
     ({"dvc_remote": "ssh", "dvc_remote_url": "ssh://[half/srv"}, "names no server"),
     (
         {"dvc_remote": "webdav", "dvc_remote_url": "https://host/x"},
-        "does not begin with webdavs://",
+        "does not start with webdavs://",
     ),
     ({"dvc_remote": "webdav", "dvc_remote_url": "webdavs://"}, "names no server"),
 ]
@@ -203,8 +203,8 @@ def test_a_refusal_at_the_command_line_is_one_line_and_an_exit_status():
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line == (
-        "project_slug 'a/b/c' is no name for a folder and a distribution: type lower-case letters, "
-        "digits and single hyphens, beginning with a letter, such as a-b-c"
+        "project_slug 'a/b/c' is not a name for a folder and a distribution: type "
+        "lower-case letters, digits and single hyphens, starting with a letter, such as a-b-c"
     )
     assert list(folder.iterdir()) == []
 
