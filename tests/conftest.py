@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Modules whose tests share what only one of them may use at a time.
 ENGINE = "docker"
-# The groups that take longest are begun first, or one process would end with them alone.
+# The groups that take longest are started first, or one process would end with them alone.
 FIRST = (ENGINE, "test_project", "test_restore", "test_online", "test_start", "test_drift")
 
 settings.register_profile("contributor", max_examples=30, deadline=None, database=None)

@@ -45,13 +45,13 @@ def test_each_task_ends_with_what_came_out_and_what_follows(
         *_, line = printed.splitlines()
         return line
 
-    measured = project.json("reports/metrics.json")
+    metrics = project.json("reports/metrics.json")
     history = (project.path / "runs/train/history.csv").read_text().splitlines()[1:]
     losses = [float(row.split(",")[2]) for row in history]
     best = losses.index(min(losses)) + 1
     again = project.inv("train")
     assert "up to date: nothing changed since 20" in again
-    assert f"test: accuracy {measured['accuracy']:.4f}, loss {measured['loss']:.4f}" in again
+    assert f"test: accuracy {metrics['accuracy']:.4f}, loss {metrics['loss']:.4f}" in again
     assert f"training: epoch {best} of {len(history)} was the best, " in again
     assert f"run: {project.runs()[-1]['run_id']}, kept in wandb/ (inv wandb.sync" in again
 

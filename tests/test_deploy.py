@@ -307,7 +307,7 @@ def test_promotion_canary_and_rollback_lose_no_request(deployed: Deployed) -> No
     assert set(seen.answers) == {(200, first), (200, other)}
 
 
-def test_requests_are_counted_over_changes_and_a_canary_is_told_by_its_run(
+def test_requests_are_counted_over_changes_and_a_canary_is_identified_by_its_run(
     deployed: Deployed,
 ) -> None:
     def shown() -> dict[str, tuple[int, str]]:

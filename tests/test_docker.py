@@ -87,7 +87,7 @@ def stages_run(printed: str) -> list[str]:
     return re.findall(r"^Running stage '(\w+)'", printed, re.MULTILINE)
 
 
-def measures(project: Project) -> dict[str, Any]:
+def metrics(project: Project) -> dict[str, Any]:
     """All that a training and its evaluation measured, as it was written."""
     names = ["runs/train/metrics.json", "runs/train/history.csv", "reports/metrics.json"]
     return {name: (project.path / name).read_text("utf-8") for name in names}
@@ -223,7 +223,7 @@ def test_training_inside_equals_training_outside(
     project: Project, trained: Project, tmp_path: Path
 ) -> None:
     project.inv("docker.train")
-    assert measures(project) == measures(trained)
+    assert metrics(project) == metrics(trained)
     digests = [model_weights(p) for p in (project, trained)]
     assert digests[0] == digests[1]
     assert stages_run(project.inv("train")) == []  # outside there is nothing to do
@@ -275,11 +275,11 @@ def whole(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) 
     """What a training measures, outside of a container, that nobody interrupts."""
     project = built[0].copy(tmp_path_factory.mktemp("whole"))
     project.inv("train", "--", *LONG)
-    return measures(project)
+    return metrics(project)
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "docker stop"])
-def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_goes_on(
+def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_resumes(
     how: str, project: Project, whole: dict[str, Any]
 ) -> None:
     def interrupt(process: subprocess.Popen[str]) -> None:
@@ -294,7 +294,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_goes_on(
     assert running() is None
     assert (project.path / "runs/train/unfinished/last.ckpt").exists()
     assert "resuming the interrupted run" in project.run(*command)
-    assert measures(project) == whole
+    assert metrics(project) == whole
 
 
 def test_one_training_of_a_folder_at_a_time(project: Project) -> None:

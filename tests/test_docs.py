@@ -92,9 +92,9 @@ def test_each_command_is_a_task_with_these_options(text: str) -> None:
     assert commands
     for task, options in commands:
         assert task in tasks(ROOT)
-        told = run_cli("invoke", "--help", task, cwd=ROOT).stdout if options else ""
+        help_text = run_cli("invoke", "--help", task, cwd=ROOT).stdout if options else ""
         for option in options.split():
-            assert re.search(rf"{option}\b", told), f"{task} {option}"
+            assert re.search(rf"{option}\b", help_text), f"{task} {option}"
 
 
 def test_links_lead_to_files() -> None:

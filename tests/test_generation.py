@@ -62,7 +62,7 @@ def test_each_way_of_generation_gives_the_same_project(way: Callable[[Path], Non
 
 
 @pytest.mark.slow
-def test_a_project_of_cruft_begins_under_the_git_settings_of_a_company(tmp_path: Path) -> None:
+def test_a_project_of_cruft_starts_under_the_git_settings_of_a_company(tmp_path: Path) -> None:
     home = Path(environment("3.11")["HOME"])
     company = tmp_path / "company"
     company.mkdir()

@@ -144,10 +144,10 @@ def test_each_model_and_the_page_is_a_deployment(objects: Objects, cluster: Clus
     assert objects.variables("web")["MODELS"] == (
         "cnn=http://model-cnn:8000,mlp=http://model-mlp:8000"
     )
-    told = objects.variables("model-mlp")
-    assert told["MODEL_NAME"] == "mlp"
-    assert told["MODEL_FILE"] == "https://example.com/mlp.onnx"
-    assert told["MODEL_SHA256"] == SHA256
+    given = objects.variables("model-mlp")
+    assert given["MODEL_NAME"] == "mlp"
+    assert given["MODEL_FILE"] == "https://example.com/mlp.onnx"
+    assert given["MODEL_SHA256"] == SHA256
     assert objects.variables("model-cnn")["MODEL_FILE"] == "s3://bucket/cnn.onnx"
 
 
@@ -697,7 +697,7 @@ def test_a_model_that_cannot_start_shows_its_own_line_at_once(
     assert "does not start" not in cluster.deploy("apply", options[0], fixed, KUBECONFIG=config)
 
 
-def test_a_cluster_without_the_class_of_ingress_is_one_line_before_anything_is_told(
+def test_a_cluster_without_the_class_of_ingress_is_one_line_before_anything_is_applied(
     api: cluster_api.Cluster, cluster: Cluster, tmp_path: Path
 ) -> None:
     api.objects = {name: entry for name, entry in api.objects.items() if "ingress" not in name}

@@ -178,9 +178,9 @@ onnx.save(model, {MODEL!r})
         of_run, of_file = copy.lineage(path, **server), copy.lineage(**server)
     assert of_run[0] == f"W&B run {copy.run}, in W&B"
     assert of_file[1] == f"run {path}, in W&B"
-    measures = expected.index("metrics")
+    position = expected.index("metrics")
     assert of_file[2:] == of_run[1:]
-    assert of_file[2:][:measures] == expected[:measures]
+    assert of_file[2:][:position] == expected[:position]
     accuracy = copy.project.json("reports/metrics.json")["accuracy"]
     assert f"test/accuracy {accuracy!r}" in of_file
     (line,) = [line for line in copy.lineage(**server) if line.startswith("run ")]

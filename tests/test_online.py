@@ -68,8 +68,8 @@ def assert_complete(project: Project, epochs: int = EPOCHS) -> None:
     waited = (project.path / "wandb/.data/artifacts/staging").iterdir()
     assert uploaded.read_bytes() in [path.read_bytes() for path in waited]
     summary = project.run.summary
-    measured = project.json("outputs/online/metrics.json")
-    assert {name: summary[name] for name in measured} == measured
+    metrics = project.json("outputs/online/metrics.json")
+    assert {name: summary[name] for name in metrics} == metrics
     assert len(project.marked) == len(project.logs)
 
 
@@ -86,21 +86,21 @@ def test_a_run_is_seen_while_it_trains_and_whole_when_it_ends(project: Project) 
     assert project.sync().stdout == "nothing to upload\n"
 
 
-def test_measures_of_the_evaluation_follow_those_of_the_training(project: Project) -> None:
+def test_metrics_of_the_evaluation_follow_those_of_the_training(project: Project) -> None:
     assert project.module("train", *FROM_PARAMS, "hydra.run.dir=runs/train", "tracking.mode=online")
     exported = project.module("export", *FROM_PARAMS, "tracking.mode=online")
     assert exported.returncode == 0, exported.stderr
     evaluated = project.module("evaluate", *FROM_PARAMS, "tracking.mode=online")
     assert evaluated.returncode == 0, evaluated.stderr
-    measured = project.json("reports/metrics.json")
-    assert project.run.summary["test/accuracy"] == measured["accuracy"]
+    metrics = project.json("reports/metrics.json")
+    assert project.run.summary["test/accuracy"] == metrics["accuracy"]
     assert project.run.summary["val/loss"] == project.json("runs/train/metrics.json")["val/loss"]
     model = project.backend.artifact(project.path.name, "model:latest").files["model.onnx"]
     assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("fault", [{"WANDB_BASE_URL": NOWHERE}, {"WANDB_API_KEY": "x" * 40}, {}])
-def test_without_server_or_key_a_run_goes_on_and_is_uploaded_later(
+def test_without_server_or_key_a_run_continues_and_is_uploaded_later(
     project: Project, fault: dict[str, str]
 ) -> None:
     done = project.module("train", *TRAIN, **(fault or {"WANDB_API_KEY": ""}))
@@ -150,7 +150,7 @@ def test_a_server_that_comes_back_gets_everything(project: Project) -> None:
 
 
 @pytest.mark.parametrize("server", ["up", "down", "down until it is gone on with"])
-def test_a_killed_training_that_is_gone_on_with_is_whole_on_the_server(
+def test_a_killed_training_that_is_resumed_is_whole_on_the_server(
     project: Project, server: str
 ) -> None:
     with project.start("train", *TRAIN) as training:
@@ -204,7 +204,7 @@ def test_a_training_killed_while_it_uploads_is_whole_after_a_sync_or_the_next_on
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a disk as small as one likes is Linux's")
-def test_a_training_that_filled_the_disk_goes_on_when_there_is_room(project: Project) -> None:
+def test_a_training_that_filled_the_disk_resumes_when_there_is_room(project: Project) -> None:
     (project.path / "wandb").mkdir()
     train = project.command("train", *TRAIN, "tracking.mode=offline")
     done = subprocess.run(

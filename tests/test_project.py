@@ -241,7 +241,7 @@ def test_a_fresh_clone_has_nothing_to_run(trained: Project, tmp_path: Path) -> N
     assert "up to date" in printed
 
 
-def test_a_killed_training_goes_on_to_the_same_result(trained: Project, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_result(trained: Project, tmp_path: Path) -> None:
     project = set_up(tmp_path, trained.python)
 
     def kill(process: subprocess.Popen[str]) -> None:
@@ -260,7 +260,7 @@ def test_a_killed_training_goes_on_to_the_same_result(trained: Project, tmp_path
     ).read_bytes()
 
 
-def test_ctrl_c_ends_the_training_and_the_next_goes_on(trained: Project, tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_training_and_the_next_resumes(trained: Project, tmp_path: Path) -> None:
     project = set_up(tmp_path)
 
     def press(process: subprocess.Popen[str]) -> None:
@@ -345,8 +345,8 @@ def test_two_processes_train_one_model(trained: Project, tmp_path: Path) -> None
     project = trained.copy(tmp_path)
     overrides = ["trainer.strategy=ddp", "trainer.devices=2", "trainer.max_epochs=4"]
     project.run("python", "-m", "my_ml_project.train", "hydra.run.dir=outputs/ddp", *overrides)
-    measures = project.json("outputs/ddp/metrics.json")
-    assert measures["val/accuracy"] > 0.8
+    metrics = project.json("outputs/ddp/metrics.json")
+    assert metrics["val/accuracy"] > 0.8
     assert len(project.runs()) == 3  # one run, not one of each process
 
 
@@ -386,7 +386,7 @@ def test_the_notebook_shows_the_last_run(trained: Project, tmp_path: Path) -> No
     assert '"image/png"' in text
 
 
-def test_doctor_finds_what_is_missing_and_says_how_to_mend_it(
+def test_doctor_finds_what_is_missing_and_says_how_to_fix_it(
     trained: Project, tmp_path: Path
 ) -> None:
     project = trained.copy(tmp_path)
@@ -396,7 +396,7 @@ def test_doctor_finds_what_is_missing_and_says_how_to_mend_it(
     assert re.search(r"fix +hooks .* inv setup", printed)
 
 
-def test_the_readme_begins_with_commands_that_work(tmp_path: Path) -> None:
+def test_the_readme_starts_with_commands_that_work(tmp_path: Path) -> None:
     folder = tmp_path / "digits"
     done = subprocess.run(
         ["uv", "run", "inv", "demo", "--folder", str(folder)],

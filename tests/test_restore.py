@@ -124,7 +124,7 @@ def notes(past: Past) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", ["first", "changed_code", "changed_data"])
-def test_each_run_comes_back_with_the_same_measures_and_weights(past: Past, name: str) -> None:
+def test_each_run_comes_back_with_the_same_metrics_and_weights(past: Past, name: str) -> None:
     before = state(past.project)
     shutil.rmtree(past.project.path / ".dvc/cache", ignore_errors=True)
     run = getattr(past, name)
@@ -202,7 +202,7 @@ def test_what_is_lost_is_said_first_and_the_rest_comes_back(past: Past, tmp_path
     assert params["trainer"]["max_epochs"] == 2
 
 
-def test_damaged_objects_of_the_cache_are_fetched_anew(past: Past, tmp_path: Path) -> None:
+def test_damaged_objects_of_the_cache_are_fetched_again(past: Past, tmp_path: Path) -> None:
     project = past.project.copy(tmp_path)
     damage_cache(project)
     folder = tmp_path / "restored"
@@ -210,7 +210,7 @@ def test_damaged_objects_of_the_cache_are_fetched_anew(past: Past, tmp_path: Pat
     assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
 
 
-def test_the_environment_that_a_run_had_is_made_anew(past: Past, tmp_path: Path) -> None:
+def test_the_environment_that_a_run_had_is_made_again(past: Past, tmp_path: Path) -> None:
     project = past.project.copy(tmp_path)
     with (project.path / "uv.lock").open("a") as lock:
         lock.write("# another one than then\n")
@@ -297,7 +297,7 @@ def test_credentials_come_along_and_stay_ignored(past: Past, tmp_path: Path) -> 
         ("folder-inside", "is in the project"),
     ],
 )
-def test_what_cannot_be_brought_back_is_one_line_and_leaves_nothing(
+def test_what_cannot_be_restored_is_one_line_and_leaves_nothing(
     past: Past, tmp_path: Path, run: str, expected: str
 ) -> None:
     project = past.project.copy(tmp_path)

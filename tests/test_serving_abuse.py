@@ -54,8 +54,8 @@ def test_the_api_is_what_its_openapi_tells_whatever_it_is_asked(
     asked: Counter[tuple[str, str, int]] = Counter()
     for line in served.log.read_text("utf-8").splitlines()[before:]:
         if line.startswith('{"time"'):
-            told = json.loads(line)
-            asked[told["method"], told["path"], told["status"]] += 1
+            record = json.loads(line)
+            asked[record["method"], record["path"], record["status"]] += 1
     assert max(status for _, _, status in asked) < 500
     with urllib.request.urlopen(f"{served.url}/openapi.json") as got:
         paths = json.load(got)["paths"]

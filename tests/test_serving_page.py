@@ -256,9 +256,9 @@ def test_two_models_are_compared_with_their_lineage(page: Page, site: Site) -> N
     facts = page.locator(".facts").first.inner_text()
     assert re.fullmatch(r"version [0-9a-f]{12} · [\d.]+ ms", facts)
     page.locator("summary").first.click()
-    told = page.locator("dl").first.inner_text()
+    facts = page.locator("dl").first.inner_text()
     commit = site.project.run("git", "rev-parse", "HEAD").strip()
-    assert commit[:12] in told
+    assert commit[:12] in facts
     for wanted in (
         "W&B run",
         "nothing uncommitted",
@@ -267,7 +267,7 @@ def test_two_models_are_compared_with_their_lineage(page: Page, site: Site) -> N
         "uv.lock",
         "Seed",
     ):
-        assert wanted in told
+        assert wanted in facts
     page.locator(".panel select").last.select_option(MODELS[0])
     expect(page.locator(".verdict strong")).to_have_count(2)
 
@@ -314,8 +314,8 @@ def test_a_run_is_a_link_where_its_address_is_known(page: Page) -> None:
         summary.click()
     assert page.locator("dl").first.locator("a").count() == 0
     lineage = page.locator("dl").last.inner_text()
-    for told in ("nothing none", "number 7", 'nested {"a":["b"]}'):  # whatever a project adds
-        assert told in lineage
+    for row in ("nothing none", "number 7", 'nested {"a":["b"]}'):  # whatever a project adds
+        assert row in lineage
     links = page.locator("dl").last.locator("a")
     assert links.evaluate_all("all => all.map(each => each.href)") == [RUN_URL]
 

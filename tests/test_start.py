@@ -33,7 +33,7 @@ def commit(project: Project, message: str) -> str:
     return project.run("git", "rev-parse", "HEAD").strip()
 
 
-def begun_with(project: Project) -> dict[str, str]:
+def started_from(project: Project) -> dict[str, str]:
     """What the provenance of the last run says that it began with."""
     provenance = project.runs()[-2]["config"]["provenance"]
     return provenance.get("resumed_from") or provenance["initialized_from"]
@@ -50,7 +50,7 @@ def test_a_branch_is_resumed_committed_and_reproduced(past: Project, tmp_path: P
     assert re.findall(r"^epoch (\d)/4", printed, re.MULTILINE) == ["3", "4"]
     assert project.json("runs/train/metrics.json")["epochs"] == 4
     assert run_id(project) != first
-    assert begun_with(project)["run"] == first
+    assert started_from(project)["run"] == first
     params = yaml.safe_load((project.path / "params.yaml").read_text("utf-8"))
     assert params["train"] == {"resume": f"main@{started}", "init_from": None}
     whole = past.copy(tmp_path / "whole")
@@ -81,17 +81,17 @@ def test_an_experiment_is_fine_tuned_in_the_queue(past: Project, tmp_path: Path)
     shown = project.run("dvc", "exp", "show", "--csv")
     for start in (name, "main"):
         assert re.search(rf",{start}@[0-9a-f]{{40}}[,\r\n]", shown), shown
-    assert begun_with(project)["run"] == past.runs()[0]["run_id"]
+    assert started_from(project)["run"] == past.runs()[0]["run_id"]
 
 
 def test_a_run_of_wandb_is_fine_tuned_and_reproduced(past: Project, tmp_path: Path) -> None:
     project = past.copy(tmp_path)
     first = run_id(project)
     project.inv("train", "--", f"train.init_from={first}", "optimizer.lr=1e-4", SHORT)
-    assert begun_with(project)["run"] == first
+    assert started_from(project)["run"] == first
     printed = project.inv("reproduce", run_id(project))
     assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
-    expected = begun_with(project)
+    expected = started_from(project)
 
     with Backend(tmp_path / "server") as backend:
         server = {"WANDB_BASE_URL": backend.url, "WANDB_API_KEY": backend.api_key}
@@ -102,7 +102,7 @@ def test_a_run_of_wandb_is_fine_tuned_and_reproduced(past: Project, tmp_path: Pa
         project.inv("train", "--", *start, variables=offline)
         unknown = project.inv("train", "--", f"{start[0]}x", code=1, variables=offline)
         assert f"train.init_from: {path}x" in unknown.splitlines()[-1]
-    assert begun_with(project) == {**expected, "name": path}
+    assert started_from(project) == {**expected, "name": path}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_run_of_wandb_is_fine_tuned_and_reproduced(past: Project, tmp_path: Pa
         (["train.init_from=main", "train.resume=main"], "leave one out"),
     ],
 )
-def test_what_cannot_be_begun_with_is_one_line_and_changes_nothing(
+def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(
     past: Project, overrides: list[str], expected: str
 ) -> None:
     before = past.run("git", "status", "--porcelain")
@@ -138,4 +138,4 @@ def test_a_file_that_git_does_not_know_is_a_start(past: Project, tmp_path: Path)
     shutil.copy(own, project.path / "kept.ckpt")
     printed = project.inv("train", "--", "train.resume=kept.ckpt", longer)
     assert re.findall(r"^epoch (\d)/3", printed, re.MULTILINE) == ["3"]
-    assert begun_with(project)["run"] == past.runs()[0]["run_id"]
+    assert started_from(project)["run"] == past.runs()[0]["run_id"]

@@ -82,7 +82,7 @@ def test_every_epoch_arrives_once_and_in_order(synced: Project) -> None:
     assert steps == sorted(set(steps))
 
 
-def test_the_summary_has_the_measures_of_training_and_of_evaluation(synced: Project) -> None:
+def test_the_summary_has_the_metrics_of_training_and_of_evaluation(synced: Project) -> None:
     summary, test = synced.run.summary, synced.json("reports/metrics.json")
     train = synced.json("runs/train/metrics.json")
     assert {name: summary[name] for name in train} == train

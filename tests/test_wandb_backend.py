@@ -245,7 +245,7 @@ def test_offline_processes_of_one_run_become_one_run_once_synced(empty_client: C
     assert console.index("console from 0") < console.index("console from 2")
 
 
-def test_a_resumed_run_goes_on_where_it_ended(empty_client: Client) -> None:
+def test_a_resumed_run_continues_where_it_ended(empty_client: Client) -> None:
     empty_client.python(LOG_THREE_ROWS)
     start = empty_client.ask("""
         import json

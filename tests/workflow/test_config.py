@@ -505,7 +505,7 @@ def faults(file: Path, content: Any, schema: dict[str, Any]) -> list[str]:
     return [error.message for error in validator.iter_errors(content)]
 
 
-def test_editors_are_told_of_each_mistake_and_of_nothing_right() -> None:
+def test_editors_mark_each_mistake_and_nothing_right() -> None:
     schema = json.loads((ROOT / json_schema.FILE).read_text(encoding="utf-8"))
     contents = {
         path.relative_to(ROOT / CONF).as_posix(): yaml.safe_load(path.read_text(encoding="utf-8"))

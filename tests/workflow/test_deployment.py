@@ -101,7 +101,7 @@ def test_requests_of_replicas_and_configs_are_added_up() -> None:
     assert counts.added(counted, {cnn: Count(1, 1)}) == {cnn: Count(17, 2), mlp: Count(5)}
 
 
-def test_a_release_is_told_by_its_run_where_another_has_the_same_source() -> None:
+def test_a_release_is_identified_by_its_run_where_another_has_the_same_source() -> None:
     assert status.origin(FIRST) == "models/model.onnx"
     made = msgspec.structs.replace(FIRST, run="ab12cd34")
     assert status.origin(made) == "models/model.onnx (run ab12cd34)"

@@ -235,7 +235,7 @@ NOT_TYPED = r"FOLDER|ADDRESS|^edit|^uv |^inv train"
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_doctor_says_what_is_wrong_and_what_mends_it(
+def test_doctor_says_what_is_wrong_and_what_fixes_it(
     condition: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bring_about, check, detail, fix = CONDITIONS[condition]

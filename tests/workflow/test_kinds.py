@@ -117,8 +117,8 @@ def test_the_example_of_the_documentation_is_answered_logged_and_compared(
     )
     answers = loaded.predict(decoded)
     content, _ = protocol.encode(request, answers, "any", "1", loaded.signature)
-    (told,) = json.loads(content)["outputs"]
-    assert told["shape"] == [1, *loaded.output["shape"][1:]]
+    (answered,) = json.loads(content)["outputs"]
+    assert answered["shape"] == [1, *loaded.output["shape"][1:]]
     ServiceMetrics(loaded).note_batch(1, answers)
 
     entry = input_log.Entry(0, None, decoded, answers)
@@ -170,7 +170,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("given", "reason"), WRONG, ids=lambda value: str(value)[:40])
-def test_a_wrong_value_is_told_by_its_name(
+def test_a_wrong_value_is_named(
     make: Callable[..., model.Model], given: list[dict[str, Any]], reason: str
 ) -> None:
     loaded = make(["table", "comment"], CLASSES)

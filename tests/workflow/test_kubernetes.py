@@ -75,7 +75,7 @@ def test_each_number_has_its_place(tree: Path, serving: settings.Settings) -> No
         assert set(literals(read(folder / "base/kustomization.yaml"))["numbers"]) == set(numbers)
 
 
-def test_an_unknown_environment_is_told_with_those_there_are() -> None:
+def test_an_unknown_environment_lists_those_there_are() -> None:
     with pytest.raises(CommandError, match="no environment `prod`: choose one of production, stag"):
         kubernetes.render("prod", ["model=models/model.onnx"])
 

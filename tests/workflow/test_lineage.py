@@ -104,7 +104,7 @@ def test_without_a_remote_or_without_dvc_it_says_so(tmp_path: Path) -> None:
     ]
 
 
-def test_a_model_and_its_checkpoint_tell_the_same(exported: Path) -> None:
+def test_a_model_and_its_checkpoint_say_the_same(exported: Path) -> None:
     of_model = subjects.file(exported / "model.onnx")
     of_checkpoint = subjects.file(exported / "run/model.ckpt")
     assert of_model.provenance == of_checkpoint.provenance
@@ -152,7 +152,7 @@ def test_a_checkpoint_calls_nothing_that_it_names(tmp_path: Path) -> None:
         ("http://[", "not a URL"),
     ],
 )
-def test_a_url_that_tells_nothing_is_one_line(url: str, reason: str) -> None:
+def test_a_url_without_provenance_is_one_line(url: str, reason: str) -> None:
     with pytest.raises(CommandError, match=reason) as caught:
         subjects.find(url)
     assert "secret" not in str(caught.value)

@@ -35,12 +35,12 @@ def keep(loaded: model.Model) -> Callable[..., None]:
     return keep
 
 
-def test_measures_are_those_that_can_be_counted_by_hand() -> None:
+def test_figures_are_those_that_can_be_counted_by_hand() -> None:
     images = np.zeros((3, 4, 5), np.uint8)
     images[1] = 16
     images[2, 3, 0] = 16
-    measured = features.of_images(images, 16)
-    empty, full, corner = ({name: measured[name][i] for name in measured} for i in range(3))
+    figures = features.of_images(images, 16)
+    empty, full, corner = ({name: figures[name][i] for name in figures} for i in range(3))
     assert empty["brightness"] == empty["ink"] == empty["roughness"] == 0
     assert full["brightness"] == full["ink"] == 1
     assert full["contrast"] == full["roughness"] == 0

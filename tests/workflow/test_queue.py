@@ -119,7 +119,7 @@ def test_a_failed_experiment_is_named_with_its_reason_and_the_others_come_out(
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="finds the processes to kill in /proc, or with ps")
-def test_a_killed_queue_goes_on(
+def test_a_killed_queue_is_resumed(
     project: Path,
     tmp_path: Path,
     run: Callable[[], subprocess.Popen],

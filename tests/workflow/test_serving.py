@@ -135,9 +135,9 @@ def test_an_output_may_be_asked_as_binary(
         expected = loaded.predict(decoded)
         answer, _ = protocol.encode(request, expected, "digits", "1", loaded.signature)
         length = protocol.json_length(answer)
-        (told,) = json.loads(answer[:length])["outputs"]
-        assert told["parameters"]["binary_data_size"] == len(answer) - length
-        got = np.frombuffer(answer[length:], "<f4").reshape(told["shape"])
+        (answered,) = json.loads(answer[:length])["outputs"]
+        assert answered["parameters"]["binary_data_size"] == len(answer) - length
+        got = np.frombuffer(answer[length:], "<f4").reshape(answered["shape"])
         np.testing.assert_array_equal(got, expected)
 
 
@@ -166,7 +166,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "reason"), WRONG, ids=lambda value: str(value)[:30])
-def test_a_wrong_request_is_told_why(
+def test_a_wrong_request_gets_the_reason(
     changes: dict[str, Any], reason: str, loaded: model.Model, request_of: Callable[..., Any]
 ) -> None:
     with pytest.raises(RequestError) as raised:
@@ -174,7 +174,7 @@ def test_a_wrong_request_is_told_why(
     assert reason in str(raised.value)
 
 
-def test_a_body_that_is_no_request_is_told_why(
+def test_a_body_that_is_no_request_gets_the_reason(
     loaded: model.Model, request_of: Callable[..., Any]
 ) -> None:
     twice = {"inputs": request_of()["inputs"] * 2}

@@ -170,7 +170,7 @@ def test_what_it_began_with_is_recorded_in_a_run_of_its_own(
         (["train.init_from=past/model.ckpt", "model=mlp"], "as layers.0.weight, this"),
     ],
 )
-def test_what_cannot_be_begun_with_is_one_line(
+def test_what_cannot_be_started_from_is_one_line(
     overrides: list[str], said: str, past: Path, config: Callable[..., DictConfig]
 ) -> None:
     past.with_name("README.ckpt").write_text("no checkpoint")
@@ -186,9 +186,7 @@ def test_what_cannot_be_begun_with_is_one_line(
     assert before == {path: path.read_bytes() for path in past.with_name("run").rglob("*.*")}
 
 
-def test_a_run_of_other_data_is_not_gone_on_with(
-    past: Path, config: Callable[..., DictConfig]
-) -> None:
+def test_a_run_of_other_data_is_not_resumed(past: Path, config: Callable[..., DictConfig]) -> None:
     lock = "stages: {prepare: {outs: [{path: data/prepared, md5: HASH}]} }"
     Path("dvc.lock").write_text(lock.replace("HASH", "1f00"))
     train(config("trainer.max_epochs=1"), past)

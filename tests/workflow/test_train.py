@@ -68,7 +68,7 @@ def test_run_is_a_function_of_the_seed(workspace: Path, config) -> None:
 
 
 @pytest.mark.slow
-def test_offline_run_holds_config_provenance_and_measures(workspace: Path, config) -> None:
+def test_offline_run_holds_config_provenance_and_metrics(workspace: Path, config) -> None:
     (workspace / "data" / "images.dvc").write_text("outs: [{md5: 1f00, path: images}]")
     (workspace / "data" / "scans").mkdir()
     (workspace / "data" / "scans" / "old.dvc").write_text("outs: [{md5: 2e00, path: old}]")
@@ -109,7 +109,7 @@ def tracked_epochs(run: Path) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loader", ["memory", "workers"])
-def test_killed_run_goes_on_as_if_nothing_had_happened(
+def test_killed_run_resumes_as_if_nothing_had_happened(
     workspace: Path, small: list[str], config, python: Callable[..., Any], loader: str
 ) -> None:
     long = [f"loader={loader}", *LONG]
@@ -143,7 +143,7 @@ class Interrupt(L.Callback):
             raise RuntimeError("interrupted")
 
 
-def test_interrupted_run_of_another_config_starts_anew(workspace: Path, config, capsys) -> None:
+def test_interrupted_run_of_another_config_starts_over(workspace: Path, config, capsys) -> None:
     with pytest.raises(RuntimeError, match="interrupted"):
         train(config(f"+callbacks.interrupt._target_={__name__}.Interrupt"), workspace / "run")
     assert (workspace / "run" / "unfinished").exists()

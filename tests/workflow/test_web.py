@@ -211,8 +211,8 @@ def test_it_tells_what_is_there(client: httpx.Client, version: str) -> None:
 def test_each_path_of_the_protocol_is_answered_with_and_without_a_version(
     servers: dict[str, Server], exported: Path, asked: Callable[..., Any], version: str
 ) -> None:
-    told = model.load("digits", exported / "model.onnx").metadata()
-    assert told["versions"] == [version]
+    expected = model.load("digits", exported / "model.onnx").metadata()
+    assert expected["versions"] == [version]
     for name in ("web", "digits"):
         with httpx.Client(base_url=servers[name].url, trust_env=False, timeout=30) as client:
             for path in ("/v2", "/v2/"):
@@ -226,7 +226,7 @@ def test_each_path_of_the_protocol_is_answered_with_and_without_a_version(
             assert client.get("/v2/health/ready").json() == {"ready": True}
             answers = []
             for path in ("/v2/models/digits", f"/v2/models/digits/versions/{version}"):
-                assert client.get(path).json() == told
+                assert client.get(path).json() == expected
                 assert client.get(f"{path}/ready").json() == {"name": "digits", "ready": True}
                 answers.append(client.post(f"{path}/infer", json=asked()).json())
                 assert_refused(client.get(f"{path}/infer"), 405, "Method Not Allowed")
@@ -235,7 +235,7 @@ def test_each_path_of_the_protocol_is_answered_with_and_without_a_version(
             assert answers[0]["model_version"] == version
 
 
-def test_an_unknown_version_is_told_which_one_there_is(
+def test_an_unknown_version_error_names_the_one_there_is(
     servers: dict[str, Server], asked: Callable[..., Any], version: str
 ) -> None:
     for name in ("web", "digits"):
@@ -251,8 +251,8 @@ def test_an_unknown_version_is_told_which_one_there_is(
 
 def test_metadata_is_that_of_the_model(client: httpx.Client, exported: Path) -> None:
     for name in ("digits", "busy"):
-        told = model.load(name, exported / "model.onnx").metadata()
-        assert client.get(f"/v2/models/{name}").json() == told
+        expected = model.load(name, exported / "model.onnx").metadata()
+        assert client.get(f"/v2/models/{name}").json() == expected
 
 
 def test_an_answer_is_the_models_own(
@@ -302,7 +302,7 @@ def test_a_request_keeps_its_identifier(client: httpx.Client) -> None:
     assert len(made) == 5
 
 
-def test_a_wrong_request_is_told_why(client: httpx.Client, asked: Callable[..., Any]) -> None:
+def test_a_wrong_request_gets_the_reason(client: httpx.Client, asked: Callable[..., Any]) -> None:
     url = "/v2/models/digits/infer"
     assert_refused(client.post("/v2/models/none/infer", json=asked()), 404, "no model `none`")
     assert_refused(client.get("/v2/models/none"), 404, "no model `none`")
@@ -330,8 +330,8 @@ def test_a_body_that_is_not_what_it_seems_is_refused_and_not_misread(
         ([("transfer-encoding", "gzip, chunked")], plain, 501, "Transfer-Encoding: gzip: "),
         ([("content-range", "bytes 0-9/20")], plain, 400, "the whole body in one request"),
         *(
-            ([("content-type", f"application/json; charset={charset}")], plain, 415, told)
-            for charset, told in [
+            ([("content-type", f"application/json; charset={charset}")], plain, 415, reason)
+            for charset, reason in [
                 ("utf-16", "charset utf-16: send the JSON in UTF-8"),
                 ('"Latin1"; x=y', "charset latin1: "),
                 ("", "charset : "),
@@ -436,7 +436,7 @@ def test_a_large_body_is_refused_before_it_is_read(
             assert sender.recv(100).startswith(b"HTTP/1.1 413 ")  # while it waits for the rest
 
 
-def test_what_a_service_cannot_do_is_told(
+def test_what_a_service_cannot_do_is_an_error(
     troubled: httpx.Client, asked: Callable[..., Any], version: str
 ) -> None:
     for name, times, status, reason in [
@@ -457,7 +457,7 @@ def test_what_a_service_cannot_do_is_told(
     assert listed["narrow"] == {"name": "narrow", "ready": True, "version": version}
 
 
-def test_a_full_queue_is_told(client: httpx.Client, asked: Callable[..., Any]) -> None:
+def test_a_full_queue_is_an_error(client: httpx.Client, asked: Callable[..., Any]) -> None:
     content = json.dumps(asked(300)).encode()
     with ThreadPoolExecutor(32) as threads:
         ask = lambda _: client.post("/v2/models/busy/infer", content=content)  # noqa: E731
