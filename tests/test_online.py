@@ -216,9 +216,7 @@ def test_a_training_that_filled_the_disk_resumes_when_there_is_room(project: Pro
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == (
-        "the disk is full; make room: the next `inv train` resumes from the last epoch\n"
-    )
+    assert done.stderr == ("the disk is full: make room, then inv train again\n")
     assert "resuming the interrupted run" in done.stdout
     (project.path / "wandb").rmdir()
     (project.path / "kept").rename(project.path / "wandb")

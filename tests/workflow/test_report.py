@@ -261,7 +261,22 @@ def test_curves_stay_inside_the_chart() -> None:
             assert chart.top <= y <= chart.floor
 
 
-@pytest.mark.parametrize("values", [[0.5], [0.0, 0.0], [-3.0, 4.0], [], [1e-9, 1e-3], [0.95, 0.95]])
+def test_what_has_no_epochs_has_no_curve_and_no_best_epoch(project: Path) -> None:
+    assert charts.learning_curves({"val/loss": [0.5]}, DecidingMetric("loss", "min")) == []
+    (project / HISTORY).write_text("epoch,val/loss\n0,0.5\n")
+    shown = page.render(page.collect(project, []))
+    assert "Learning curves" not in shown
+    assert "Epochs" not in shown
+    (project / HISTORY).write_text("epoch,val/loss\n0,0.5\n1,0.6\n")
+    assert "best epoch: 1" in page.render(page.collect(project, []))
+    params = json.loads((project / PARAMS).read_text("utf-8")) | {"framework": "scikit-learn"}
+    (project / PARAMS).write_text(json.dumps(params))
+    shown = page.render(page.collect(project, []))
+    assert "Learning curves" in shown
+    assert "best epoch" not in shown, "the last is kept"
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [-3.0, 4.0], [1e-9, 1e-3], [0.95, 0.95]])
 def test_any_history_can_be_drawn(values: list[float]) -> None:
     (chart,) = charts.learning_curves({"val/loss": values}, DecidingMetric("loss", "min"))
     positions = [y for y, _ in chart.y_ticks]

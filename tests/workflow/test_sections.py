@@ -12,6 +12,7 @@ from workflow import signature
 from workflow.paths import METRICS, PICTURES, PREDICTIONS, PREPARED_DATA, SECTIONS
 from workflow.report import sections
 from workflow.report.evaluation import Evaluation
+from workflow.report.importance import importances
 
 # Answered: cat, dog, cat (the first of equals), dog. Of two cats one is found, of two dogs one.
 TARGET = np.array([0, 0, 1, 1])
@@ -123,3 +124,21 @@ def test_pictures_of_an_earlier_evaluation_are_removed(reports: Path) -> None:
     assert (PICTURES / "worst_mistakes.png").exists()
     written(evaluation, INPUTS[1:])
     assert not (PICTURES / "worst_mistakes.png").exists()
+
+
+def test_the_column_that_decides_is_the_most_important_one() -> None:
+    spec = {"name": "table", "kind": "features", "columns": [{"name": n} for n in "abc"]}
+    table = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    target = 3 * table[:, 1] + table[:, 2]
+
+    def loss(samples: dict[str, np.ndarray], expected: np.ndarray) -> float:
+        given = samples["table"]
+        return float(((3 * given[:, 1] + given[:, 2] - expected) ** 2).mean())
+
+    shown = importances([spec], {"table": table}, target, loss, seed=0)
+    assert shown is not None
+    names, rises, _ = zip(*shown["rows"], strict=True)
+    assert names == ("b", "c", "a")
+    # Permuted, a column of variance 1 adds twice the square of its weight (Breiman, 2001).
+    assert rises == pytest.approx((18, 2, 0), rel=0.25)
+    assert importances([{"name": "x", "kind": "image"}], {}, target, loss, seed=0) is None

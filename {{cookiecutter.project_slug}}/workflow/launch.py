@@ -16,7 +16,6 @@ from .git import GitError
 from .variables import VariableError, check, drop_unused
 
 SET_BY_USER = dict(os.environ)  # a training sets variables too, and a sweep has many in a process
-RESUMES = "the next `inv train` resumes from the last epoch"
 
 
 def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -> float:
@@ -46,4 +45,4 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise SystemExit(f"the disk is full; make room: {RESUMES}") from None
+        raise SystemExit("the disk is full: make room, then inv train again") from None

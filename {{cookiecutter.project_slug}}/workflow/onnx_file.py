@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +34,27 @@ def predict(path: Path, inputs: Mapping[str, np.ndarray], batch_size: int = 1024
     Args:
         inputs: arrays (n, …) by name, as `prepare` wrote them.
     """
+    return predictor(path, batch_size)(inputs)
+
+
+def predictor(
+    path: Path, batch_size: int = 1024
+) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """Load an exported model once, and return what `predict` does of it."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    samples = len(next(iter(inputs.values())))
-    outputs = []
-    for start in range(0, samples, batch_size):
-        part = slice(start, start + batch_size)
-        batch = {name: np.asarray(array[part]) for name, array in inputs.items()}
-        outputs.append(session.run(None, batch)[0])
-    return np.concatenate(outputs)
+
+    def answer(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        samples = len(next(iter(inputs.values())))
+        outputs = []
+        for start in range(0, samples, batch_size):
+            part = slice(start, start + batch_size)
+            batch = {name: np.asarray(array[part]) for name, array in inputs.items()}
+            outputs.append(session.run(None, batch)[0])
+        return np.concatenate(outputs)
+
+    return answer
 
 
 def weights_sha256(path: Path) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 from .deciding_metric import DecidingMetric
 
+# Frameworks whose trainings keep the model of the last epoch, not that of the best.
+KEEP_LAST = {"scikit-learn"}
+
 History = dict[str, list[float]]  # the values of each epoch, by metric
 
 

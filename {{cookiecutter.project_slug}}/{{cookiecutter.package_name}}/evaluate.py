@@ -7,12 +7,13 @@ import numpy as np
 from omegaconf import DictConfig
 
 from workflow.config.schema import plain
-from workflow.onnx_file import predict, read_metadata
+from workflow.onnx_file import predictor, read_metadata
 from workflow.paths import MODEL, PREPARED_DATA
 from workflow.prepared import read_split
 from workflow.report import sections
 from workflow.report.evaluation import Evaluation
-from workflow.signature import decode_target
+from workflow.report.importance import importances
+from workflow.signature import Inputs, decode_target
 from workflow.tracking.evaluation import log_evaluation
 from workflow.variables import VariableError
 
@@ -24,8 +25,14 @@ def main(config: DictConfig) -> None:
     inputs, target = read_split(PREPARED_DATA, "test", names)
     (output,) = signature["outputs"]
     evaluate = {"classes": evaluate_classes, "value": evaluate_value}[output["kind"]]
+    predict = predictor(MODEL)
 
-    evaluation = evaluate(target, predict(MODEL, inputs), output)
+    def loss(samples: Inputs, expected: np.ndarray) -> float:
+        return evaluate(expected, predict(samples), output).metrics["loss"]
+
+    evaluation = evaluate(target, predict(inputs), output)
+    if shown := importances(signature["inputs"], inputs, target, loss, config.seed):
+        evaluation.sections.append(shown)
     evaluation.write(inputs, signature["inputs"])
     try:
         log_evaluation(plain(config), evaluation.metrics)

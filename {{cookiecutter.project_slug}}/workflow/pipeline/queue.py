@@ -26,7 +26,7 @@ from ..dvc_store.opening import open_repo
 from ..errors import CommandError, one_line
 from ..runs.experiments import failure
 
-NOTHING = "nothing is queued: inv exp.queue -- 'optimizer.lr=0.1,0.01'"
+NOTHING = "nothing is queued: inv exp.queue -- 'seed=0,1,2'"
 LOOK_SECONDS = 0.5
 QUIET_SECONDS = 30  # after which a worker that prints nothing is asked whether it is there
 ANSWER_SECONDS = 5  # for a worker that is busy

@@ -93,7 +93,12 @@ def vertical(ticks: Sequence[float], logarithmic: bool = False) -> Axis:
 
 
 def learning_curves(history: History, metric: DecidingMetric | None) -> list[Chart]:
-    """Return a chart for each metric, with `train/loss` and `val/loss` in the same."""
+    """Return a chart for each metric, with `train/loss` and `val/loss` in the same.
+
+    Where there is one epoch, or none, there is no curve to draw.
+    """
+    if max(map(len, history.values()), default=0) < 2:
+        return []
     splits = list(dict.fromkeys(name.rpartition("/")[0] for name in history))
     best = best_epoch(history, metric)
     curves: dict[str, History] = {}

@@ -29,7 +29,7 @@ class Evaluation:
     """
 
     metrics: Mapping[str, float]
-    sections: Sequence[Section]
+    sections: list[Section]
     predictions: Mapping[str, Sequence[Any]]
     worst: np.ndarray
 

@@ -19,15 +19,23 @@ def figures(
     sections: Sequence[Section],
     history: History,
     metric: DecidingMetric | None,
+    kept_by: DecidingMetric | None,
     model: Path,
 ) -> list[Figure]:
+    """Return the figures of a result.
+
+    Args:
+        metric: that decides between results.
+        kept_by: that decided which epoch was kept; None where it was the last.
+    """
     shown = [
         (f"Test {name}", metric_text(value), _note(name, metric)) for name, value in metrics.items()
     ]
     shown += [figure for section in sections if (figure := _samples(section))]
     epochs = max(map(len, history.values()), default=0)
-    best = best_epoch(history, metric)
-    shown.append(("Epochs", str(epochs), f"number {best} was the best" if best else ""))
+    best = best_epoch(history, kept_by)
+    if epochs > 1:
+        shown.append(("Epochs", str(epochs), f"number {best} was the best" if best else ""))
     shown.append(("Model file", size_text(model.stat().st_size), MODEL.as_posix()))
     return shown
 

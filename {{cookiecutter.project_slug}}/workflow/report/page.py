@@ -20,7 +20,7 @@ from ..deciding_metric import DecidingMetric
 from ..errors import CommandError
 from ..onnx_file import read_provenance
 from ..paths import HISTORY, METRICS, MODEL, PARAMS, REPORTS, SECTIONS
-from ..results import metric_text, read_history, read_metrics
+from ..results import KEEP_LAST, metric_text, read_history, read_metrics
 from ..runs import experiments
 from ..tracking.provenance import sha256
 from . import charts
@@ -98,6 +98,7 @@ def collect(root: Path, rows: Sequence[experiments.Row]) -> dict[str, Any]:
     config_text = (root / PARAMS).read_text(encoding="utf-8")
     config = yaml.safe_load(config_text)
     metric = DecidingMetric.of(config)
+    kept_by = metric if config.get("framework") not in KEEP_LAST else None
     sections = json.loads((root / SECTIONS).read_text(encoding="utf-8"))
     history = read_history(root / HISTORY)
     provenance = read_provenance(root / MODEL)
@@ -110,8 +111,8 @@ def collect(root: Path, rows: Sequence[experiments.Row]) -> dict[str, Any]:
         # A clone has new file times; a commit knows when it was made.
         "when": here.when if here and here.when else evaluated,
         "here": here,
-        "figures": figures(metrics, sections, history, metric, root / MODEL),
-        "curves": charts.learning_curves(history, metric),
+        "figures": figures(metrics, sections, history, metric, kept_by, root / MODEL),
+        "curves": charts.learning_curves(history, kept_by),
         "sections": [(is_half(section, sections), drawn(section, root)) for section in sections],
         "experiments": comparison(rows),
         "provenance": provenance,

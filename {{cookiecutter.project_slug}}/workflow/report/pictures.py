@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 READABLE_CLASSES = 40  # a larger matrix has neither names nor numbers
 NUMBERED_CLASSES = 20
+LARGEST_CHART = 25  # columns, the most important ones
 
 
 def draw(section: Section) -> bytes | None:
@@ -57,7 +58,16 @@ def _residuals(axes: "Axes", section: Section) -> None:
     axes.set(xlabel=f"actual {label}", ylabel=f"predicted {label}", title="Test split")
 
 
+def _importances(axes: "Axes", section: Section) -> None:
+    rows = section["rows"][:LARGEST_CHART][::-1]
+    names, rises, deviations = zip(*rows, strict=True)
+    axes.barh(names, rises, xerr=deviations, alpha=0.8)
+    axes.axvline(0, color="gray", lw=1)
+    axes.set(xlabel="rise of the loss where permuted", title="Importance of columns, test split")
+
+
 PLOTS: dict[str, Callable[["Axes", Section], None]] = {
     "confusion_matrix": _confusion_matrix,
     "residuals": _residuals,
+    "importances": _importances,
 }

@@ -28,12 +28,12 @@ from ..results import metric_text, numbers
 METRICS_FILES = (METRICS, TRAIN_METRICS)
 NONE = "-"
 NOTHING = (
-    "nothing to compare on this commit: try a value (inv train -- optimizer.lr=0.01)"
+    "nothing to compare on this commit: try a value (inv train -- seed=1)"
     " or show earlier commits (inv compare --commits 10)"
 )
 NOT_COMMITTED = (
     "nothing to compare: the only result is in no commit, and an experiment would replace it;"
-    " commit it (git add --all && git commit), then try a value (inv train -- optimizer.lr=0.01)"
+    " commit it (git add --all && git commit), then try a value (inv train -- seed=1)"
 )
 
 

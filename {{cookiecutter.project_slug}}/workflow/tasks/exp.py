@@ -9,7 +9,7 @@ from .shell import follows, overrides, require_code, require_git, run, run_modul
 def queue(context: Context) -> None:
     """Queue an experiment for each combination of the overrides.
 
-    inv exp.queue -- 'optimizer.lr=0.1,0.01' 'model=mlp,cnn'
+    inv exp.queue -- 'seed=0,1,2'
     """
     require_code()
     run_module("pipeline.params", "--check-grid", *overrides())

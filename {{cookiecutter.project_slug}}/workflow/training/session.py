@@ -10,7 +10,6 @@ from .. import files
 from ..config.values import ConfigError
 from ..deciding_metric import DecidingMetric
 from ..errors import CommandError
-from ..launch import RESUMES
 from ..paths import TRAIN_METRICS
 from ..tracking import patch, provenance, upload
 from ..tracking.run import identity, keeps_code, next_step, start_run, upload_rest
@@ -29,7 +28,7 @@ class BaseSession:
 
     is_main = True  # of several processes, the one that writes
     from_scratch = False  # whether an unfinished training is not wanted
-    after_interrupt = RESUMES  # what the next training does
+    after_interrupt = "the next `inv train` resumes from the last epoch"
     start_fingerprint: str | None = None  # of the checkpoint that the training starts from
 
     def __init__(self, config: dict[str, Any], run_dir: Path, metric: DecidingMetric) -> None:
