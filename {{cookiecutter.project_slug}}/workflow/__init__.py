@@ -1,4 +1,4 @@
-"""What tracks, restores, serves and deploys: the same in every project of this template."""
+"""Tracking, restoring, serving and deployment: the same in every project of this template."""
 
 import os
 

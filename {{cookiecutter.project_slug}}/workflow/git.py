@@ -1,4 +1,4 @@
-"""Git: the one place that runs it. That Git cannot be asked is never taken for its "no"."""
+"""The one module that runs Git. Git that fails is an error, never the answer "no"."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a training makes of environment variables; docs/ has the same table.
+"""How a training treats environment variables; docs/ has the same table.
 
 Lightning, PyTorch, DVC, Hydra and W&B each read some of their own. None may change a result, or
 mix two runs, without a word: what does not count is said in one line, and what cannot be is

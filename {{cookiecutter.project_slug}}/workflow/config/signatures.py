@@ -1,4 +1,4 @@
-"""What a class takes, read from its source: to import torch and Lightning takes seconds."""
+"""The arguments of a class, read from its source: importing torch and Lightning takes seconds."""
 
 import ast
 import functools

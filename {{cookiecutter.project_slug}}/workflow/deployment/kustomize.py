@@ -1,4 +1,4 @@
-"""What Kustomize is given: deploy/kubernetes/, and in it what only this moment knows.
+"""The input of Kustomize: deploy/kubernetes/ with models, images and limits filled in.
 
 That tree is complete in itself, with stand-ins. A copy of it gets the models, the digests of the
 images and the limits of conf/serving/ filled in; everything else is as it is in Git.

@@ -1,4 +1,4 @@
-"""The releases of models: which one is asked for, and which one comes before another."""
+"""The releases of models: which one is meant, and which one came before it."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""Waiting for a rollout on a cluster, and saying meanwhile what keeps its pods from starting."""
+"""Waiting for a rollout on a cluster, and printing what keeps its pods from starting."""
 
 import json
 import shlex

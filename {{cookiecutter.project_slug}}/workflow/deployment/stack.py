@@ -1,4 +1,4 @@
-"""A deployment on this machine: Compose runs its containers, a proxy stands before them.
+"""A deployment on this machine: Compose runs its containers, a proxy is in front of them.
 
 Whatever changes, a model, its image, how many replicas, goes the same way: the new containers
 start beside the old, the proxy takes a config that names the new ones, and when it has answered

@@ -1,1 +1,1 @@
-"""What a served model is asked, against what it was trained on."""
+"""What a served model is asked, compared with what it was trained on."""

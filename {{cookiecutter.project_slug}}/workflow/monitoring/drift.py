@@ -5,7 +5,7 @@
 #     "pandas>=2.3,<3", # Evidently does not run on 3
 # ]
 # ///
-"""Compare what a model is asked with the data that it was made from, by Evidently.
+"""Compare what a model is asked with the data that it was trained on, by Evidently.
 
     uv run --script --locked drift.py runs/drift/features.json reports
 

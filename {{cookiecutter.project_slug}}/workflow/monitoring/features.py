@@ -1,4 +1,4 @@
-"""What is compared: the data that a model was made from, and what it is asked where it serves.
+"""What is compared: the training data of a model, and the requests that it served.
 
     python -m workflow.monitoring.features --model model=models/model.onnx runs/drift/features.json
 

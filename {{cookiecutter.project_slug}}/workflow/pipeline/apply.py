@@ -1,4 +1,4 @@
-"""Applying an experiment: its files come into the folder, and its values into conf/, to last.
+"""Applying an experiment: its files are checked out, and its values written into conf/.
 
     python -m workflow.pipeline.apply NAME
 

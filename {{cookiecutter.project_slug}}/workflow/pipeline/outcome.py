@@ -1,4 +1,4 @@
-"""What came out of the pipeline, as the last lines of a task: read from the files that it wrote."""
+"""The result of the pipeline, as the last lines of a task: read from the files that it wrote."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Putting a version of the model into a stage, and taking it out again."""
+"""Promoting a version of the model to a stage, and demoting it."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""The report: sections that an evaluation writes, and one page of all that came out."""
+"""The report: sections that an evaluation writes, and one page with all results."""

@@ -1,4 +1,4 @@
-"""What an evaluation of the exported model found out, and the files that it becomes."""
+"""The result of an evaluation of the exported model, and the files that it is written to."""
 
 import csv
 import io

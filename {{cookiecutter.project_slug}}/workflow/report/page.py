@@ -1,4 +1,4 @@
-"""What came out, as one page that opens anywhere: reports/report.html.
+"""The result as one page that opens anywhere: reports/report.html.
 
 The page loads nothing, from the network or beside it. The same inputs give the same page.
 """

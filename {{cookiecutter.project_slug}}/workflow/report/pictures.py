@@ -1,4 +1,4 @@
-"""Sections as pictures, for what shows no page: `dvc plots`, W&B."""
+"""Sections as pictures, for `dvc plots` and W&B, which show no page."""
 
 import io
 from collections.abc import Callable

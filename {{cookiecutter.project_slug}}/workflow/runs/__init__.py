@@ -1,1 +1,1 @@
-"""Runs of the past: finding, comparing and restoring them, and where a model is from."""
+"""Past runs: finding, comparing and restoring them, and where a model comes from."""

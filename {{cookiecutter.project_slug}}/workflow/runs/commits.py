@@ -1,4 +1,4 @@
-"""From a run to the commit that has its model: what a version is a tag of."""
+"""From a run to the commit that has its model, which a version tags."""
 
 from collections.abc import Iterator
 

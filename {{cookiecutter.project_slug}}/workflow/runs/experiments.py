@@ -1,4 +1,4 @@
-"""The experiments side by side: what differed, what came out.
+"""The experiments side by side: how they differ, and their metrics.
 
 `python -m workflow.runs.experiments --all-commits 10` shows those of the last ten commits.
 """

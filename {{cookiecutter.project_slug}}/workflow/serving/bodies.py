@@ -1,4 +1,4 @@
-"""Reading the headers and the body of a request, and refusing what cannot be one.
+"""Reading the headers and the body of a request, and refusing an invalid one.
 
 Both services read each request with these: Starlette's Request takes more time than everything
 else that the model service does with one.

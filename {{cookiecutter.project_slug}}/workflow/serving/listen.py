@@ -1,4 +1,4 @@
-"""Running an application behind a port, and ending it without a request that gets no answer."""
+"""Running an application on a port, and stopping it with every request answered."""
 
 import argparse
 import asyncio

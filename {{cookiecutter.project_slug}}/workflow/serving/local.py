@@ -1,4 +1,4 @@
-"""Serving on this machine: a service for each model, and the web application before them.
+"""Serving on this machine: a service for each model, and the web application in front of them.
 
     python -m workflow.serving.local --models model=models/model.onnx --port 8000
 

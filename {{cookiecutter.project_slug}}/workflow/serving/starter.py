@@ -1,4 +1,4 @@
-"""Ending with the process that started this one, also where that was killed.
+"""Ending with the process that started this one, even if that was killed.
 
 A starter that asks for it sets ENDS_WITH_STDIN and holds the other end of this process's standard
 input: the system closes that end, on any platform, however the starter went.

@@ -1,4 +1,4 @@
-"""Watching a model that serves."""
+"""Monitoring a served model."""
 
 from invoke import Context, task
 

@@ -1,1 +1,1 @@
-"""Weights & Biases: starting a run, what it logs, and what it was made from."""
+"""Weights & Biases: starting a run, what it logs, and its provenance."""

@@ -1,4 +1,4 @@
-"""What has arrived of a run whose upload did not come to its end.
+"""What has arrived of a run whose upload was interrupted.
 
 W&B sends a log from its start, and the server appends: rows of the history would be there twice.
 """

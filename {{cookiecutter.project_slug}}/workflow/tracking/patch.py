@@ -1,4 +1,4 @@
-"""The changes of a work tree that no commit has, as one patch: untracked files included.
+"""The uncommitted changes of a work tree, as one patch: untracked files included.
 
 W&B's own diff.patch lacks untracked files and what is in binary ones, and of a notebook it holds
 what nbdime prints for people, which nothing can apply. Files with secrets in them are left out.

@@ -1,4 +1,4 @@
-"""Starting, coming back to, and ending the W&B run of a training.
+"""Starting, resuming and finishing the W&B run of a training.
 
 A run is always written to disk, and nothing in it waits for the server: in W&B's own online mode a
 server that goes away stops a run for minutes, and then `log_artifact` raises. A process beside it

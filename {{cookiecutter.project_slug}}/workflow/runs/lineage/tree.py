@@ -1,4 +1,4 @@
-"""Lineage, drawn: what something was made from, and where that is."""
+"""Lineage as a tree: what a model was made from, and where each part is."""
 
 from pathlib import Path
 

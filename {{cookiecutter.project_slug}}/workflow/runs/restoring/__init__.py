@@ -1,1 +1,1 @@
-"""Bringing a run back: its code, data, config and environment, in a folder of their own."""
+"""Restoring a run: its code, data, config and environment, in a folder of their own."""

@@ -1,4 +1,4 @@
-"""The environment of a restored run: that of its uv.lock, on its Python."""
+"""The environment of a restored run: from its uv.lock, on its Python."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Running a restored run again, and comparing what comes out with what was recorded."""
+"""Running a restored run again, and comparing its results with the recorded ones."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Restoring a run into a Git worktree of its own; what lies in the project stays untouched."""
+"""Restoring a run into a Git worktree of its own; the files of the project stay untouched."""
 
 import json
 import os
