@@ -126,11 +126,15 @@ def lock(context: Context, upgrade: bool = False) -> None:
     help={
         "images": "the images instead, on a Docker Engine",
         "serving": "the model service instead, beside other servers",
+        "frameworks": "what each framework costs instead",
     }
 )
-def bench(context: Context, images: bool = False, serving: bool = False) -> None:
+def bench(
+    context: Context, images: bool = False, serving: bool = False, frameworks: bool = False
+) -> None:
     """Measure what benchmarks/README.md shows, and write its table."""
-    script = "images" if images else "serving" if serving else "measure"
+    chosen = {"images": images, "serving": serving, "frameworks": frameworks}
+    script = next((name for name, is_chosen in chosen.items() if is_chosen), "measure")
     run(sys.executable, f"benchmarks/{script}.py")
 
 

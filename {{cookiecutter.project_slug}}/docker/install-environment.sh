@@ -5,6 +5,7 @@
 set -eu
 torch=$1
 shift
+grep -q '^name = "torch"$' /project/uv.lock || torch=locked # another framework: nothing to choose
 
 locked() { uv export --quiet --frozen --project /project --no-header --no-annotate "$@"; }
 install() { uv pip install --quiet --python /opt/venv "$@"; }
