@@ -1,4 +1,4 @@
-# No CUDA image beneath: torch brings its CUDA libraries, the NVIDIA runtime the driver's.
+# No CUDA base image: torch has its own CUDA libraries, and the NVIDIA runtime adds the driver's.
 FROM base
 
 ENV NVIDIA_VISIBLE_DEVICES=all \

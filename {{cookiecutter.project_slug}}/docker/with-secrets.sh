@@ -2,7 +2,7 @@
 # Run a command with the secrets of a build, for as long as it takes:
 #   package_index      the address of a package index, its credentials included
 #   torch_index        the address of an index of CPU builds of torch
-#   ca_certificates    certificates to trust besides those of the base image
+#   ca_certificates    certificates to trust, in addition to those of the base image
 set -eu
 secrets=/run/secrets
 
