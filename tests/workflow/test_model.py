@@ -155,6 +155,7 @@ def test_the_device_that_auto_means_is_recorded(config) -> None:
     ("overrides", "said"),
     [
         (["trainer=gpu", "trainer.devices=[99]"], r"trainer\.(devices: \[99\]|accelerator: gpu)"),
+        (["trainer=tpu"], r"trainer\.accelerator: tpu: needs a machine with TPUs, and torch_xla"),
         (["trainer.limit_train_batches=0.001"], "limit_train_batches: 0.001 of 8 batches"),
         (["trainer.limit_val_batches=0.001"], "limit_val_batches: 0.001 of 8 batches"),
     ],

@@ -1,17 +1,21 @@
 """The devices of this machine: whether a config's are there, and what it computes on."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from ..config.values import ConfigError
 
 
 def require_devices(trainer: dict[str, Any]) -> None:
-    """Check `trainer.accelerator` and `trainer.devices` against the GPUs of this machine.
+    """Check `trainer.accelerator` and `trainer.devices` against the devices of this machine.
 
     Raises:
-        ConfigError: there is no GPU, or not that many.
+        ConfigError: there is no GPU, or not that many; or no TPU that PyTorch can use.
     """
     kind, devices = trainer["accelerator"], trainer["devices"]
+    if kind == "tpu" and not find_spec("torch_xla"):
+        problem = "tpu: needs a machine with TPUs, and torch_xla there; or: trainer=cpu"
+        raise ConfigError("trainer.accelerator", problem)
     if kind not in ("gpu", "cuda", "mps"):
         return
     count = _count(kind)
