@@ -18,12 +18,25 @@ from tracked import FROM_PARAMS, NOWHERE, Project, Server, copy
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 60
-MANY = 300  # epochs of a training that lasts long enough to look at it
+EPOCHS = 8
 TRAIN = (
     *(f"trainer.max_epochs={EPOCHS}", "callbacks.early_stopping.patience=999"),
     *("hydra.run.dir=outputs/online", "hydra/job_logging=quiet", "tracking.mode=online"),
 )
+# A callback with which a training stays in the middle of its epochs as long as a test looks at it.
+HOLD = f"""
+import time
+from pathlib import Path
+
+import lightning as L
+
+
+class Hold(L.Callback):
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        while trainer.current_epoch == {EPOCHS // 2} and not Path("go").exists():
+            time.sleep(0.05)
+"""
+HELD = (*TRAIN, "+callbacks.hold._target_=my_ml_project.hold.Hold")
 ON_A_SMALL_DISK = """
 mount -t tmpfs -o size=64k tmpfs wandb || exit 1
 "$@"
@@ -41,7 +54,13 @@ def project(trained_project: Path, project_python: Path, tmp_path: Path) -> Iter
     with backend:
         copied = copy(trained_project, project_python, tmp_path, backend)
         shutil.rmtree(copied.path / "wandb")
+        (copied.path / "my_ml_project/hold.py").write_text(HOLD, encoding="utf-8")
         yield copied
+
+
+def let_go(project: Project) -> None:
+    """Let a training that is held train its other epochs."""
+    (project.path / "go").touch()
 
 
 def wait_for(what: Callable[[], object]) -> None:
@@ -74,14 +93,14 @@ def assert_complete(project: Project, epochs: int = EPOCHS) -> None:
 
 
 def test_a_run_is_seen_while_it_trains_and_whole_when_it_ends(project: Project) -> None:
-    # W&B sends what is measured every 15 seconds.
-    with project.start("train", *TRAIN, f"trainer.max_epochs={MANY}") as training:
+    with project.start("train", *HELD) as training:
         wait_for(lambda: project.epochs)
         assert training.poll() is None
+        let_go(project)
         said, _ = training.communicate(timeout=300)
     assert training.returncode == 0, said
     assert f"W&B: {project.backend.url}/me/{project.path.name}/runs/{project.run_id}" in said
-    assert_complete(project, MANY)
+    assert_complete(project)
     assert project.run.state == "finished"
     assert project.sync().stdout == "nothing to upload\n"
 
@@ -112,10 +131,11 @@ def test_without_server_or_key_a_run_continues_and_is_uploaded_later(
 
 
 def test_a_server_that_goes_away_costs_nothing_but_a_sync(project: Project) -> None:
-    with project.start("train", *TRAIN) as training:
+    with project.start("train", *HELD) as training:
         wait_for(lambda: project.run)
         project.backend.stop()
         assert training.poll() is None
+        let_go(project)
         said, _ = training.communicate(timeout=300)
     assert training.returncode == 0, said
     assert KEPT in said.splitlines()[-1]
@@ -139,11 +159,12 @@ def test_a_server_that_goes_away_at_the_end_costs_nothing_but_a_sync(project: Pr
 
 
 def test_a_server_that_comes_back_gets_everything(project: Project) -> None:
-    with project.start("train", *TRAIN) as training:
+    with project.start("train", *HELD) as training:
         wait_for(lambda: project.run)
         project.backend.stop()
         time.sleep(1)
         project.backend.start()
+        let_go(project)
         said, _ = training.communicate(timeout=300)
     assert training.returncode == 0, said
     assert_complete(project)
@@ -153,7 +174,7 @@ def test_a_server_that_comes_back_gets_everything(project: Project) -> None:
 def test_a_killed_training_that_is_resumed_is_whole_on_the_server(
     project: Project, server: str
 ) -> None:
-    with project.start("train", *TRAIN) as training:
+    with project.start("train", *HELD) as training:
         wait_for(lambda: project.run)
         if server != "up":
             project.backend.stop()
@@ -162,7 +183,8 @@ def test_a_killed_training_that_is_resumed_is_whole_on_the_server(
                 training.kill()
     if server == "down until it is gone on with":
         project.backend.start()
-    done = project.module("train", *TRAIN)
+    let_go(project)
+    done = project.module("train", *HELD)
     assert "resuming the interrupted run" in done.stdout, done.stderr
     if server == "down":
         project.backend.start()
@@ -206,7 +228,8 @@ def test_a_training_killed_while_it_uploads_is_whole_after_a_sync_or_the_next_on
 @pytest.mark.skipif(sys.platform != "linux", reason="a disk as small as one likes is Linux's")
 def test_a_training_that_filled_the_disk_resumes_when_there_is_room(project: Project) -> None:
     (project.path / "wandb").mkdir()
-    train = project.command("train", *TRAIN, "tracking.mode=offline")
+    many = 60  # epochs, whose log is more than the disk takes
+    train = project.command("train", *TRAIN, f"trainer.max_epochs={many}", "tracking.mode=offline")
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh", *train],
         cwd=project.path,
@@ -225,7 +248,7 @@ def test_a_training_that_filled_the_disk_resumes_when_there_is_room(project: Pro
     synced = project.sync()
     assert synced.returncode == 0, synced.stdout
     assert len(project.logs) == 2
-    assert_complete(project)
+    assert_complete(project, many)
 
 
 def test_a_key_that_is_typed_in_makes_runs_online(project: Project) -> None:
@@ -264,24 +287,24 @@ def test_what_arrived_before_an_upload_broke_off_is_not_sent_again(
     project: Project, end: str
 ) -> None:
     often = {"WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.1"}  # seconds
-    long = (*TRAIN, f"trainer.max_epochs={MANY}")
-    with project.start("train", *long, **often) as training:
+    with project.start("train", *HELD, **often) as training:
         wait_for(lambda: project.epochs)
         project.backend.stop()
         if end == "training killed":
             training.kill()
+        let_go(project)
         training.communicate(timeout=300)
     arrived = project.epochs
-    assert 0 < len(arrived) < MANY
+    assert 0 < len(arrived) < EPOCHS
     project.backend.start()
     if end == "training killed":
-        assert project.module("train", *long).returncode == 0
+        assert project.module("train", *HELD).returncode == 0
     for log in project.logs:
         os.utime(log, (0, 0))  # long ended
     synced = project.sync()
     assert synced.returncode == 0, synced.stdout
     assert project.epochs[: len(arrived)] == arrived
-    assert_complete(project, MANY)
+    assert_complete(project)
 
 
 def test_a_killed_sync_is_made_up_for_by_the_next(project: Project) -> None:
