@@ -153,12 +153,13 @@ def load(deployed: Deployed, clients: int = CLIENTS) -> Iterator[Load]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A project with two trained models, cnn.onnx and mlp.onnx, deployed from there."""
+def made(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A project with two models of another one, cnn.onnx and mlp.onnx, deployed from there."""
     project = set_up_for_images(tmp_path_factory.mktemp("deploy"), project_name="Image Tests")
-    for name in ("cnn", "mlp"):
-        project.inv("train", "--", f"model={name}")
-        shutil.copy(project.path / "models/model.onnx", project.path / f"{name}.onnx")
+    other = trained.copy(tmp_path_factory.mktemp("mlp"))
+    other.inv("train", "--", "model=mlp")
+    for name, trained_there in (("cnn", trained), ("mlp", other)):
+        shutil.copy(trained_there.path / "models/model.onnx", project.path / f"{name}.onnx")
     deployed = Deployed(project, free_port())
     models = "--models=cnn=cnn.onnx,mlp=mlp.onnx"
     try:
