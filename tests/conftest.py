@@ -77,11 +77,17 @@ def shared(
 
 
 @pytest.fixture(scope="session")
-def trained(shared: Callable[[str, Callable[[Path], Project]], Project]) -> Project:
+def begun(shared: Callable[[str, Callable[[Path], Project]], Project]) -> Project:
+    """A project after `inv setup`."""
+    return shared("begun", set_up)
+
+
+@pytest.fixture(scope="session")
+def trained(shared: Callable[[str, Callable[[Path], Project]], Project], begun: Project) -> Project:
     """A project whose pipeline has run once, not yet committed."""
 
     def make(folder: Path) -> Project:
-        project = set_up(folder)
+        project = begun.copy(folder)
         project.inv("train")
         return project
 

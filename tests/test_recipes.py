@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from browsing import expect
-from driving import Project, set_up
+from driving import Project
 from served import Serving, serving
 
 if TYPE_CHECKING:
@@ -150,11 +150,6 @@ for start in range(240):
 """
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return set_up(tmp_path_factory.mktemp("recipes"))
-
-
 # Each change runs these; the others, of which each kind is in one of these too, are run weekly.
 OFTEN = ("diabetes", "pictures", "orders")
 CASES = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.weekly) for name in RECIPES]
@@ -162,11 +157,11 @@ CASES = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.weekly) f
 
 @pytest.fixture(scope="module", params=CASES)
 def project(
-    request: pytest.FixtureRequest, base: Project, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, begun: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
     """A project with other data, trained."""
     name, recipe = request.param, RECIPES[request.param]
-    project = base.copy(tmp_path_factory.mktemp(name))
+    project = begun.copy(tmp_path_factory.mktemp(name))
     bring_in(project, name, recipe)
     changed = project.run("git", "status", "--porcelain", "--untracked-files=all")
     assert len(changed.splitlines()) == 3, changed

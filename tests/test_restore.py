@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from driving import UV, Project, set_up
+from driving import UV, Project
 from engine import until
 from wandb_backend import Backend
 
@@ -64,8 +64,8 @@ def state(project: Project) -> tuple[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
-    project = set_up(tmp_path_factory.mktemp("past"))
+def past(begun: Project, tmp_path_factory: pytest.TempPathFactory) -> Past:
+    project = begun.copy(tmp_path_factory.mktemp("past"))
     package = project.path / "my_ml_project"
 
     project.inv("train", "--", SHORT)
@@ -206,8 +206,14 @@ def test_damaged_objects_of_the_cache_are_fetched_again(past: Past, tmp_path: Pa
     project = past.project.copy(tmp_path)
     damage_cache(project)
     folder = tmp_path / "restored"
-    printed = project.inv("reproduce", past.changed_code, f"--into={folder}")
-    assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
+    project.inv("restore", past.changed_code, f"--into={folder}")
+    assert_has_its_data(folder)
+
+
+def assert_has_its_data(folder: Path) -> None:
+    """What a restored run was trained on is there, byte for byte as DVC recorded it."""
+    assert (folder / "data/prepared/test_images.npy").exists()
+    assert "up to date" in Project(folder).run("dvc", "status", "fetch", "prepare")
 
 
 def test_the_environment_that_a_run_had_is_made_again(past: Past, tmp_path: Path) -> None:
@@ -263,10 +269,15 @@ def test_runs_are_reproduced_on_another_machine(past: Past, tmp_path: Path) -> N
         home.mkdir()
         variables = {**server, "HOME": str(home)}
         there.inv("setup", variables=variables)
-        for run in (past.first, past.changed_code, past.changed_data):
-            path = f"me/{there.path.name}/{run}"
-            printed = there.inv("reproduce", path, variables=variables)
-            assert re.search(r"^all \d+ identical$", printed, re.MULTILINE), printed
+        team = f"me/{there.path.name}"
+        for run, epochs in ((past.first, 2), (past.changed_data, 20)):
+            folder = tmp_path / run
+            there.inv("restore", f"{team}/{run}", f"--into={folder}", variables=variables)
+            assert_has_its_data(folder)
+            params = yaml.safe_load((folder / "params.yaml").read_text("utf-8"))
+            assert params["trainer"]["max_epochs"] == epochs
+        printed = there.inv("reproduce", f"{team}/{past.changed_code}", variables=variables)
+        assert re.search(r"^all \d+ identical$", printed, re.MULTILINE), printed
 
 
 def test_credentials_come_along_and_stay_ignored(past: Past, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from driving import Project, set_up
+from driving import Project
 from wandb_backend import Backend
 
 pytestmark = pytest.mark.slow
@@ -17,9 +17,9 @@ SHORT = "trainer.max_epochs=2"
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def past(begun: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with one committed training, on the branch `main`."""
-    project = set_up(tmp_path_factory.mktemp("past"))
+    project = begun.copy(tmp_path_factory.mktemp("past"))
     project.inv("train", "--", SHORT)
     commit(project, "Two epochs")
     project.run("git", "branch", "--move", "--force", "main")
