@@ -43,7 +43,7 @@ def environment(python: str, framework: str = FRAMEWORK) -> dict[str, str]:
         "UV_CACHE_DIR": cache.stdout.strip(),
         "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{framework}-{python}"),
         "UV_PYTHON": python,
-        "MYPY_CACHE_DIR": str(ROOT / "build" / f"mypy-{python}"),
+        "MYPY_CACHE_DIR": str(ROOT / "build" / f"mypy-{framework}-{python}"),
         "COLUMNS": "120",
     }
 
