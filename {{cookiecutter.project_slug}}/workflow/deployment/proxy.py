@@ -118,7 +118,7 @@ def _wait(proxy: Container, revision: str) -> None:
 
 def _get(proxy: Container, path: str) -> bytes:
     proxy.reload()
-    ports = proxy.ports.get(f"{render.NUMBERS_PORT}/tcp") or []
+    ports = proxy.ports.get(f"{render.METRICS_PORT}/tcp") or []
     if not ports:
         raise ConnectionError("the port is not published yet")
     address = f"http://{ports[0]['HostIp']}:{ports[0]['HostPort']}/{path}"

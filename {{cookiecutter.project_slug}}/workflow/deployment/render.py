@@ -20,7 +20,7 @@ COMPOSE_FILE = DEPLOYMENT / "compose.yaml"
 COMPOSE_BASE = ROOT / "deploy" / "compose.yaml"
 PROXY_FILE = DEPLOYMENT / "proxy" / "haproxy.cfg"
 PROXY_TEMPLATE = ROOT / "deploy" / "haproxy.cfg.jinja"
-NUMBERS_PORT = 8404  # of the proxy, as deploy/compose.yaml publishes it
+METRICS_PORT = 8404  # of the proxy, as deploy/compose.yaml publishes it
 DRAIN_SECONDS = 30  # how long an old config of the proxy may finish its requests
 
 

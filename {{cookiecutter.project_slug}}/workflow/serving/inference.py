@@ -34,9 +34,9 @@ class Inference:
         self.log = None
         if settings.log_every:
             self.log = Log(model, settings.log_every, settings.log_max_bytes)
-        self.made_by = [(b"x-model-version", model.version.encode())]
+        self.identity_headers = [(b"x-model-version", model.version.encode())]
         if model.run:
-            self.made_by.append((b"x-model-run", model.run.encode()))
+            self.identity_headers.append((b"x-model-run", model.run.encode()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         require(self.model, scope)
@@ -46,7 +46,7 @@ class Inference:
         finally:
             self.in_flight.dec()
         length = str(len(content)).encode()
-        headers = [(b"content-length", length), *self.made_by]
+        headers = [(b"content-length", length), *self.identity_headers]
         if json_length == len(content):
             headers.append((b"content-type", b"application/json"))
         else:
