@@ -31,6 +31,7 @@ NOTHING = (
     "nothing to compare on this commit: try a value (inv train -- seed=1)"
     " or show earlier commits (inv compare --commits 10)"
 )
+NEXT = "next: inv exp.apply NAME, inv report"
 NOT_COMMITTED = (
     "nothing to compare: the only result is in no commit, and an experiment would replace it;"
     " commit it (git add --all && git commit), then try a value (inv train -- seed=1)"
@@ -222,6 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if row.error:
             logs = f"; its output: dvc queue logs {row.name}" if row.state == "failed" else ""
             console.print(Text(f"{row.name}: {row.error}{logs}", style="red"))
+    if len(shown) > 1:
+        print(NEXT)
 
 
 def _title(row: Row, here: Row | None) -> str:

@@ -33,7 +33,6 @@ def evaluate(context: Context) -> None:
 def compare(context: Context, commits: int = 0) -> None:
     """Show experiments as a table: what differed, what came out."""
     run_module("runs.experiments", *(["--all-commits", str(commits)] if commits else []))
-    follows("inv exp.apply NAME", "inv report")
 
 
 @task(help={"show": "open the page in the browser"})
