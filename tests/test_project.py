@@ -101,6 +101,7 @@ def test_the_trained_model_is_good_and_tracked(trained: Project) -> None:
     assert set(recorded["data"]) == {"data/raw", "data/prepared"}
 
 
+@pytest.mark.weekly  # an environment more; each change runs the quick tests on each Python
 def test_another_python_trains_the_same_model(trained: Project, tmp_path: Path) -> None:
     project = set_up(tmp_path, OTHER_PYTHON)
     project.inv("train")
