@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 LOCATE = """
 import sys
+from workflow.errors import CommandError
 from workflow.serving import sources
 try:
     found = sources.locate(sys.argv[1])
