@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +63,21 @@ def interpreter(python: str, framework: str = FRAMEWORK) -> Path:
 
 @dataclass(frozen=True)
 class Project:
-    """A generated project that is set up: in Git, with its environment."""
+    """A generated project that is set up: in Git, with its environment.
+
+    Args:
+        variables: of every command that is run in it.
+    """
 
     path: Path
     python: str = PYTHON
     framework: str = FRAMEWORK
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
         """The environment variables of its user."""
-        return environment(self.python, self.framework)
+        return {**environment(self.python, self.framework), **self.variables}
 
     def copy(self, target: Path) -> Project:
         """Copy the project beside a copy of its storage, to be changed by one test."""

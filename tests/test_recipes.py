@@ -1,22 +1,24 @@
-"""Data of five kinds brought into a project, as docs/your-own.md says, and all that follows.
+"""Data of six kinds brought into a project, as docs/your-own.md says, and all that follows.
 
 Each changes three files: what `fetch` writes, its file in conf/data/, and the two lines of
-conf/config.yaml that name data and model.
+conf/config.yaml that name data and model. The last one fine-tunes a pretrained model.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from baking import ROOT
 from browsing import expect
-from driving import Project
+from driving import PYTHON, UV, Project, interpreter
 from served import Serving, serving
 
 if TYPE_CHECKING:
@@ -53,6 +55,11 @@ ORDERS = """
     price += generator.normal(0, 0.5, 600)
     return {"way": way, "note": note, "target": price}
 """
+BYT5 = """
+from transformers import T5Config, T5EncoderModel
+sizes = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+T5EncoderModel(T5Config(vocab_size=384, **sizes)).save_pretrained("data/byt5")
+"""
 WAY = {"kind": "features", "columns": [{"name": "way", "choices": ["post", "courier"]}]}
 
 
@@ -65,6 +72,7 @@ class Recipe:
         metric: of the test split, and between which values it is good.
         sections: of the report.
         column: one that drift compares.
+        pretrained: writes the folder of the model, which docs/your-own.md puts into conf/model/.
     """
 
     code: str
@@ -74,6 +82,7 @@ class Recipe:
     metric: tuple[str, float, float]
     sections: set[str]
     column: str
+    pretrained: str = ""
 
 
 CLASSES = {"Confusion matrix", "Calibration"}
@@ -124,6 +133,16 @@ RECIPES = {
         {"Residuals"},
         "sending: way",
     ),
+    "reviews": Recipe(
+        TEXTS.replace("comment", "review"),
+        {"review": {"kind": "text", "length": 64}},
+        {"kind": "classes", "names": ["bad", "good"]},
+        "byt5",
+        ("accuracy", 0.9, 1),
+        CLASSES,
+        "word length",
+        pretrained=BYT5,
+    ),
 }
 NAMES = """
 import json, sys
@@ -150,7 +169,18 @@ for start in range(240):
 """
 
 
-# Each change runs these; the others, of which each kind is in one of these too, are run weekly.
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables with which timm and transformers are importable."""
+    folder = str(tmp_path_factory.mktemp("libraries"))
+    install = [UV, "pip", "install", "--quiet", "--no-deps", "--python", str(interpreter(PYTHON))]
+    listed = ROOT / "tests" / "libraries.txt"
+    subprocess.run([*install, "--target", folder, "-r", listed], check=True)
+    return {"PYTHONPATH": folder, "HF_HUB_OFFLINE": "1"}
+
+
+# Each change runs these. The others are run weekly: their kinds of data are in these too, and a
+# pretrained model is fetched.
 OFTEN = ("diabetes", "pictures", "orders")
 CASES = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.weekly) for name in RECIPES]
 
@@ -162,9 +192,14 @@ def project(
     """A project with other data, trained."""
     name, recipe = request.param, RECIPES[request.param]
     project = begun.copy(tmp_path_factory.mktemp(name))
+    files = 3
+    if recipe.pretrained:
+        project = replace(project, variables=request.getfixturevalue("libraries"))
+        add_pretrained(project, recipe)
+        files += 4  # conf/model/NAME.yaml, data/NAME.dvc, data/.gitignore, dvc.yaml
     bring_in(project, name, recipe)
     changed = project.run("git", "status", "--porcelain", "--untracked-files=all")
-    assert len(changed.splitlines()) == 3, changed
+    assert len(changed.splitlines()) == files, changed
     project.inv("train")
     return project
 
@@ -197,6 +232,24 @@ def bring_in(project: Project, name: str, recipe: Recipe) -> None:
     config = project.path / "conf/config.yaml"
     text = config.read_text("utf-8").replace("- data: digits", f"- data: {name}")
     config.write_text(text.replace("- model: cnn", f"- model: {recipe.model}"), encoding="utf-8")
+
+
+def add_pretrained(project: Project, recipe: Recipe) -> None:
+    """Bring in a pretrained model in a folder, as docs/your-own.md says."""
+    project.run("python", "-c", recipe.pretrained)
+    folder = f"data/{recipe.model}"
+    project.run("dvc", "add", "--quiet", folder)
+    file = f"conf/model/{recipe.model}.yaml"
+    shown = (project.path / "docs/your-own.md").read_text("utf-8").partition(f"# {file}")[2]
+    text = shown.partition("\n")[2].partition("```")[0]
+    assert folder in text
+    (project.path / file).write_text(text, encoding="utf-8")
+    pipeline = project.path / "dvc.yaml"
+    text = pipeline.read_text("utf-8")
+    for first in ("      - data/prepared\n", "      - runs/train/model.ckpt\n"):
+        text = text.replace(f"    deps:\n{first}", f"    deps:\n{first}      - {folder}\n", 1)
+    assert text.count(folder) == 2
+    pipeline.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture

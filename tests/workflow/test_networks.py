@@ -224,10 +224,7 @@ def test_a_text_model_takes_one_text(composed) -> None:
         Model(settings)
 
 
-LIBRARIES = [
-    *("timm", "torchvision", "transformers", "huggingface-hub", "safetensors", "tokenizers"),
-    *("hf-xet", "httpx2", "httpcore2", "regex", "shellingham", "truststore", "typer"),
-]
+LIBRARIES = Path(__file__).resolve().parents[1] / "libraries.txt"
 
 
 @pytest.fixture
@@ -236,7 +233,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("libraries")
     uv = os.environ.get("UV", "uv")
     install = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--no-deps"]
-    subprocess.run([*install, "--target", str(folder), *LIBRARIES], check=True)
+    subprocess.run([*install, "--target", str(folder), "-r", str(LIBRARIES)], check=True)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 

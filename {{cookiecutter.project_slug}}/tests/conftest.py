@@ -36,12 +36,15 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, config: DictConfig) -> Pa
     folder = tmp_path_factory.mktemp("pipeline")
     (folder / RAW_DATA).mkdir(parents=True)
     np.savez(folder / RAW_DATA / f"{config.data.name}.npz", **random_samples(config.data))
+    for file in (ROOT / "data").glob("*.dvc"):  # such as a pretrained model
+        (folder / "data" / file.stem).symlink_to(file.with_suffix(""))
     variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("DVC_", "PL_", "WANDB_"))
     }
-    variables |= {"DVC_ROOT": str(folder), "PYTHONPATH": str(ROOT)}
+    modules = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    variables |= {"DVC_ROOT": str(folder), "PYTHONPATH": modules}
     for stage in ("prepare", "train", "export", "evaluate"):
         command = [
             sys.executable,
