@@ -169,6 +169,25 @@ class Rounded(nn.Module):
         return pixels.flatten(1)[:, :10] * self.weight * scale
 
 
+class Inexpressible(Rounded):
+    """A network with an operation that ONNX lacks."""
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        (pixels,) = inputs.values()
+        return torch.linalg.svdvals(pixels[:, 0]).repeat(1, 2)[:, :10] * self.weight
+
+
+def test_a_network_that_onnx_lacks_is_one_line(workspace: Path, config) -> None:
+    settings = plain(config())
+    settings["model"] = {"_target_": f"{__name__}.Inexpressible"}
+    path = checkpoint_of(Model(settings), workspace / "model.ckpt")
+    with pytest.raises(
+        CommandError, match=r"^Inexpressible cannot be written as ONNX: "
+    ) as refused:
+        export(path, workspace / "model.onnx", PREPARED_DATA, samples=0)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_file_that_answers_differently_is_not_written(workspace: Path, config) -> None:
     settings = plain(config())
     settings["model"] = {"_target_": f"{__name__}.Rounded"}

@@ -14,14 +14,12 @@ import lightning as L
 import numpy as np
 import torch
 from annotated_types import Ge, Interval
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workflow.config.values import ConfigError
-from workflow.errors import CommandError, one_line
-from workflow.lightning.networks import output_size
+from workflow.errors import CommandError
+from workflow.lightning.networks import make_network, output_size
 from workflow.lightning.schedule import with_schedule
 
 from .preprocess import Preprocess, Standardize
@@ -160,7 +158,7 @@ class Model(L.LightningModule):
         data = config["data"]
         self.preprocess = Preprocess(data["inputs"])
         self.target = Classes() if data["target"]["kind"] == "classes" else Value()
-        self.network = _network(config["model"])
+        self.network = make_network(config["model"])
         self._train_loss: list[Tensor] = []
         self._validation: list[tuple[Tensor, Tensor]] = []
 
@@ -241,16 +239,6 @@ class Model(L.LightningModule):
             self._train_loss.clear()
         for name, value in self.target.metrics(outputs, target).items():
             self.log(f"val/{name}", value, sync_dist=True)
-
-
-def _network(node: dict[str, Any]) -> nn.Module:
-    try:
-        return instantiate(node)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ImportError | OSError | RuntimeError | TypeError | ValueError):
-            raise ConfigError("model", one_line(cause)) from error
-        raise
 
 
 def _width(declared: Mapping[str, Any]) -> int:

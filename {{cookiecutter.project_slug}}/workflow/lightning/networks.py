@@ -1,10 +1,12 @@
-"""Networks from elsewhere, named in conf/model/ alone; and whether a network fits the data."""
+"""The network that conf/model/ names: made, also from elsewhere; and whether it fits the data."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from ..config.values import ConfigError
@@ -59,6 +61,21 @@ class ByteModel(nn.Module):
         states = self.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(2).to(states.dtype)
         return self.head((states * weights).sum(1) / weights.sum(1).clamp(min=1))
+
+
+def make_network(node: dict[str, Any]) -> nn.Module:
+    """Make the network that the config's `model` names.
+
+    Raises:
+        ConfigError: it cannot be made of these values, or what it is read from is not available.
+    """
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ImportError | OSError | RuntimeError | TypeError | ValueError):
+            raise ConfigError("model", one_line(cause)) from error
+        raise
 
 
 def output_size(target: Mapping[str, Any]) -> int:

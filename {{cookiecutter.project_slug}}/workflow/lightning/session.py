@@ -84,6 +84,10 @@ class Session(BaseSession):
             ConfigError: the callback `freeze` names no weights of the network.
             CommandError: the training diverged, now or before with the same inputs.
         """
+        self._added = [instantiate(node) for node in self.config["callbacks"].values() if node]
+        for callback in self._added:
+            if isinstance(callback, Freeze):
+                callback.freeze(network)
         with self.opened():
             if not self.is_complete:
                 self._load(network)
@@ -143,10 +147,6 @@ class Session(BaseSession):
         elif self.start:
             self.start.initialize(network)
             print(f"starting from the weights of {self.start.checkpoint.name}")
-        self._added = [instantiate(node) for node in self.config["callbacks"].values() if node]
-        for callback in self._added:
-            if isinstance(callback, Freeze):
-                callback.freeze(network)
         if self.config["trainer"]["compile"]:
             compile_network(network, bool(self.config["trainer"]["deterministic"]))
 

@@ -77,9 +77,9 @@ class Start:
             raise self._refused(f"is at epoch {epochs}: {more}")
 
     def _require_shapes(self, config: dict[str, Any]) -> None:
-        from hydra.utils import instantiate
+        from .networks import make_network
 
-        here = {n: tuple(t.shape) for n, t in instantiate(config["model"]).state_dict().items()}
+        here = {n: tuple(t.shape) for n, t in make_network(config["model"]).state_dict().items()}
         there = {name: tuple(tensor.shape) for name, tensor in self._weights().items()}
         for name in here | there:
             old, new = there.get(name), here.get(name)
