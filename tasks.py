@@ -19,6 +19,11 @@ PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 WORKFLOW_TESTS = "tests/workflow"
 # Of each framework: how the names of its own files begin, in the template.
 FRAMEWORKS = {"pytorch": "{{cookiecutter.__pytorch}}", "scikit-learn": "{{cookiecutter.__sklearn}}"}
+# Of each framework: its tests that run on a new project, in the environment of such projects.
+PROJECT_TESTS = {
+    "pytorch": (WORKFLOW_TESTS,),
+    "scikit-learn": ("tests/scikit_learn", f"{WORKFLOW_TESTS}/test_readme.py"),
+}
 SHADOWED = re.compile(r"(# shadowed names: begin[^\n]*\n).*(# shadowed names: end)", re.DOTALL)
 
 
@@ -58,23 +63,20 @@ Next:
     }
 )
 def test(context: Context, everything: bool = False, weekly: bool = False) -> None:
-    """Run the tests: of workflow/, then of the template. Pytest's own arguments after `--`."""
+    """Run the tests: on projects of each framework, then of the template. Pytest's own arguments after `--`."""
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     paths = [text for text in arguments if text.startswith("tests")]
-    of_workflow = [path for path in paths if path.startswith(WORKFLOW_TESTS)]
+    rest = [text for text in arguments if text not in paths]
     # Slow tests wait for servers much of the time: one process more than there are processors.
     slow = everything or weekly
     processes = f"--numprocesses={(os.cpu_count() or 1) + slow}"
     chosen = ["--durations=20", "-m", "" if weekly else "not weekly"] if slow else []
-    if of_workflow or not paths:
-        options = [
-            processes,
-            *chosen,
-            *(arguments if of_workflow else [*arguments, WORKFLOW_TESTS]),
-        ]
-        run_workflow_tests(*options)
-    if of_workflow:
-        return
+    for framework, (own, *shared) in PROJECT_TESTS.items():
+        named = [path for path in paths if path.startswith(own)]
+        if named or not paths:
+            run_on_project(framework, processes, *chosen, *rest, *(named or [own, *shared]))
+            if named:
+                return
     command = ["pytest", processes, "--dist=loadgroup", *chosen]
     if slow:
         command = ["uv", "run", "--group", "servers", *command, "--no-loadscope-reorder"]
@@ -150,12 +152,12 @@ def generate(target: Path, **answers: str) -> None:
         shutil.move(made, target)
 
 
-def run_workflow_tests(*options: str) -> None:
-    """Run the tests of workflow/ on a new project."""
+def run_on_project(framework: str, *options: str) -> None:
+    """Run tests on a new project of a framework, in the environment of such projects."""
     tools = ("--with=pytest-xdist", "--with=filelock")
     command = ("pytest", f"--config-file={WORKFLOW_TESTS}/pytest.ini", "--dist=loadfile")
-    with new_project("pytorch") as project:
-        run_in_project(project, "pytorch", *command, *options, tools=tools)
+    with new_project(framework) as project:
+        run_in_project(project, framework, *command, *options, tools=tools)
 
 
 @contextmanager

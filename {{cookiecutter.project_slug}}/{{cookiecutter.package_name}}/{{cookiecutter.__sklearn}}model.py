@@ -1,6 +1,6 @@
 """The model: preprocessing, and the estimator that conf/model/ names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from workflow.scikit_learn.onnx_graph import convert
 from .preprocess import Preprocess
 
 Inputs = Mapping[str, np.ndarray]  # (n, …) by name
+Measure = Callable[[np.ndarray, np.ndarray], float]  # of target and answers
 
 
 class Model:
@@ -54,15 +55,16 @@ class Model:
         matrix = self.preprocess.transform(inputs)
         return [*staged_answers(self.estimator, matrix)] or [self._answer(matrix)]
 
-    def metrics(self, answers: np.ndarray, target: np.ndarray) -> dict[str, float]:
-        """Return the metrics of answers; the loss of values is that of standardized ones."""
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """The metrics by name; the loss of values is that of standardized ones."""
         if self.is_value:
-            error = mean_squared_error(target, answers) / self.std**2
-            return {"loss": float(error), "mae": float(mean_absolute_error(target, answers))}
-        return {
-            "loss": float(log_loss(target, answers, labels=range(answers.shape[1]))),
-            "accuracy": float(accuracy_score(target, answers.argmax(axis=1))),
-        }
+            return {"loss": self._standardized_error, "mae": mean_absolute_error}
+        return {"loss": _cross_entropy, "accuracy": _accuracy}
+
+    def metrics(self, answers: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        """Return each metric of answers."""
+        return {name: float(measure(target, answers)) for name, measure in self.measures.items()}
 
     def export_onnx(self, signature: Mapping[str, Any], _: Inputs) -> onnx.ModelProto:
         """Return the model as ONNX, with preprocessing inside."""
@@ -71,6 +73,17 @@ class Model:
     def _answer(self, matrix: np.ndarray) -> np.ndarray:
         way = self.estimator.predict if self.is_value else self.estimator.predict_proba
         return way(matrix)
+
+    def _standardized_error(self, target: np.ndarray, values: np.ndarray) -> float:
+        return mean_squared_error(target, values) / self.std**2
+
+
+def _cross_entropy(target: np.ndarray, probabilities: np.ndarray) -> float:
+    return log_loss(target, probabilities, labels=range(probabilities.shape[1]))
+
+
+def _accuracy(target: np.ndarray, probabilities: np.ndarray) -> float:
+    return accuracy_score(target, probabilities.argmax(axis=1))
 
 
 def cross_validate(

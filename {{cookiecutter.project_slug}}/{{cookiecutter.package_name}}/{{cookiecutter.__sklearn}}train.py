@@ -31,15 +31,15 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
         The metric of the config on the validation split.
 
     Raises:
-        ConfigError: the estimator cannot be made, or not be exported.
+        ConfigError: the estimator cannot be made, or not be exported; its metric is not logged.
     """
     from workflow.scikit_learn.session import Session
     from workflow.training.best_model import Samples
 
     from .model import Model, cross_validate
 
-    session = Session(config, run_dir)
     model = Model(config)  # what cannot be fitted or exported is refused before any work
+    session = Session(config, run_dir, [*model.measures])
     names = list(config["data"]["inputs"])
     inputs, target = read_split(PREPARED_DATA, "train", names)
     held_out, expected = read_split(PREPARED_DATA, "validation", names)

@@ -45,7 +45,9 @@ def framework_of(settings: dict[str, Any]) -> Framework:
     Raises:
         ConfigError: it names none that is known here.
     """
-    check_value("framework", settings.get("framework"), Annotated[str, one_of(*FRAMEWORKS)])
+    if settings.get("framework") is None:
+        raise ConfigError("framework", f"is missing: one of {', '.join(FRAMEWORKS)}")
+    check_value("framework", settings["framework"], Annotated[str, one_of(*FRAMEWORKS)])
     return FRAMEWORKS[settings["framework"]]
 
 

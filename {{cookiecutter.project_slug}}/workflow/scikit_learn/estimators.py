@@ -39,6 +39,7 @@ def make_estimator(node: Mapping[str, Any], target: Mapping[str, Any]) -> Pipeli
     whole = made if isinstance(made, Pipeline) else make_pipeline(made)
     if not whole.steps:
         raise ConfigError("model", "the pipeline has no steps")
+    _check_steps(whole)
     for part in [whole, *whole.get_params().values()]:
         _check_parameters(part)
     _check_answers(whole[-1], target)
@@ -64,6 +65,14 @@ def staged_answers(whole: Pipeline, matrix: np.ndarray) -> Iterator[np.ndarray]:
     elif library == "lightgbm":
         for end in range(1, last.booster_.current_iteration() + 1):
             yield getattr(last, way)(given, num_iteration=end)
+
+
+def _check_steps(whole: Pipeline) -> None:
+    """Raise ConfigError if a step is no estimator, or one before the last no transformer."""
+    try:
+        whole._validate_steps()
+    except (TypeError, ValueError) as error:
+        raise ConfigError("model", one_line(error)) from None
 
 
 def _check_parameters(part: Any) -> None:

@@ -1,6 +1,6 @@
 """A training by scikit-learn: tracked, and finished with its result."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,21 @@ class Session(BaseSession):
 
     after_interrupt = "`inv train` starts over"
 
-    def __init__(self, config: dict[str, Any], run_dir: Path) -> None:
-        """`config` is the composed config as plain types."""
-        super().__init__(config, run_dir, DecidingMetric(**config["metric"]))
+    def __init__(self, config: dict[str, Any], run_dir: Path, metrics: Collection[str]) -> None:
+        """Check, before any work, that the metric that decides will be logged.
+
+        Args:
+            config: the composed config as plain types.
+            metrics: names of those that are logged of the validation split, as val/NAME.
+
+        Raises:
+            ConfigError: `metric.name` is none of them.
+        """
+        metric = DecidingMetric(**config["metric"])
+        if metric.name not in metrics:
+            problem = f"{metric.name} is not logged; logged are {', '.join(metrics)}"
+            raise ConfigError("metric.name", problem)
+        super().__init__(config, run_dir, metric)
 
     @property
     def hardware(self) -> dict[str, Any]:
@@ -51,11 +63,6 @@ class Session(BaseSession):
             more: other metrics of the result.
             samples: of the validation split, for the callbacks to show.
         """
-        if self.metric_name not in epochs[-1]:
-            logged = ", ".join(sorted(epochs[-1]))
-            raise ConfigError(
-                "metric.name", f"{self.metric_name} is not logged; logged are {logged}"
-            )
         print("  ".join(f"{name} {value:.4f}" for name, value in {**epochs[-1], **more}.items()))
         recorded = self.write_result({"epochs": len(epochs), **epochs[-1], **more})
         assert recorded is not None
