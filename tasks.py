@@ -63,7 +63,7 @@ Next:
     }
 )
 def test(context: Context, everything: bool = False, weekly: bool = False) -> None:
-    """Run the tests: on projects of each framework, then of the template. Pytest's own arguments after `--`."""
+    """Run the tests: on projects, then of the template. Pytest's own arguments after `--`."""
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     paths = [text for text in arguments if text.startswith("tests")]
     rest = [text for text in arguments if text not in paths]

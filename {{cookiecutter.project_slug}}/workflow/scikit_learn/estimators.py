@@ -77,8 +77,8 @@ def _check_steps(whole: Pipeline) -> None:
 
 def _check_parameters(part: Any) -> None:
     """Raise ConfigError if scikit-learn would refuse a parameter when it fits."""
-    if not isinstance(part, BaseEstimator) or not hasattr(part, "_validate_params"):
-        return
+    if not isinstance(part, BaseEstimator) or not hasattr(part, "_parameter_constraints"):
+        return  # of another library, which checks when it fits
     try:
         part._validate_params()
     except ValueError as error:

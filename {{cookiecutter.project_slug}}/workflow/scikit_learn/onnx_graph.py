@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..config.values import ConfigError
+from ..errors import CommandError, one_line
 from ..signature import DATATYPES, Spec
 
 Nodes = tuple[list[NodeProto], list[TensorProto]]  # of a graph, and their constants
@@ -36,15 +37,22 @@ def convert(pipeline: Pipeline, before: Nodes, signature: Mapping[str, Any]) -> 
     Args:
         before: nodes that make the tensor MATRIX of the inputs.
         signature: of the model; its output is what the model's is called, and how it is shaped.
+
+    Raises:
+        CommandError: ONNX cannot express an estimator with these parameters.
     """
     (output,) = signature["outputs"]
     is_classes = output["kind"] == "classes"
-    proto = convert_sklearn(
-        pipeline,
-        initial_types=[(GIVEN, FloatTensorType([None, pipeline.n_features_in_]))],
-        options={id(pipeline): {"zipmap": False}} if is_classes else None,
-        target_opset=OPSETS,
-    )
+    try:
+        proto = convert_sklearn(
+            pipeline,
+            initial_types=[(GIVEN, FloatTensorType([None, pipeline.n_features_in_]))],
+            options={id(pipeline): {"zipmap": False}} if is_classes else None,
+            target_opset=OPSETS,
+        )
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        name = type(pipeline[-1]).__name__
+        raise CommandError(f"{name} cannot be written as ONNX: {one_line(error)}") from error
     proto = onnx.compose.add_prefix(proto, PREFIX)
     graph = proto.graph
     # A classifier's first output is the class, which the signature leaves out.
