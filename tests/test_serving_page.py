@@ -465,8 +465,10 @@ def test_one_service_may_go_and_come_back(page: Page, site: Site, problems: list
 
 def test_the_documentation_loads_nothing_from_elsewhere(page: Page, site: Site) -> None:
     page.goto(f"{site.url}docs")
-    groups = page.locator(".opblock-tag-section h3").all_inner_texts()
-    assert [group.split()[0] for group in groups] == ["Inference", "Models", "Health", "Server"]
+    groups = page.locator(".opblock-tag-section h3")
+    expect(groups).to_have_count(4)  # drawn after the page has loaded
+    names = [group.split()[0] for group in groups.all_inner_texts()]
+    assert names == ["Inference", "Models", "Health", "Server"]
     for operation in ("infer", "version_infer"):  # as they are: the example works
         block = page.locator(f"#operations-Inference-{operation}")
         block.click()
