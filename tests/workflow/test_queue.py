@@ -144,7 +144,7 @@ def test_a_killed_queue_is_resumed(
     assert queue.main() == 0
     printed = capsys.readouterr().out
     assert "slow was killed: it starts over" in printed
-    assert "2 of 2 came out" in printed
+    assert "2 of 2 succeeded" in printed
     listed = subprocess.run(["git", "for-each-ref", "refs/exps"], capture_output=True, text=True)
     assert {"slow", "more"} <= {line.rpartition("/")[2] for line in listed.stdout.splitlines()}
     left = list((project / ".dvc/tmp/exps").glob("tmp*"))
