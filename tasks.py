@@ -87,18 +87,20 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
 
 @task(help={"fix": "fix what can be fixed"})
 def check(context: Context, fix: bool = False) -> None:
-    """Lint, check the format and types of the template's code; a project's imports and schema."""
+    """Lint, check format, types, imports and schema: of the template, of a project of each kind."""
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
     for framework, mark in FRAMEWORKS.items():
         with new_project(framework) as project:
-            schema = ["python", "-m", "workflow.config.json_schema", *([] if fix else ["--check"])]
-            stages, imports = (
-                ["python", "-m", "workflow.stage_code"],
-                ["lint-imports", "--no-cache"],
+            commands = (
+                ("ruff", "check", "--no-cache", "."),
+                ("ruff", "format", "--no-cache", "--check", "."),
+                ("python", "-m", "workflow.stage_code"),
+                ("lint-imports", "--no-cache", "--no-logo"),
+                ("python", "-m", "workflow.config.json_schema", *([] if fix else ["--check"])),
             )
-            for command in (stages, [*imports, "--no-logo"], schema):
+            for command in commands:
                 run_in_project(project, framework, *command, inside=True)
             text = (project / "conf" / "schema.json").read_text("utf-8")
         text = text.replace('"my_ml_project.', '"{{ cookiecutter.package_name }}.')

@@ -46,7 +46,8 @@ def framework_of(settings: dict[str, Any]) -> Framework:
         ConfigError: it names none that is known here.
     """
     if settings.get("framework") is None:
-        raise ConfigError("framework", f"is missing in conf/config.yaml: one of {', '.join(FRAMEWORKS)}")
+        known = ", ".join(FRAMEWORKS)
+        raise ConfigError("framework", f"is missing in conf/config.yaml: one of {known}")
     check_value("framework", settings["framework"], Annotated[str, one_of(*FRAMEWORKS)])
     return FRAMEWORKS[settings["framework"]]
 
