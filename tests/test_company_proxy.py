@@ -62,7 +62,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def index(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
     """The company's index, before the one that the lock names."""
-    lock = tomllib.loads((ROOT / FOLDER / "uv.lock").read_text("utf-8"))
+    lock = tomllib.loads((ROOT / FOLDER / "{{cookiecutter.__pytorch}}uv.lock").read_text("utf-8"))
     (upstream,) = {
         package["source"]["registry"]
         for package in lock["package"]

@@ -192,7 +192,7 @@ def test_what_is_lost_is_said_first_and_the_rest_comes_back(past: Past, tmp_path
     (lost,) = project.path.glob(f"wandb/offline-run-*-{past.first}/files/code.patch")
     lost.unlink()
     folder = tmp_path / "restored"
-    said, made = project.inv("restore", past.first, f"--into={folder}").split("restored:")
+    said, made = project.inv("restore", past.first, f"--into={folder}").split("\nrestored:")
     assert "changes      cannot be restored: they were not kept with the run" in said
     assert str(folder) in made
     # Without the patch there is no dvc.lock: the hashes that the run recorded are enough.
