@@ -1,7 +1,19 @@
 """A nested config on one level: values by their dotted names, such as `optimizer.lr`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+
+def select(node: Any, parts: Iterable[str], default: Any = None) -> Any:
+    """Return the value of a key, given in its parts; an item of a list has its index as a part."""
+    for part in parts:
+        if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, dict) and part in node:
+            node = node[part]
+        else:
+            return default
+    return node
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import credentials
+from ..dotted import select
 from ..errors import one_line
 from ..paths import CONF, ROOT
 from ..serving import settings
@@ -220,11 +221,4 @@ def _value(path: Path, key: list[str], folder: Path) -> Any:
     if key[: len(package)] != package:
         return _UNSET
     node = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for part in key[len(package) :]:
-        if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
-            node = node[int(part)]
-        elif isinstance(node, dict) and part in node:
-            node = node[part]
-        else:
-            return _UNSET
-    return node
+    return select(node, key[len(package) :], _UNSET)

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..dotted import select
 from ..errors import one_line
 from .values import ConfigError, nearest
 
@@ -27,15 +28,7 @@ def resolve(config: DictConfig) -> None:
 
 def written(config: DictConfig, key: str) -> Any:
     """Return the value of a dotted key as it is written, its references unresolved."""
-    node: Any = OmegaConf.to_container(config, resolve=False)
-    for part in key.split("."):
-        if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
-            node = node[int(part)]
-        elif isinstance(node, dict) and part in node:
-            node = node[part]
-        else:
-            return None
-    return node
+    return select(OmegaConf.to_container(config, resolve=False), key.split("."))
 
 
 def _named(config: DictConfig, error: OmegaConfBaseException) -> Exception:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from .. import credentials
+from ..dotted import select
 from . import data_kinds, references, targets
 from .groups import Framework
 from .pytorch import PYTORCH
@@ -100,8 +101,6 @@ def _check_keys(settings: dict[str, Any], framework: Framework) -> None:
 
 
 def _require_target(settings: dict[str, Any], key: str) -> None:
-    node: Any = settings
-    for part in key.split("."):
-        node = node[part]
+    node = select(settings, key.split("."))
     if node is not None and not makes(node):
         raise ConfigError(key, "needs _target_, the import path of the class to make")
