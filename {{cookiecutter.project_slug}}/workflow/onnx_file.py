@@ -38,12 +38,12 @@ def predict(path: Path, inputs: Mapping[str, np.ndarray], batch_size: int = 1024
 
 
 def predictor(
-    path: Path, batch_size: int = 1024
+    model: Path | bytes, batch_size: int = 1024
 ) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
-    """Load an exported model once, and return what `predict` does of it."""
+    """Load an exported model, or its content, once; return what `predict` does of it."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
     def answer(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         samples = len(next(iter(inputs.values())))

@@ -1,5 +1,6 @@
 """Stage `evaluate`: evaluate the exported file, the thing that ships, on the test split."""
 
+from collections.abc import Callable
 from typing import Any
 
 import hydra
@@ -17,6 +18,8 @@ from workflow.signature import Inputs, decode_target
 from workflow.tracking.evaluation import log_evaluation
 from workflow.variables import VariableError
 
+Loss = Callable[[np.ndarray, np.ndarray], float]  # of targets and answers
+
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
@@ -25,13 +28,13 @@ def main(config: DictConfig) -> None:
     inputs, target = read_split(PREPARED_DATA, "test", names)
     (output,) = signature["outputs"]
     evaluate = {"classes": evaluate_classes, "value": evaluate_value}[output["kind"]]
-    predict = predictor(MODEL)
+    predict, loss = predictor(MODEL), loss_of(output)
 
-    def loss(samples: Inputs, expected: np.ndarray) -> float:
-        return evaluate(expected, predict(samples), output).metrics["loss"]
+    def measure(samples: Inputs, expected: np.ndarray) -> float:
+        return loss(expected, predict(samples))
 
     evaluation = evaluate(target, predict(inputs), output)
-    if shown := importances(signature["inputs"], inputs, target, loss, config.seed):
+    if shown := importances(signature["inputs"], inputs, target, measure, config.seed):
         evaluation.sections.append(shown)
     evaluation.write(inputs, signature["inputs"])
     try:
@@ -40,6 +43,31 @@ def main(config: DictConfig) -> None:
         raise SystemExit(f"environment: {error}") from None
     texts = [f"{name} {value:.4g}" for name, value in evaluation.metrics.items()]
     print(f"test: {', '.join(texts)} on {len(target)} samples")
+
+
+def loss_of(output: dict[str, Any]) -> Loss:
+    """Return what computes `loss` of targets (n,) and answers, as the two functions below say it.
+
+    Args:
+        output: from the model's signature.
+    """
+    from sklearn.metrics import log_loss, root_mean_squared_error
+
+    if output["kind"] == "classes":
+        labels = range(len(output["names"]))
+
+        def cross_entropy(target: np.ndarray, probabilities: np.ndarray) -> float:
+            exact = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
+            return float(log_loss(target, exact, labels=labels))
+
+        return cross_entropy
+    _, trained = read_split(PREPARED_DATA, "train")
+    std = trained.std()
+
+    def standardized_error(target: np.ndarray, values: np.ndarray) -> float:
+        return float((float(root_mean_squared_error(target, values)) / std) ** 2)
+
+    return standardized_error
 
 
 def evaluate_classes(
@@ -52,16 +80,15 @@ def evaluate_classes(
         probabilities: (n, classes).
         output: from the model's signature.
     """
-    from sklearn.metrics import accuracy_score, log_loss
+    from sklearn.metrics import accuracy_score
 
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    exact = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
     wrong = np.flatnonzero(predicted != target)
     classes = output["names"]
     return Evaluation(
         metrics={
             "accuracy": float(accuracy_score(target, predicted)),
-            "loss": float(log_loss(target, exact, labels=range(len(classes)))),
+            "loss": loss_of(output)(target, probabilities),
         },
         sections=[
             sections.confusion_matrix(target, predicted, classes),
@@ -86,14 +113,12 @@ def evaluate_value(target: np.ndarray, predicted: np.ndarray, output: dict[str, 
     """
     from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-    _, trained = read_split(PREPARED_DATA, "train")
-    rmse = float(root_mean_squared_error(target, predicted))
     return Evaluation(
         metrics={
             "mae": float(mean_absolute_error(target, predicted)),
-            "rmse": rmse,
+            "rmse": float(root_mean_squared_error(target, predicted)),
             "r2": float(r2_score(target, predicted)),
-            "loss": float((rmse / trained.std()) ** 2),
+            "loss": loss_of(output)(target, predicted),
         },
         sections=[sections.residuals(target, predicted, output["label"], output.get("unit"))],
         predictions={

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from workflow import files
 from workflow.errors import CommandError
+from workflow.onnx_file import predictor
 from workflow.paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
 from workflow.prepared import read_split
 from workflow.signature import decode, decode_target, signature
@@ -60,9 +61,10 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
     onnx.checker.check_model(proto)
     content = proto.SerializeToString()
+    predict = predictor(content)
     for size in BATCH_SIZES:
         batch = take(inputs, size)
-        compare(content, batch, model.answer(batch), scale(declared, target))
+        compare(predict(batch), model.answer(batch), scale(declared, target))
     files.replace(model_path, content)  # which may be served right now
 
 
@@ -101,23 +103,16 @@ def scale(declared: dict[str, Any], target: np.ndarray) -> float:
     return max(float(target.std()), 1e-6) if is_value else 1.0
 
 
-def compare(
-    content: bytes, batch: dict[str, np.ndarray], expected: np.ndarray, usual: float
-) -> None:
+def compare(answer: np.ndarray, expected: np.ndarray, usual: float) -> None:
     """Compare the answers of an exported file to a batch with those of the trained model.
 
     Args:
-        batch: (n, …) by name.
-        expected: (n, classes), or (n,).
+        answer, expected: (n, classes), or (n,).
         usual: as `scale` returns it.
 
     Raises:
         CommandError: they differ by more than a ten-thousandth of `usual`.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (answer,) = session.run(None, batch)
     size = len(expected)
     if answer.shape != expected.shape:
         shapes = f"{list(answer.shape)}, not {list(expected.shape)}"
