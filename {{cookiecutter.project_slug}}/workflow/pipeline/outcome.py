@@ -13,7 +13,7 @@ from ..config.values import makes
 from ..deciding_metric import DecidingMetric
 from ..onnx_file import read_provenance
 from ..paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
-from ..results import best_epoch, metric_text, read_history, read_metrics
+from ..results import KEEP_LAST, best_epoch, metric_text, read_history, read_metrics
 from ..tracking.transaction_log import marker, run_folders
 
 WRITTEN = (TRAIN_METRICS, METRICS, MODEL)  # by each stage that ran
@@ -48,11 +48,11 @@ def training(root: Path) -> str:
     epochs = json.loads((root / TRAIN_METRICS).read_text(encoding="utf-8"))["epochs"]
     best = best_epoch(read_history(root / HISTORY), DecidingMetric.of(params))
     best_text = f"epoch {best} of {epochs} was the best" if best else f"{epochs} epochs"
-    planned = params["trainer"].get("max_epochs")
-    if planned is None:
+    if params.get("framework") in KEEP_LAST:
         name = _estimator(params["model"])
         return name if epochs == 1 else f"{name}, {epochs} iterations"
-    if not 0 <= epochs < planned:
+    planned = params["trainer"].get("max_epochs")
+    if planned is None or not 0 <= epochs < planned:
         return f"{best_text}, all were trained"
     return f"{best_text}, {stopped(params)} (trainer.max_epochs={planned})"
 
