@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from ..config.values import ConfigError
 from ..errors import one_line
-from .onnx_graph import require_convertible
+from .onnx_graph import estimators_in, require_convertible
 
 
 def pipeline(**steps: Any) -> Pipeline:
@@ -40,7 +40,7 @@ def make_estimator(node: Mapping[str, Any], target: Mapping[str, Any]) -> Pipeli
     if not whole.steps:
         raise ConfigError("model", "the pipeline has no steps")
     _check_steps(whole)
-    for part in [whole, *whole.get_params().values()]:
+    for part in estimators_in(whole):
         _check_parameters(part)
     _check_answers(whole[-1], target)
     require_convertible(whole)
@@ -75,9 +75,9 @@ def _check_steps(whole: Pipeline) -> None:
         raise ConfigError("model", one_line(error)) from None
 
 
-def _check_parameters(part: Any) -> None:
+def _check_parameters(part: BaseEstimator) -> None:
     """Raise ConfigError if scikit-learn would refuse a parameter when it fits."""
-    if not isinstance(part, BaseEstimator) or not hasattr(part, "_parameter_constraints"):
+    if not hasattr(part, "_parameter_constraints"):
         return  # of another library, which checks when it fits
     try:
         part._validate_params()

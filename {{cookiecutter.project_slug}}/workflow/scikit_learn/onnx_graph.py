@@ -69,6 +69,12 @@ def convert(pipeline: Pipeline, before: Nodes, signature: Mapping[str, Any]) -> 
     return proto
 
 
+def estimators_in(pipeline: Pipeline) -> list[BaseEstimator]:
+    """Return a pipeline and each estimator in it, also those in others."""
+    parts = [pipeline, *pipeline.get_params().values()]
+    return [part for part in parts if isinstance(part, BaseEstimator)]
+
+
 def require_convertible(pipeline: Pipeline) -> None:
     """Check that ONNX can express each estimator of a pipeline.
 
@@ -76,8 +82,8 @@ def require_convertible(pipeline: Pipeline) -> None:
         ConfigError: names the first one that it cannot.
     """
     known = {*sklearn_operator_name_map, *sklearn_parsers_map}
-    for part in [pipeline, *pipeline.get_params().values()]:
-        if isinstance(part, BaseEstimator) and type(part) not in known:
+    for part in estimators_in(pipeline):
+        if type(part) not in known:
             listed = "sklearn-onnx's page of supported models lists those that it has"
             name = type(part).__name__
             raise ConfigError(
