@@ -3,17 +3,13 @@
 inv bench --frameworks    about five minutes, with the packages in uv's cache
 """
 
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from measuring import ROOT, machine, median, seconds, table, write
+from measuring import ROOT, machine, median, remove_results, script, seconds, table, write
 
 FRAMEWORKS = {"pytorch": "lightning", "scikit-learn": "sklearn"}  # and what a training imports
-# What an earlier run of the pipeline left, without which it runs as a whole.
-RESULTS = (".dvc/cache", ".dvc/tmp", "data/raw", "data/prepared", "runs", "models", "dvc.lock")
 
 
 def measured(folder: Path, framework: str) -> list[float]:
@@ -25,15 +21,12 @@ def measured(folder: Path, framework: str) -> list[float]:
     setup = seconds("uv", "run", "inv", "setup", folder=project)
     files = [path for path in (project / ".venv").rglob("*") if path.is_file()]
     size = sum(path.lstat().st_size for path in files) / 1e6
-    scripts = project / ".venv" / ("Scripts" if os.name == "nt" else "bin")
-    inv = str(scripts / "inv")
+    inv = script(project, "inv")
     seconds(inv, "train", folder=project)
-    for name in RESULTS:
-        path = project / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    remove_results(project)
     whole = seconds(inv, "train", folder=project)
     nothing = median(3, inv, "train", folder=project)
-    imported = median(3, str(scripts / "python"), "-c", f"import {FRAMEWORKS[framework]}")
+    imported = median(3, script(project, "python"), "-c", f"import {FRAMEWORKS[framework]}")
     return [setup, size, whole, nothing, imported]
 
 

@@ -6,7 +6,6 @@ Aims stand beside the numbers; nothing fails when one is missed. Close other pro
 """
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -14,10 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measuring import ROOT, machine, median, seconds, table, write
-
-# What an earlier run of the pipeline left, without which it runs as a whole.
-RESULTS = [".dvc/cache", ".dvc/tmp", "data/raw", "data/prepared", "runs", "models", "dvc.lock"]
+from measuring import ROOT, machine, median, remove_results, script, seconds, table, write
 
 
 def waiting(folder: Path) -> list[tuple[str, float, str]]:
@@ -34,12 +30,10 @@ def waiting(folder: Path) -> list[tuple[str, float, str]]:
     warm = seconds("uv", "run", "inv", "demo", "--folder", str(project))
     rows.append(("`inv demo`, packages in the cache", warm, ""))
 
-    inv = str(project / ".venv" / ("Scripts/inv.exe" if os.name == "nt" else "bin/inv"))
+    inv = script(project, "inv")
     pipeline = []
     for _ in range(3):
-        for name in RESULTS:
-            path = project / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove_results(project)
         pipeline.append(seconds(inv, "train", folder=project))
     rows.append(("`inv train`, whole pipeline", statistics.median(pipeline), "under 25 s"))
     rows.append(
@@ -54,8 +48,7 @@ def waiting(folder: Path) -> list[tuple[str, float, str]]:
 
 def throughput(project: Path) -> dict[str, float]:
     """Return samples per second by the way of training, the bare loop first."""
-    python = project / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    command = [str(python), str(ROOT / "benchmarks" / "throughput.py"), str(project)]
+    command = [script(project, "python"), str(ROOT / "benchmarks" / "throughput.py"), str(project)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 

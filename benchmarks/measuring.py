@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = Path(__file__).with_name("README.md")
+# What an earlier run of the pipeline left, without which it runs as a whole.
+RESULTS = (".dvc/cache", ".dvc/tmp", "data/raw", "data/prepared", "runs", "models", "dvc.lock")
 
 
 def seconds(*command: str, folder: Path = ROOT, **variables: str) -> float:
@@ -36,6 +39,18 @@ def median(times: int, *command: str, folder: Path = ROOT) -> float:
     """Return the median time of a command that was run once before, untimed."""
     seconds(*command, folder=folder)
     return statistics.median(seconds(*command, folder=folder) for _ in range(times))
+
+
+def script(project: Path, name: str) -> str:
+    """Return the path of a program in a project's environment."""
+    return str(project / ".venv" / (f"Scripts/{name}.exe" if os.name == "nt" else f"bin/{name}"))
+
+
+def remove_results(project: Path) -> None:
+    """Remove what the pipeline wrote, so that it runs as a whole."""
+    for name in RESULTS:
+        path = project / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring import ROOT, machine, seconds, table, write
+from measuring import ROOT, machine, script, seconds, table, write
 
 PEERS = Path(__file__).with_name("peers.py")
 LITSERVE = Path(__file__).with_name("peer_litserve.py")
@@ -117,7 +117,7 @@ def in_milliseconds(text: str) -> float:
 
 def measure(project: Path, folder: Path) -> dict[str, dict[int, tuple[float, float, float]]]:
     """Return what each server does, by its name and the number of connections."""
-    python = str(project / ".venv/bin/python")
+    python = script(project, "python")
     model = str(project / "models/model.onnx")
     service, web, deployed, fastapi, litserve = (port() for _ in range(5))
     ours = [python, "-m", "workflow.serving.service"]
@@ -158,7 +158,7 @@ def measure(project: Path, folder: Path) -> dict[str, dict[int, tuple[float, flo
 
 def limit(project: Path) -> float:
     """Return the images a second of onnxruntime alone, in batches of 32 on one thread."""
-    command = [str(project / ".venv/bin/python"), str(PEERS), "bare", "models/model.onnx", "0"]
+    command = [script(project, "python"), str(PEERS), "bare", "models/model.onnx", "0"]
     done = subprocess.run(command, cwd=project, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout)
 
