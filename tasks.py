@@ -71,12 +71,13 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
     slow = everything or weekly
     processes = f"--numprocesses={(os.cpu_count() or 1) + slow}"
     chosen = ["--durations=20", "-m", "" if weekly else "not weekly"] if slow else []
-    for framework, (own, *shared) in PROJECT_TESTS.items():
-        named = [path for path in paths if path.startswith(own)]
-        if named or not paths:
-            run_on_project(framework, processes, *chosen, *rest, *(named or [own, *shared]))
-            if named:
-                return
+    for framework, folders in PROJECT_TESTS.items():
+        named = [path for path in paths if path.startswith(folders[0])]
+        if named:
+            run_on_project(framework, processes, *chosen, *rest, *named)
+            return
+        for folder in () if paths else folders:  # one by one: each has a conftest.py of its own
+            run_on_project(framework, processes, *chosen, *rest, folder)
     command = ["pytest", processes, "--dist=loadgroup", *chosen]
     if slow:
         command = ["uv", "run", "--group", "servers", *command, "--no-loadscope-reorder"]

@@ -1,4 +1,4 @@
-"""What the tests share: configs of data of each kind, and samples of it."""
+"""What the tests share: a config of any data and model, and the data prepared."""
 
 import os
 import shutil
@@ -10,39 +10,10 @@ import numpy as np
 import pytest
 import yaml
 from my_ml_project.prepare import SPLITS
-from workflow import signature
+from random_data import samples
 from workflow.config.compose import compose
 from workflow.config.schema import plain
 from workflow.paths import CONF, PREPARED_DATA, ROOT
-
-CLASSES = {"kind": "classes", "names": ["no", "yes", "maybe"]}
-VALUE = {"kind": "value", "name": "price", "unit": "EUR"}
-TABLE = {"table": {"kind": "features", "columns": [{"name": name} for name in "abcd"]}}
-TEXTS = ["", "ab", "größe   größe  ", " two  spaces", "猫 \N{PARTY POPPER}", "AbcdEFGHI", "\t\n x"]
-
-
-def samples(data: dict[str, Any], number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Random inputs, as `prepare` writes them, and a target that depends on their mean."""
-    generator = np.random.default_rng(0)
-    inputs = {}
-    for spec in signature.inputs(data):
-        if spec["kind"] == "image":
-            given: Any = generator.integers(0, spec["max_value"] + 1, (number, *spec["shape"][1:]))
-        elif spec["kind"] == "text":
-            given = [TEXTS[index % len(TEXTS)] for index in range(number)]
-        else:
-            given = {
-                column["name"]: generator.choice(column["choices"], number)
-                if "choices" in column
-                else generator.normal(0, 100, number)
-                for column in spec["columns"]
-            }
-        inputs[spec["name"]] = signature.encode(spec, given)
-    means = sum(array.reshape(number, -1).mean(axis=1) for array in inputs.values())
-    if data["target"]["kind"] == "value":
-        return inputs, means.astype(np.float32)
-    order = means.argsort().argsort()
-    return inputs, order * len(data["target"]["names"]) // number
 
 
 @pytest.fixture

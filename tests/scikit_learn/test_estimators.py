@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CLASSES, TABLE, VALUE
 from my_ml_project.export import export
 from my_ml_project.train import train
+from random_data import CLASSES, TABLE, VALUE
 from workflow.config.values import ConfigError
 from workflow.errors import CommandError
 from workflow.onnx_file import weights_sha256

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import CLASSES, TEXTS, VALUE, samples
 from my_ml_project.model import Model
 from onnx import TensorProto, helper
+from random_data import CLASSES, TEXTS, VALUE, samples
 from workflow.scikit_learn.onnx_graph import MATRIX
 from workflow.signature import signature
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TABLE, VALUE
 from my_ml_project.model import Model
 from my_ml_project.train import train
+from random_data import CLASSES, TABLE, VALUE
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from test_estimators import FREE, SIZES
 from workflow.paths import PREPARED_DATA
