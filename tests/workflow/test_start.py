@@ -10,8 +10,12 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from running import train
+from workflow import checkpoint_file
+from workflow.config.schema import plain
 from workflow.config.values import ConfigError
 from workflow.paths import PREPARED_DATA, ROOT
+from workflow.training.checkpoints import Content
+from workflow.training.start import load
 
 Weights = dict[str, torch.Tensor]
 START = {
@@ -159,6 +163,10 @@ def test_what_it_began_with_is_recorded_in_a_run_of_its_own(
         (["train.init_from=lost.ckpt"], "train.init_from: lost.ckpt: there is no such file"),
         (["train.resume=README.ckpt"], "it is not a checkpoint that can be read"),
         (["train.resume=weights.ckpt"], "it is not a checkpoint of this project's training"),
+        (
+            ["train.init_from=forest.ckpt"],
+            "init_from: forest.ckpt: it is a checkpoint of scikit-learn, this project needs one of",
+        ),
         (["train.resume=past/model.ckpt", "trainer.max_epochs=1"], "is at epoch 1"),
         (["train.resume=past/model.ckpt", "model=mlp"], "has model._target_="),
         (["train.resume=past/model.ckpt", "optimizer.lr=0.5"], "has optimizer.lr=0.003, this"),
@@ -175,6 +183,8 @@ def test_what_cannot_be_started_from_is_one_line(
 ) -> None:
     past.with_name("README.ckpt").write_text("no checkpoint")
     torch.save({"weight": torch.ones(2)}, past.with_name("weights.ckpt"))
+    of_forest = {"config.json": b'{"framework": "scikit-learn"}', "provenance.json": b"{}"}
+    checkpoint_file.write(past.with_name("forest.ckpt"), of_forest)
     interrupt = f"+callbacks.interrupt._target_={__name__}.InterruptOnce"
     with pytest.raises(RuntimeError, match="interrupted"):
         train(config("trainer.max_epochs=3", interrupt), past.with_name("run"))
@@ -184,6 +194,20 @@ def test_what_cannot_be_started_from_is_one_line(
     assert "\n" not in str(refused.value)
     # What was unfinished is still there to resume.
     assert before == {path: path.read_bytes() for path in past.with_name("run").rglob("*.*")}
+
+
+@pytest.mark.parametrize("key", ["train.resume", "train.init_from"])
+def test_another_framework_does_not_start_from_a_checkpoint_of_pytorch(
+    key: str, past: Path, config: Callable[..., DictConfig]
+) -> None:
+    settings = plain(config(f"{key}=past/model.ckpt")) | {"framework": "keras"}
+
+    def read(path: Path) -> Content:
+        raise AssertionError("it is read")
+
+    said = f"^{key}: .*: it is a checkpoint of pytorch, this project needs one of keras$"
+    with pytest.raises(ConfigError, match=said):
+        load(settings, read, same=(), epochs="trainer.epochs", shapes=dict)
 
 
 def test_a_run_of_other_data_is_not_resumed(past: Path, config: Callable[..., DictConfig]) -> None:

@@ -1,18 +1,46 @@
-"""What a checkpoint says of itself, read without the framework that wrote it.
+"""The file of a checkpoint: what it says of itself, read without the framework that wrote it.
 
 It is a zip. PyTorch's is a pickle of everything but the numbers of tensors, which are members of
 their own (pytorch.org/docs/stable/notes/serialization.html); those of the others, whose parts the
-workflow writes itself, have a member PROVENANCE.
+workflow writes itself, have members PROVENANCE and CONFIG.
 """
 
 import collections
+import io
 import json
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import files
+
 PROVENANCE = "provenance.json"
+CONFIG = "config.json"  # the composed config; its `framework` says which one wrote the file
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of each member, so that equal parts are equal files
+
+
+def write(path: Path, members: Mapping[str, bytes]) -> None:
+    """Write a checkpoint of these parts, PROVENANCE and CONFIG among them."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, part in members.items():
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), part, zipfile.ZIP_DEFLATED)
+    files.replace(path, content.getvalue())
+
+
+def read_framework(path: Path) -> str | None:
+    """Return the framework that wrote a checkpoint; None where the file is no checkpoint."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if _pickled(archive):
+                return "pytorch"
+            config = json.loads(archive.read(CONFIG))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        return None
+    framework: str | None = config.get("framework")
+    return framework
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -25,13 +53,17 @@ def read_provenance(path: Path) -> dict[str, Any]:
         if PROVENANCE in archive.namelist():
             written: dict[str, Any] = json.loads(archive.read(PROVENANCE))
             return written
-        name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-        if name is None:
+        if not (name := _pickled(archive)):
             raise pickle.UnpicklingError(f"{path} is no checkpoint")
         with archive.open(name) as file:
             checkpoint = _Unpickler(file).load()
     found: dict[str, Any] = checkpoint.get("provenance", {})
     return found
+
+
+def _pickled(archive: zipfile.ZipFile) -> str | None:
+    """Return the member that PyTorch pickles everything but numbers into."""
+    return next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
 
 
 class _Ignored:

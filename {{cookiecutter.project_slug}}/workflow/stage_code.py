@@ -36,9 +36,8 @@ DECIDES = (
     "workflow.scikit_learn",
     "workflow.signature",
 )
-# but not what only records a training, finds its checkpoints, or refuses to start it.
+# but not what only records a training, or refuses to start it.
 RECORDS = (
-    "workflow.lightning.checkpoints",
     "workflow.lightning.devices",
     "workflow.lightning.resume",
     "workflow.lightning.run_log",

@@ -16,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..deciding_metric import DecidingMetric
 from ..paths import CHECKPOINT, HISTORY
-from ..tracking import provenance
 from ..training.best_model import View
 from ..training.session import BaseSession
 from . import resume
@@ -32,7 +31,7 @@ from .compiling import compile_network, require_compiler
 from .devices import hardware, require_devices
 from .processes import job_environment
 from .run_log import RunLog
-from .start import load_start
+from .start import initialize, load_start
 from .wandb_callbacks import ShowBestModel
 
 if TYPE_CHECKING:
@@ -55,10 +54,7 @@ class Session(BaseSession):
         _quiet_lightning()
         require_devices(config["trainer"])
         require_compiler(config["trainer"])
-        self.start = load_start(config)
-        if self.start:
-            self.start.require_data(provenance.data_hashes())
-            self.start_fingerprint = self.start.fingerprint
+        self.start_from(load_start(config))
         self.from_scratch = config["train"]["resume"] == "never"
         self.is_main = rank_zero_only.rank == 0  # type: ignore[attr-defined]
         torch.set_num_threads(config["trainer"]["threads"])
@@ -68,10 +64,6 @@ class Session(BaseSession):
     @property
     def hardware(self) -> dict[str, Any]:
         return hardware(self.config["trainer"])
-
-    @property
-    def start_provenance(self) -> dict[str, Any]:
-        return self.start.provenance if self.start else {}
 
     @contextmanager
     def open(self, network: "nn.Module") -> Iterator["Session"]:
@@ -138,15 +130,15 @@ class Session(BaseSession):
         self.checkpoint = self.unfinished.checkpoint
         if self.checkpoint:
             print(f"resuming the interrupted run {self.unfinished.run_id}")
-        elif self.start and self.start.resumes:
-            if self.is_main:
-                resume.put(self.unfinished, self.start.checkpoint.content, self.config)
-            self.checkpoint = str(self.unfinished.newest)
-            named = self.start.checkpoint
-            print(f"resuming from {named.name} after epoch {named.epochs}")
         elif self.start:
-            self.start.initialize(network)
-            print(f"starting from the weights of {self.start.checkpoint.name}")
+            print(self.start.description)
+            content = self.start.checkpoint.content
+            if self.start.resumes:
+                if self.is_main:
+                    resume.put(self.unfinished, content.loaded, self.config)
+                self.checkpoint = str(self.unfinished.newest)
+            else:
+                initialize(network, content)
         if self.config["trainer"]["compile"]:
             compile_network(network, bool(self.config["trainer"]["deterministic"]))
 

@@ -1,145 +1,68 @@
-"""What a training starts from: the checkpoint of a past run, as the config's `train` says."""
+"""A checkpoint of Lightning as the start of a training: reading it, and taking its weights."""
 
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.values import ConfigError
-from ..dotted import flatten
-from ..errors import CommandError
-from ..paths import PREPARED_DATA
+from ..training import start
+from ..training.checkpoints import NOT_OF_TRAINING, UNREADABLE, Content
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .checkpoints import Checkpoint
-
 NETWORK = "network."  # starts the names of the network's weights in a checkpoint
-RECORDED = {"train.resume": "resumed_from", "train.init_from": "initialized_from"}
+SAME = ("data", "model", "optimizer", "scheduler", "seed")  # to resume
 
 
-@dataclass(frozen=True)
-class Start:
-    """The checkpoint that a training starts from, and the key that asks for it."""
-
-    key: str
-    checkpoint: "Checkpoint"
-
-    @property
-    def resumes(self) -> bool:
-        """Whether the training resumes from there; otherwise it takes the weights alone."""
-        return self.key == "train.resume"
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.key} {self.checkpoint.sha256}"
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Return what the run records of it: the name, the W&B run, the checkpoint's SHA-256."""
-        found = self.checkpoint
-        values = {"name": found.name, "run": found.run, "checkpoint": found.sha256}
-        return {RECORDED[self.key]: values}
-
-    def require_data(self, hashes: dict[str, str]) -> None:
-        """Raise ConfigError if it resumes what was trained on other data than `hashes` name."""
-        path = PREPARED_DATA.as_posix()
-        trained = self.checkpoint.data.get(path)
-        if self.resumes and trained and trained != hashes.get(path):
-            raise self._refused(f"was trained on other data, {path} {trained}{self._weights_alone}")
-
-    def require_config(self, config: dict[str, Any]) -> None:
-        """Raise ConfigError if the config does not fit the checkpoint."""
-        if self.resumes:
-            self._require_same(config)
-        else:
-            self._require_shapes(config)
-
-    def initialize(self, network: "nn.Module") -> None:
-        """Give the network the weights of the checkpoint."""
-        network.load_state_dict(self._weights())
-
-    def _weights(self) -> "dict[str, Tensor]":
-        weights = self.checkpoint.content["state_dict"].items()
-        return {n.removeprefix(NETWORK): value for n, value in weights if n.startswith(NETWORK)}
-
-    def _require_same(self, config: dict[str, Any]) -> None:
-        trained = self.checkpoint.content["hyper_parameters"]["config"]
-        for group in ("data", "model", "optimizer", "scheduler", "seed"):
-            before, now = (flatten({group: node[group]}) for node in (trained, config))
-            for key in before | now:
-                old, new = before.get(key), now.get(key)
-                if old != new:
-                    raise self._refused(f"has {key}={old}, this is {new}{self._weights_alone}")
-        epochs, limit = self.checkpoint.epochs, config["trainer"]["max_epochs"]
-        if epochs >= limit:
-            more = f"trainer.max_epochs={limit} leaves none to train"
-            raise self._refused(f"is at epoch {epochs}: {more}")
-
-    def _require_shapes(self, config: dict[str, Any]) -> None:
-        from .networks import make_network
-
-        here = {n: tuple(t.shape) for n, t in make_network(config["model"]).state_dict().items()}
-        there = {name: tuple(tensor.shape) for name, tensor in self._weights().items()}
-        for name in here | there:
-            old, new = there.get(name), here.get(name)
-            if old != new:
-                shapes = (f"of shape {shape}" if shape else "none" for shape in (old, new))
-                raise self._refused("has {} as {name}, this model {}".format(*shapes, name=name))
-
-    @property
-    def _weights_alone(self) -> str:
-        return f"; for its weights alone: train.init_from={self.checkpoint.name}"
-
-    def _refused(self, problem: str) -> ConfigError:
-        return ConfigError(self.key, f"{self.checkpoint.name} {problem}")
-
-
-def load_start(config: dict[str, Any]) -> Start | None:
+def load_start(config: dict[str, Any]) -> start.Start | None:
     """Return what a training of this config starts from, or None where nothing is named.
 
     Raises:
         ConfigError: it is not available, or the config does not fit it.
     """
-    if (key := _key(config)) is None:
-        return None
-    from . import checkpoints
 
-    try:
-        start = Start(key, checkpoints.load(_named(config, key)))
-    except CommandError as error:
-        raise ConfigError(key, str(error)) from None
-    start.require_config(config)
-    return start
+    def shapes() -> start.Shapes:
+        from .networks import make_network
+
+        return _shapes(make_network(config["model"]).state_dict())
+
+    return start.load(config, read, SAME, "trainer.max_epochs", shapes)
 
 
-def pin_start(config: MutableMapping[Any, Any]) -> bool:
-    """Name the commit in the config where a branch or `HEAD` is named; return whether one was.
+def read(path: Path) -> Content:
+    """Read a checkpoint, on the CPU.
 
     Raises:
-        ConfigError: the pipeline could not start from what is named.
+        ValueError: it is not a checkpoint, or none of this project's training.
     """
-    if (key := _key(config)) is None:
-        return False
-    from . import checkpoints
+    import torch
 
-    name = _named(config, key)
     try:
-        pinned = checkpoints.pin(name)
-    except CommandError as error:
-        raise ConfigError(key, str(error)) from None
-    config["train"][key.removeprefix("train.")] = pinned
-    return pinned != name
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        raise ValueError(UNREADABLE) from None
+    parts = {"epoch", "state_dict", "optimizer_states", "callbacks", "hyper_parameters"}
+    if not isinstance(loaded, dict) or parts - loaded.keys():
+        raise ValueError(NOT_OF_TRAINING)
+    return Content(
+        config=loaded["hyper_parameters"].get("config", {}),
+        epochs=int(loaded["epoch"]) + 1,
+        provenance=loaded.get("provenance", {}),
+        shapes=_shapes(_weights(loaded)),
+        loaded=loaded,
+    )
 
 
-def _key(config: Mapping[Any, Any]) -> str | None:
-    """Return the key that names a run or a file."""
-    if "train" not in config:  # a framework without epochs has nothing to start from
-        return None
-    if config["train"]["init_from"] is not None:
-        return "train.init_from"
-    return None if config["train"]["resume"] in ("latest", "never") else "train.resume"
+def initialize(network: "nn.Module", content: Content) -> None:
+    """Give the network the weights of a checkpoint."""
+    network.load_state_dict(_weights(content.loaded))
 
 
-def _named(config: Mapping[Any, Any], key: str) -> str:
-    return str(config["train"][key.removeprefix("train.")])
+def _weights(loaded: dict[str, Any]) -> "dict[str, Tensor]":
+    weights = loaded["state_dict"].items()
+    return {n.removeprefix(NETWORK): value for n, value in weights if n.startswith(NETWORK)}
+
+
+def _shapes(weights: "Mapping[str, Tensor]") -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from ..tracking import provenance
+from ..training import artifact
 from ..training.best_model import Samples, View
 from ..training.session import DivergedError
 from .run_log import RunLog
@@ -127,16 +127,6 @@ class CheckpointArtifact(L.Callback):
         checkpoint = trainer.checkpoint_callback
         if not trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint):
             return
-        if not wandb.run or checkpoint.best_model_score is None:  # none before the first epoch ends
-            return
-        artifact = wandb.Artifact(
-            "checkpoint",
-            type="checkpoint",
-            metadata={
-                "data": provenance.data_hashes(),
-                str(checkpoint.monitor): float(checkpoint.best_model_score),
-                "epochs": trainer.current_epoch,
-            },
-        )
-        artifact.add_file(str(Path(checkpoint.best_model_path)), name="model.ckpt")
-        wandb.run.log_artifact(artifact, aliases=["best"])
+        if checkpoint.best_model_score is not None:  # there is none before the first epoch ends
+            path, value = Path(checkpoint.best_model_path), float(checkpoint.best_model_score)
+            artifact.keep(path, str(checkpoint.monitor), value, trainer.current_epoch)

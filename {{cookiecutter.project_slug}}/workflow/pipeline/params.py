@@ -8,6 +8,8 @@ With `--check KEY=VALUE …` it checks the overrides of a training and writes no
 
 import os
 import sys
+from importlib import import_module
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,8 +17,11 @@ from .. import files
 from ..config.compose import compose, experiments
 from ..config.schema import plain, validate
 from ..config.values import ConfigError
-from ..lightning.start import load_start, pin_start
 from ..paths import CONF, PARAMS
+from ..training.start import named_key, pin_start
+
+# By framework, the module whose `load_start` reads the checkpoint that a training starts from.
+STARTS = {"pytorch": "workflow.lightning.start"}
 
 
 def check(overrides: list[str], grid: bool = False) -> int:
@@ -30,9 +35,14 @@ def check(overrides: list[str], grid: bool = False) -> int:
     """
     configs = experiments(overrides, grid)
     for config in configs:
-        load_start(plain(config))
+        _require_start(plain(config))
         pin_start(config)
     return len(configs)
+
+
+def _require_start(config: dict[str, Any]) -> None:
+    if named_key(config):  # the import takes a while
+        import_module(STARTS[config["framework"]]).load_start(config)
 
 
 def write_params() -> str:

@@ -8,11 +8,10 @@ from typing import Any
 
 import joblib
 
-from .. import files
-from ..checkpoint_file import PROVENANCE
+from .. import checkpoint_file
+from ..checkpoint_file import CONFIG, PROVENANCE
 
-CONFIG, MODEL = "config.json", "model.joblib"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of each member, so that equal models are equal files
+MODEL = "model.joblib"
 
 
 def write(path: Path, model: Any, config: dict[str, Any], provenance: dict[str, Any]) -> None:
@@ -24,11 +23,7 @@ def write(path: Path, model: Any, config: dict[str, Any], provenance: dict[str, 
         CONFIG: json.dumps(config).encode(),
         MODEL: fitted.getvalue(),
     }
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, part in members.items():
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), part, zipfile.ZIP_DEFLATED)
-    files.replace(path, content.getvalue())
+    checkpoint_file.write(path, members)
 
 
 def read(path: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:

@@ -14,6 +14,7 @@ from ..paths import TRAIN_METRICS
 from ..tracking import patch, provenance, upload
 from ..tracking.run import identity, keeps_code, next_step, start_run, upload_rest
 from . import unfinished
+from .start import Start
 
 if TYPE_CHECKING:
     import wandb
@@ -29,7 +30,7 @@ class BaseSession:
     is_main = True  # of several processes, the one that writes
     from_scratch = False  # whether an unfinished training is not wanted
     after_interrupt = "the next `inv train` resumes from the last epoch"
-    start_fingerprint: str | None = None  # of the checkpoint that the training starts from
+    start: Start | None = None  # the checkpoint that the training starts from
 
     def __init__(self, config: dict[str, Any], run_dir: Path, metric: DecidingMetric) -> None:
         """`config` is the composed config as plain types."""
@@ -44,10 +45,15 @@ class BaseSession:
         """What the training computes on, and how, as its provenance has it."""
         raise NotImplementedError
 
-    @property
-    def start_provenance(self) -> dict[str, Any]:
-        """What the run records of the checkpoint that it starts from."""
-        return {}
+    def start_from(self, start: Start | None) -> None:
+        """Start from a checkpoint.
+
+        Raises:
+            ConfigError: it is resumed, and was trained on other data.
+        """
+        if start:
+            start.require_data(provenance.data_hashes())
+        self.start = start
 
     @property
     def is_complete(self) -> bool:
@@ -61,8 +67,9 @@ class BaseSession:
         Raises:
             CommandError: the training diverged, now or before with the same inputs.
         """
+        fingerprint = self.start.fingerprint if self.start else None
         self.unfinished = unfinished.find(
-            self.run_dir, self.config, self.start_fingerprint, self.from_scratch and self.is_main
+            self.run_dir, self.config, fingerprint, self.from_scratch and self.is_main
         )
         if self.unfinished.diverged:
             raise CommandError(self._diverged(self.unfinished.diverged))
@@ -110,7 +117,7 @@ class BaseSession:
         keeps = keeps_code()
         changes = patch.take(without=provenance.RESULTS) if keeps else patch.Changes(b"")
         collected = provenance.collect(self.config, self.hardware, changes.sha256, changes.left_out)
-        self._provenance = collected | self.start_provenance
+        self._provenance = collected | (self.start.provenance if self.start else {})
         if self.is_main:
             run_id = self.unfinished.run_id
             self.first_step = next_step(run_id)

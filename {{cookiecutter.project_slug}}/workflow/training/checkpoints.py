@@ -1,14 +1,14 @@
 """The checkpoint that a past run kept, of its best epoch; a run is what `inv restore` takes."""
 
 import json
-import pickle
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import checkpoint_file
 from ..errors import CommandError, one_line
 from ..paths import CHECKPOINT, home
 from ..runs import finding
@@ -18,29 +18,50 @@ from ..tracking.transaction_log import run_folders, run_id
 
 SUFFIX = ".ckpt"  # ends the path of a checkpoint, and the name of no run
 
+# What a framework's `read` says of a file.
+UNREADABLE = "it is not a checkpoint that can be read"
+NOT_OF_TRAINING = "it is not a checkpoint of this project's training"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a framework reads in a checkpoint.
+
+    Args:
+        config: the composed config that it was trained with.
+        epochs: how many were trained.
+        provenance: of the run that wrote it; empty in a checkpoint of an unfinished training.
+        shapes: of each weight of the network, by its name.
+        loaded: what the framework needs to resume from it, or to take its weights.
+    """
+
+    config: dict[str, Any]
+    epochs: int
+    provenance: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    loaded: Any
+
+
+Read = Callable[[Path], Content]
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that Lightning wrote.
+    """A checkpoint of a past training.
 
     Args:
         name: of the run or the file, as it was asked for.
-        content: what Lightning saved, on the CPU.
+        content: what is in it.
         sha256: of the file.
         run: id of the W&B run that wrote it; None where nothing says so.
         data: path to DVC hash of what it was trained on; empty where nothing says so.
     """
 
     name: str
-    content: dict[str, Any]
+    content: Content
     sha256: str
     run: str | None
     data: dict[str, str]
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs it was trained."""
-        return int(self.content["epoch"]) + 1
 
 
 def pin(name: str) -> str:
@@ -63,22 +84,25 @@ def pin(name: str) -> str:
     return f"{commit[:7] if finding.COMMIT.fullmatch(name) else name}@{commit}"
 
 
-def load(name: str) -> Checkpoint:
+def load(name: str, framework: str, read: Read) -> Checkpoint:
     """Read the checkpoint of a run, or a file.
 
     Args:
         name: a run; or a path that ends in `.ckpt`, from the project's folder.
+        framework: that has to have written it.
+        read: reads a file as that framework does; raises ValueError where it is none of its own.
 
     Raises:
         CommandError: there is none, or it is none of this project's `train`.
     """
     try:
         with _found(name) as (path, recorded):
-            content = _read(path)
-            sha256 = provenance.sha256(path.read_bytes())
+            sha256 = _sha256(path)
+            _require_framework(path, framework)
+            content = read(path)
     except ValueError as error:
         raise CommandError(f"{name}: {error}") from None
-    origin = {"data": {}, "run": {"id": None}, **content.get("provenance", {}), **recorded}
+    origin = {"data": {}, "run": {"id": None}, **content.provenance, **recorded}
     return Checkpoint(name, content, sha256, origin["run"]["id"], origin["data"])
 
 
@@ -99,19 +123,21 @@ def _found(name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
                 raise finding.unknown(name)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    import torch
-
+def _sha256(path: Path) -> str:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return provenance.sha256(path.read_bytes())
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
-        raise ValueError("it is not a checkpoint that can be read") from None
-    parts = {"epoch", "state_dict", "optimizer_states", "callbacks", "hyper_parameters"}
-    if not isinstance(content, dict) or parts - content.keys():
-        raise ValueError("it is not a checkpoint of this project's training")
-    return content
+    except OSError:
+        raise ValueError(UNREADABLE) from None
+
+
+def _require_framework(path: Path, framework: str) -> None:
+    written_by = checkpoint_file.read_framework(path)
+    if written_by not in (None, framework):
+        raise ValueError(
+            f"it is a checkpoint of {written_by}, this project needs one of {framework}"
+        )
 
 
 def _committed(commit: str, folder: Path) -> Path:
