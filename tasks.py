@@ -17,11 +17,20 @@ from invoke import Context, Exit, task
 ROOT = Path(__file__).resolve().parent
 PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 WORKFLOW_TESTS = "tests/workflow"
-# Of each framework: how the names of its own files begin, in the template.
-FRAMEWORKS = {"pytorch": "{{cookiecutter.__pytorch}}", "scikit-learn": "{{cookiecutter.__sklearn}}"}
+# Of each answer to `framework`: how the names of its own files begin, in the template.
+FRAMEWORKS = {
+    "pytorch": "{{cookiecutter.__pytorch}}",
+    "keras-jax": "{{cookiecutter.__keras}}",
+    "keras-tensorflow": "{{cookiecutter.__keras}}",
+    "keras-torch": "{{cookiecutter.__keras}}",
+    "scikit-learn": "{{cookiecutter.__sklearn}}",
+}
+ONE_OF_EACH = {mark: framework for framework, mark in reversed(FRAMEWORKS.items())}
 # Of each framework: its tests that run on a new project, in the environment of such projects.
 PROJECT_TESTS = {
     "pytorch": (WORKFLOW_TESTS,),
+    "keras-jax": ("tests/keras", f"{WORKFLOW_TESTS}/test_readme.py"),
+    "keras-tensorflow": ("tests/keras",),
     "scikit-learn": ("tests/scikit_learn", f"{WORKFLOW_TESTS}/test_readme.py"),
 }
 SHADOWED = re.compile(r"(# shadowed names: begin[^\n]*\n).*(# shadowed names: end)", re.DOTALL)
@@ -92,7 +101,7 @@ def check(context: Context, fix: bool = False) -> None:
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
-    for framework, mark in FRAMEWORKS.items():
+    for mark, framework in ONE_OF_EACH.items():
         with new_project(framework) as project:
             commands = (
                 ("ruff", "check", "--no-cache", "."),
@@ -112,13 +121,13 @@ def check(context: Context, fix: bool = False) -> None:
 def lock(context: Context, upgrade: bool = False) -> None:
     """Lock the versions that every generated project starts from, for each framework."""
     names: set[str] = set()
-    for framework, mark in FRAMEWORKS.items():
+    for mark, framework in ONE_OF_EACH.items():
         with tempfile.TemporaryDirectory() as folder:
             project = Path(folder) / "locked-project"
             generate(project, project_name="locked project", framework=framework)
             run("uv", "lock", *(["--upgrade"] if upgrade else []), folder=project)
             text = (project / "uv.lock").read_text("utf-8")
-            run("uv", "sync", "--all-extras", "--all-groups", folder=project)
+            run("uv", "sync", "--all-groups", *extras(framework), folder=project)
             names |= shadowed_names(project, text)
         text = text.replace('"locked-project"', '"{{ cookiecutter.project_slug }}"')
         write(PROJECT / f"{mark}uv.lock", text)
@@ -187,13 +196,21 @@ def run_in_project(
         inside: in the project's folder; else in this one, from where the project is imported.
     """
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    uv = ["uv", "run", "--project", str(project), "--locked", "--all-extras", "--all-groups"]
+    uv = ["uv", "run", "--project", str(project), "--locked", "--all-groups", *extras(framework)]
     variables = {
         "PYTHONPATH": str(project),
         "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{framework}-{python}"),
         "UV_PYTHON": python,
     }
     run(*uv, *tools, *command, folder=project if inside else ROOT, variables=variables)
+
+
+def extras(framework: str) -> list[str]:
+    """Return the options of uv for the extras of a framework's projects: of backends, its own."""
+    backends = [name.removeprefix("keras-") for name in FRAMEWORKS if name.startswith("keras-")]
+    others = [name for name in backends if framework != f"keras-{name}"]
+    left_out = [*others, "jax-cuda", "tensorflow-cuda"] if framework.startswith("keras-") else []
+    return ["--all-extras", *(f"--no-extra={name}" for name in left_out)]
 
 
 def run(*command: str, folder: Path = ROOT, variables: dict[str, str] | None = None) -> None:

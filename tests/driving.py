@@ -20,6 +20,8 @@ from typing import Any
 from baking import ROOT, bake, workspace
 from filelock import FileLock
 
+from tasks import extras
+
 # Projects are driven on the Python that runs the tests; CI has a job for each.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 FRAMEWORK = "pytorch"  # the default answer
@@ -52,7 +54,7 @@ def environment(python: str, framework: str = FRAMEWORK) -> dict[str, str]:
 def interpreter(python: str, framework: str = FRAMEWORK) -> Path:
     """The Python of the shared environment, with everything that the lock names."""
     project = bake(project_name="shared environment", framework=framework).path
-    command = [UV, "sync", "--locked", "--all-extras", "--all-groups", "--compile-bytecode"]
+    command = [UV, "sync", "--locked", "--all-groups", "--compile-bytecode", *extras(framework)]
     variables = environment(python, framework)
     folder = Path(variables["UV_PROJECT_ENVIRONMENT"])
     folder.parent.mkdir(exist_ok=True)

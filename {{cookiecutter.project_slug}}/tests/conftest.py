@@ -19,6 +19,8 @@ PACKAGE = "{{ cookiecutter.package_name }}"
 # With these the whole pipeline takes seconds, whatever conf/ says.
 {%- if cookiecutter.framework == "pytorch" %}
 SMALL = ["loader.batch_size=16", "trainer.max_epochs=2", "tracking.mode=disabled"]
+{%- elif cookiecutter.__backend %}
+SMALL = ["loader.batch_size=16", "trainer.epochs=2", "tracking.mode=disabled"]
 {%- else %}
 SMALL = ["tracking.mode=disabled"]
 {%- endif %}

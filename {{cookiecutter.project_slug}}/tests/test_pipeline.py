@@ -26,9 +26,9 @@ def test_each_sample_is_in_one_part_of_the_split(pipeline: Path, config: DictCon
     assert {sum(len(np.load(path)) for path in targets)} == numbers
 
 
-{% if cookiecutter.framework == "pytorch" -%}
+{% if cookiecutter.framework != "scikit-learn" -%}
 def test_each_epoch_has_finite_metrics(history: list[dict[str, str]], config: DictConfig) -> None:
-    assert len(history) == config.trainer.max_epochs
+    assert len(history) == config.trainer.{{ 'max_epochs' if cookiecutter.framework == 'pytorch' else 'epochs' }}
 {%- else -%}
 def test_each_epoch_has_finite_metrics(history: list[dict[str, str]]) -> None:
     assert history

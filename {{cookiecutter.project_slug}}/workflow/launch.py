@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from .config.schema import plain, validate
+from .config.schema import framework_of, plain, validate
 from .config.values import ConfigError
 from .errors import CommandError
 from .git import GitError
@@ -33,8 +33,7 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
                 print(f"environment: {line}", flush=True)
         drop_unused()
         resolve_mode(config.tracking.mode)
-        # Read by OpenMP when torch is imported, and by the processes that this one starts.
-        os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)
+        set_variables(plain(config))
         return train(plain(config), Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
@@ -46,3 +45,8 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
         if error.errno != errno.ENOSPC:
             raise
         raise SystemExit("the disk is full: make room, then inv train again") from None
+
+
+def set_variables(config: dict[str, Any]) -> None:
+    """Set what the config's framework reads when it is imported, also in processes to come."""
+    os.environ.update(framework_of(config).variables(config))

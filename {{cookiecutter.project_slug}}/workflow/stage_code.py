@@ -29,6 +29,7 @@ WORKFLOW = "workflow"
 # Of the workflow, what decides a result: these modules, and those in these packages,
 DECIDES = (
     "workflow.deciding_metric",
+    "workflow.keras",
     "workflow.lightning",
     "workflow.onnx_file",
     "workflow.prepared",
@@ -38,6 +39,9 @@ DECIDES = (
 )
 # but not what only records a training, or refuses to start it.
 RECORDS = (
+    "workflow.keras.checkpoint",
+    "workflow.keras.devices",
+    "workflow.keras.wandb_callbacks",
     "workflow.lightning.devices",
     "workflow.lightning.resume",
     "workflow.lightning.run_log",

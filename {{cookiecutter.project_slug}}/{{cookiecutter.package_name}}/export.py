@@ -10,7 +10,9 @@ import numpy as np
 from omegaconf import DictConfig
 
 from workflow import files
+from workflow.config.schema import plain
 from workflow.errors import CommandError
+from workflow.launch import set_variables
 from workflow.onnx_file import predictor
 from workflow.paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
 from workflow.prepared import read_split
@@ -22,6 +24,7 @@ BATCH_SIZES = (1, 2, 64)  # in which the exported file is compared with the trai
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
+    set_variables(plain(config))
     remove_recorded(TRAIN_RUN)
     MODEL.parent.mkdir(parents=True, exist_ok=True)
     try:

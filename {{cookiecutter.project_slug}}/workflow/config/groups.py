@@ -83,6 +83,7 @@ class Framework:
         trainer_keys: all keys that `trainer` may hold; of those that are used, if they are given.
         made: keys of nodes that name a class to make.
         validate: raises ConfigError where values do not go together.
+        variables: environment variables that the framework reads when it is imported.
     """
 
     config: type[BaseConfig]
@@ -90,3 +91,9 @@ class Framework:
     trainer_keys: Callable[..., Signature]
     made: tuple[str, ...]
     validate: Callable[[dict[str, Any]], None]
+    variables: Callable[[dict[str, Any]], dict[str, str]]
+
+
+def thread_variables(settings: dict[str, Any]) -> dict[str, str]:
+    """Return the variables of what computes by OpenMP alone."""
+    return {"OMP_NUM_THREADS": str(settings["trainer"]["threads"])}

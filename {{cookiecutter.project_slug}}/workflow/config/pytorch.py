@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from ..deciding_metric import DecidingMetric
 from . import targets
-from .groups import BaseConfig, Framework
+from .directions import require_direction
+from .groups import BaseConfig, Framework, thread_variables
 from .values import ConfigError, Rule, Signature, at_least, declared_in, one_of
 
 
@@ -113,18 +113,7 @@ def validate(settings: dict[str, Any]) -> None:
         )
     if optimizer.get("nesterov") and not optimizer.get("momentum"):
         raise ConfigError("optimizer.nesterov", "needs a momentum (optimizer.momentum) above 0")
-    for name, node in settings["callbacks"].items():
-        if node is not None:
-            _validate_direction(node, f"callbacks.{name}", settings["metric"])
-
-
-def _validate_direction(node: dict[str, Any], key: str, metric: dict[str, Any]) -> None:
-    """Refuse an early stopping that would take the best epoch for the worst."""
-    if str(node["_target_"]).endswith(".EarlyStopping"):
-        deciding = DecidingMetric(**metric)
-        watched = node.get("monitor") == deciding.in_training
-        if watched and node.get("mode", "min") != deciding.mode:
-            raise ConfigError(f"{key}.mode", f"must be {deciding.mode}, as metric.mode")
+    require_direction(settings)
 
 
 PYTORCH = Framework(
@@ -133,4 +122,5 @@ PYTORCH = Framework(
     trainer_keys=trainer_keys,
     made=("loader", "model", "optimizer", "scheduler.schedule"),
     validate=validate,
+    variables=thread_variables,
 )

@@ -10,11 +10,12 @@ from .. import credentials
 from ..dotted import select
 from . import data_kinds, references, targets
 from .groups import Framework
+from .keras import KERAS
 from .pytorch import PYTORCH
 from .scikit_learn import SCIKIT_LEARN
 from .values import ConfigError, check, check_value, declared_in, makes, one_of
 
-FRAMEWORKS = {"pytorch": PYTORCH, "scikit-learn": SCIKIT_LEARN}
+FRAMEWORKS = {"pytorch": PYTORCH, "keras": KERAS, "scikit-learn": SCIKIT_LEARN}
 
 
 def validate(config: DictConfig) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from .groups import BaseConfig, Framework
+from .groups import BaseConfig, Framework, thread_variables
 from .values import Signature, at_least, declared_in
 
 
@@ -33,4 +33,5 @@ SCIKIT_LEARN = Framework(
     trainer_keys=trainer_keys,
     made=("model",),
     validate=validate,
+    variables=thread_variables,
 )

@@ -34,7 +34,7 @@ LIMITS: dict[str, dict[str, Any]] = {
 }
 # By the code that makes the class of this node.
 GIVEN = {
-    "loader": ("folder", "inputs", "seed"),
+    "loader": ("folder", "inputs", "seed", "steps"),
     "optimizer": ("params",),
     "scheduler.schedule": ("optimizer",),
 }

@@ -21,7 +21,7 @@ from ..paths import CONF, PARAMS
 from ..training.start import named_key, pin_start
 
 # By framework, the module whose `load_start` reads the checkpoint that a training starts from.
-STARTS = {"pytorch": "workflow.lightning.start"}
+STARTS = {"keras": "workflow.keras.start", "pytorch": "workflow.lightning.start"}
 
 
 def check(overrides: list[str], grid: bool = False) -> int:

@@ -93,7 +93,7 @@ def load(
     read: "Read",
     same: Sequence[str],
     epochs: str,
-    shapes: Callable[[], Shapes],
+    shapes: Callable[[], Shapes] | None = None,
 ) -> Start | None:
     """Return what a training of this config starts from, or None where nothing is named.
 
@@ -101,7 +101,8 @@ def load(
         read: reads a checkpoint as the config's framework writes it.
         same: keys of the config that have to be those of the run to resume from.
         epochs: key of the number of epochs, such as `trainer.max_epochs`.
-        shapes: makes the config's network, and returns the shapes of its weights.
+        shapes: makes the config's network, and returns the shapes of its weights; without it,
+            whoever makes the network has to compare them.
 
     Raises:
         ConfigError: it is not available, or the config does not fit it.
@@ -117,7 +118,7 @@ def load(
     if start.resumes:
         start.require_same(config, same)
         start.require_epochs_left(config, epochs)
-    else:
+    elif shapes:
         start.require_shapes(shapes())
     return start
 
