@@ -5,14 +5,14 @@
 set -eu
 torch=$1
 shift
-grep -q '^name = "torch"$' /project/uv.lock || torch=locked # another framework: nothing to choose
 
 locked() { uv export --quiet --frozen --project /project --no-header --no-annotate "$@"; }
 install() { uv pip install --quiet --python /opt/venv "$@"; }
 
 uv venv --quiet --python python /opt/venv
+locked "$@" >/tmp/locked.txt
+grep -q '^torch==' /tmp/locked.txt || torch=locked # another framework: nothing to choose
 if [ "$torch" = locked ]; then
-    locked "$@" >/tmp/locked.txt
     install --no-deps --require-hashes --requirements /tmp/locked.txt
 else
     locked "$@" --prune torch >/tmp/others.txt
