@@ -205,6 +205,7 @@ def test_the_image_has_the_client_of_the_remote(kind: str) -> None:
     # Also where no task finds it out, because Docker is all that there is.
     project = bake(dvc_remote=kind, package_name="some_package")
     targets = json.loads(output(*BAKE, "--print", "cpu", cwd=project.path))["target"]
-    extra = project.run("workflow.dvc_store.remote").stdout
-    assert targets["_base-cpu"]["args"]["REMOTE"] == extra
-    assert (extra == "") == (kind == "local")
+    options = project.run("workflow.extras").stdout.split()
+    extras = targets["_base-cpu"]["args"]["EXTRAS"].split()
+    assert options == [part for extra in extras for part in ("--extra", extra)]
+    assert (options == []) == (kind == "local")

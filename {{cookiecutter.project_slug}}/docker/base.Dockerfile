@@ -25,8 +25,8 @@ RUN apt-get update --quiet=2 \
 
 # TORCH: "locked" as in uv.lock, or "cpu", the CPU build of the same version.
 ARG TORCH=locked
-# REMOTE: the extra of pyproject.toml that is the client of the DVC remote, if it needs one.
-ARG REMOTE=""
+# EXTRAS: those of pyproject.toml, spaces between: the DVC remote's client, the backend of Keras.
+ARG EXTRAS=""
 RUN --mount=type=bind,source=docker,target=/docker \
     --mount=type=bind,source=pyproject.toml,target=/project/pyproject.toml \
     --mount=type=bind,source=uv.lock,target=/project/uv.lock \
@@ -35,8 +35,8 @@ RUN --mount=type=bind,source=docker,target=/docker \
     --mount=type=secret,id=torch_index \
     --mount=type=secret,id=ca_certificates \
     --mount=type=tmpfs,target=/tmp \
-    sh /docker/with-secrets.sh sh /docker/install-environment.sh "${TORCH}" \
-        --all-groups ${REMOTE:+--extra "${REMOTE}"}
+    for extra in ${EXTRAS}; do set -- "$@" --extra "${extra}"; done \
+    && sh /docker/with-secrets.sh sh /docker/install-environment.sh "${TORCH}" --all-groups "$@"
 
 # Whoever runs a container writes as themselves: the home folder is open to any user.
 RUN useradd --uid 1000 --create-home --shell /bin/bash user \

@@ -46,14 +46,19 @@ variable "AUTHORS" {
 variable "DESCRIPTION" {
   default = ""
 }
+# The extras of pyproject.toml, spaces between: the DVC remote's client, the backend of Keras. Those
+# of the devcontainer, which no task builds, are written here.
+variable "EXTRAS" {
+  default = "{{ ({'local': '', 'gcs': 'gs'}.get(cookiecutter.dvc_remote, cookiecutter.dvc_remote) ~ (' ' ~ cookiecutter.framework[6:] if cookiecutter.framework.startswith('keras') else '')) | trim }}"
+}
+variable "GPU_EXTRAS" { # the same, the backend with CUDA
+  default = EXTRAS
+}
 variable "LICENSES" {
   default = ""
 }
 variable "LOCK" {
   default = ""
-}
-variable "REMOTE" { # for the devcontainer, the one that was asked for at first
-  default = "{{ {'local': '', 'gcs': 'gs'}.get(cookiecutter.dvc_remote, cookiecutter.dvc_remote) }}"
 }
 variable "SOURCE" {
   default = ""
@@ -103,18 +108,22 @@ target "_uv" {
 target "_base" {
   inherits   = ["_common"]
   dockerfile = "docker/base.Dockerfile"
-  args       = { REMOTE = REMOTE }
+  args       = { EXTRAS = GPU_EXTRAS }
 }
 
 target "_base-cpu" {
   inherits = ["_base"]
-  args     = { TORCH = contains(["locked", ""], TORCH_INDEX) ? "locked" : "cpu" }
+  args = {
+    EXTRAS = EXTRAS
+    TORCH  = contains(["locked", ""], TORCH_INDEX) ? "locked" : "cpu"
+  }
 }
 
 target "cpu" {
   inherits   = ["_common"]
   dockerfile = "docker/cpu.Dockerfile"
   contexts   = { base = "target:_base-cpu" }
+  labels     = { "uv.extras" = EXTRAS == "" ? null : EXTRAS }
   tags       = [image("cpu")]
 }
 
@@ -122,6 +131,7 @@ target "gpu" {
   inherits   = ["_common"]
   dockerfile = "docker/gpu.Dockerfile"
   contexts   = { base = "target:_base" }
+  labels     = { "uv.extras" = GPU_EXTRAS == "" ? null : GPU_EXTRAS }
   tags       = [image("gpu")]
 }
 

@@ -1,4 +1,4 @@
-# No CUDA base image: torch has its own CUDA libraries, and the NVIDIA runtime adds the driver's.
+# No CUDA base image: its libraries are packages of uv.lock, and the NVIDIA runtime adds the driver's.
 FROM base
 
 ENV NVIDIA_VISIBLE_DEVICES=all \

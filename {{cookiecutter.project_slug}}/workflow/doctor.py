@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import conflicts, git, repository
+from . import conflicts, extras, git, repository
 from .errors import CommandError, shortened
 from .git import GitError
 from .paths import ROOT, TRAIN_RUN
@@ -68,8 +68,9 @@ def environment() -> Finding:
             lines = locked.stderr.strip().splitlines()
             return Finding(False, lines[0].removeprefix("error: "), "git checkout uv.lock")
         return Finding(False, "uv.lock is older than pyproject.toml", "uv lock")
-    if _run(uv, "sync", "--check", "--inexact").returncode:
-        return Finding(False, "the environment differs from uv.lock", "uv sync --inexact")
+    sync = ["sync", "--inexact", *extras.options(extras.needed(Path()))]
+    if _run(uv, *sync, "--check").returncode:
+        return Finding(False, "the environment differs from uv.lock", shlex.join(["uv", *sync]))
     return Finding(True, "as uv.lock says")
 
 

@@ -15,8 +15,7 @@ import docker
 from docker.errors import ImageNotFound
 from docker.models.images import Image
 
-from .. import git
-from ..dvc_store import remote
+from .. import extras, git
 from ..errors import CommandError
 from ..paths import ROOT
 from ..tracking import provenance
@@ -24,6 +23,7 @@ from ..tracking import provenance
 BAKE = ("docker", "buildx", "bake", "--file", "docker/docker-bake.hcl")
 LABEL = "org.opencontainers.image."
 LOCK_LABEL = "uv.lock.sha256"
+EXTRAS_LABEL = "uv.extras"
 
 # What a failed build says, and how to fix it; the first that fits is shown.
 FIXES = {
@@ -98,17 +98,38 @@ def build(target: str, options: list[str] | None = None) -> None:
 
 
 def ensure(client: docker.DockerClient, target: str) -> Image:
-    """Return the image of a target; build it where there is none of this uv.lock."""
+    """Return the image of a target; build it where there is none of this environment."""
     name = name_of(target)
     try:
         image = client.images.get(name)
-        if image.labels.get(LOCK_LABEL) == lock_hash():
+        other = difference(target, image.labels)
+        if not other:
             return image
-        print(f"{name} was built from another uv.lock: building it again", flush=True)
+        print(f"{name} was built with {other}: building it again", flush=True)
     except ImageNotFound:
         print(f"there is no {name} yet: building it", flush=True)
     build(target)
     return client.images.get(name)
+
+
+def difference(target: str, labels: dict[str, str]) -> str | None:
+    """Return what the environment of an image with these labels differs in from a new one's."""
+    if labels.get(LOCK_LABEL) != lock_hash():
+        return "another uv.lock"
+    built, wanted = labels.get(EXTRAS_LABEL, ""), extras_of(target)
+    if built != wanted:
+        return f"other extras: {built or 'none'}, and not {wanted or 'none'}"
+    return None
+
+
+def extras_of(target: str) -> str:
+    """Return the extras of pyproject.toml that are in the image of a target, spaces between.
+
+    Images for serving have none: they have a dependency group of their own.
+    """
+    if target not in ("cpu", "gpu"):
+        return ""
+    return " ".join(extras.needed(Path(), cuda=target == "gpu"))
 
 
 def reference(image: Image, name: str) -> str:
@@ -179,9 +200,10 @@ def facts() -> dict[str, str]:
     return {
         "AUTHORS": authors(table),
         "DESCRIPTION": table["description"],
+        "EXTRAS": extras_of("cpu"),
+        "GPU_EXTRAS": extras_of("gpu"),
         "LICENSES": table.get("license", ""),
         "LOCK": lock_hash(),
-        "REMOTE": remote.extra(),
         "SOURCE": source(git.text(ROOT, "remote", "get-url", "origin") or ""),
         "VERSION": table["version"],
     }

@@ -1,7 +1,4 @@
-"""The DVC remote: its address in .dvc/config, its client, and whether it can be used.
-
-Run as a command, it prints the extra of pyproject.toml that is that client.
-"""
+"""The DVC remote: its address in .dvc/config, its client, and whether it can be used."""
 
 import configparser
 import os
@@ -41,17 +38,17 @@ class Problem:
     fix: str
 
 
-def url(config_file: Path = ROOT / ".dvc" / "config") -> str:
-    """Return the address of the default remote."""
+def url(folder: Path = ROOT) -> str:
+    """Return the address of the default remote of the project in a folder; "" if there is none."""
     config = configparser.ConfigParser(interpolation=None)
-    config.read(config_file, encoding="utf-8")
-    remote = config["core"]["remote"]
-    return config[f"'remote \"{remote}\"'"]["url"].strip('"')
+    config.read(folder / ".dvc" / "config", encoding="utf-8")
+    remote = config.get("core", "remote", fallback="")
+    return config.get(f"'remote \"{remote}\"'", "url", fallback="").strip('"')
 
 
-def extra() -> str:
+def extra(folder: Path = ROOT) -> str:
     """Return the extra of pyproject.toml that is the remote's client; "" where it needs none."""
-    return EXTRAS.get(url().partition("://")[0], "")
+    return EXTRAS.get(url(folder).partition("://")[0], "")
 
 
 def client(url: str) -> str:
@@ -112,7 +109,3 @@ def _refusal(error: BaseException, name: str, url: str) -> Problem:
         return Problem(f"the remote {name} refuses the credentials: {shortened(error)}", fix)
     fix = f"dvc remote modify {name} url ADDRESS"
     return Problem(f"the remote {name}, {url}, does not answer: {shortened(error)}", fix)
-
-
-if __name__ == "__main__":
-    print(extra(), end="")

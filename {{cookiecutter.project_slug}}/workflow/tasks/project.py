@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from invoke import Context, task
+from invoke.exceptions import Exit
 
 from ..paths import ROOT
 from .shell import PACKAGE, run, run_module, uv
@@ -15,10 +16,8 @@ def setup(context: Context, nested: bool = False) -> None:
     """Make the project ready: environment, Git, hooks, a commit."""
     run_module("repository", "make", *(["--nested"] if nested else []))
     if "UV_NO_SYNC" not in os.environ:  # which an image sets: its environment is complete
-        extra = remote_extra()
         # Here once, not at each `uv run`: the first import of torch takes 4 s then, not 10.
-        options = ["--extra", extra] if extra else []
-        run(uv(), "sync", "--inexact", "--compile-bytecode", *options)
+        run(uv(), "sync", "--inexact", "--compile-bytecode", *extras())
     run_module("repository", "initialize")
     print("ready: inv train")
 
@@ -29,7 +28,10 @@ def doctor(context: Context) -> None:
     run_module("doctor")
 
 
-def remote_extra() -> str:
-    """Return the extra of pyproject.toml that is the client of the DVC remote, or ""."""
-    command = [sys.executable, "-m", f"{PACKAGE}.dvc_store.remote"]
-    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+def extras() -> list[str]:
+    """Return the options of uv for the extras that the project needs."""
+    command = [sys.executable, "-m", f"{PACKAGE}.extras"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise Exit(code=done.returncode)
+    return done.stdout.split()

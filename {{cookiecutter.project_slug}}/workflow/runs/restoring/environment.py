@@ -6,12 +6,13 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ...dvc_store import remote
+from ... import extras
 from ...errors import CommandError
-from ...paths import ROOT
+from ...paths import PARAMS, ROOT
 from ...tracking import provenance
 
 SHARES = ("UV_PROJECT_ENVIRONMENT", "UV_NO_SYNC")  # say that projects have one environment
@@ -27,7 +28,9 @@ def shared(origin: dict[str, Any]) -> bool:
         "python": platform.python_version(),
     }
     wanted = {key: origin.get(key) or value for key, value in same.items()}
-    return wanted == same and any(name in os.environ for name in SHARES)
+    backend = origin.get("backend")
+    has_backend = not backend or find_spec(backend) is not None
+    return wanted == same and has_backend and any(name in os.environ for name in SHARES)
 
 
 def python(version: str | None) -> str | None:
@@ -42,16 +45,16 @@ def python(version: str | None) -> str | None:
     return None
 
 
-def make(folder: Path, version: str | None) -> None:
-    """Make the environment of a restored project in its folder.
+def make(folder: Path, origin: dict[str, Any]) -> None:
+    """Make the environment of a restored project in its folder, from the run's provenance.
 
     Raises:
         CommandError: uv could not; its own output says why.
     """
-    extra = remote.extra()
+    cuda = (origin.get("accelerator") or "cpu") != "cpu"
     command = [uv(), "sync", "--locked", "--compile-bytecode"]
-    command += ["--extra", extra] if extra else []
-    command += ["--python", request] if (request := python(version)) else []
+    command += extras.options(extras.needed(folder, PARAMS, cuda=cuda))
+    command += ["--python", request] if (request := python(origin.get("python"))) else []
     print(f"$ {shlex.join(command)}", flush=True)
     with subprocess.Popen(
         command, cwd=folder, env=variables(), stderr=subprocess.PIPE, encoding="utf-8"

@@ -95,7 +95,7 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
             store.fetch(MODEL.as_posix(), str(run.model), project)
         _copy_secrets(project)
         if "environment" in found and not environment.shared(run.provenance):
-            environment.make(project, run.provenance.get("python"))
+            environment.make(project, run.provenance)
         if "image" in found and run.provenance.get("image"):
             image.fetch(run.provenance["image"])
         note = {"run": run.name, "commit": run.commit, "code": _code(project)}

@@ -1,0 +1,123 @@
+"""The extras of pyproject.toml that a project, a restored run and an image have."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from workflow import extras
+from workflow.containers import images
+from workflow.errors import CommandError
+from workflow.runs.restoring import environment
+
+PYPROJECT = """
+[project]
+name = "small"
+version = "1.0"
+requires-python = ">=3.11"
+[project.optional-dependencies]
+s3 = []
+jax = []
+torch = []
+jax-cuda = []
+"""
+REMOTE = "[core]\n    remote = storage\n['remote \"storage\"']\n    url = {}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project on JAX, whose lock is made; it is current."""
+    write(tmp_path, "pyproject.toml", PYPROJECT)
+    write(tmp_path, "conf/config.yaml", "framework: keras\nbackend: jax # of Keras\n")
+    write(tmp_path, ".dvc/config", REMOTE.format("s3://bucket/dvc"))
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([environment.uv(), "lock", "--quiet", "--offline"], check=True)
+    return tmp_path
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("config", "url", "with_cuda", "without"),
+    [
+        ("backend: jax\n", "s3://bucket/dvc", ["s3", "jax-cuda"], ["s3", "jax"]),
+        ("backend: torch\n", "../storage", ["torch"], ["torch"]),  # has CUDA anyway
+        ("framework: pytorch\n", "webdavs://host/dvc", ["webdav"], ["webdav"]),
+        ("framework: scikit-learn\n", "/mnt/storage", [], []),
+    ],
+)
+def test_an_environment_has_the_client_of_the_remote_and_the_backend(
+    project: Path, config: str, url: str, with_cuda: list[str], without: list[str]
+) -> None:
+    write(project, "conf/config.yaml", config)
+    write(project, ".dvc/config", REMOTE.format(url))
+    assert extras.needed(project) == without
+    assert extras.needed(project, cuda=True) == with_cuda
+
+
+def test_a_project_without_a_remote_has_its_backend(project: Path) -> None:
+    write(project, ".dvc/config", "[core]\n    autostage = true\n")
+    assert extras.needed(project) == ["jax"]
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ("backend: theano\n", "conf/config.yaml: backend: pyproject.toml has no extra `theano`"),
+        ("backend: [\n", "config.yaml cannot be read: while parsing"),
+    ],
+)
+def test_a_config_without_a_backend_of_keras_is_one_line(
+    project: Path, config: str, problem: str
+) -> None:
+    write(project, "conf/config.yaml", config)
+    with pytest.raises(CommandError, match=problem) as refused:
+        extras.needed(project)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_command_prints_what_uv_takes() -> None:
+    command = [sys.executable, "-m", "workflow.extras"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == extras.options(extras.needed())
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "options"),
+    [("cpu", "--extra s3 --extra torch"), ("NVIDIA H100", "--extra s3 --extra jax-cuda")],
+)
+def test_a_restored_run_has_the_backend_and_the_device_that_it_had(
+    project: Path, capfd: pytest.CaptureFixture[str], accelerator: str, options: str
+) -> None:
+    backend = options.rpartition(" ")[2].removesuffix("-cuda")
+    write(project, "params.yaml", f"backend: {backend}\n")  # with an override, not that of conf/
+    environment.make(project, {"accelerator": accelerator, "backend": backend})
+    assert f" sync --locked --compile-bytecode {options}\n" in capfd.readouterr().out
+    assert environment.interpreter(project).is_relative_to(project)
+
+
+def test_an_environment_that_lacks_the_backend_is_not_that_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UV_NO_SYNC", "1")
+    assert environment.shared({"backend": "numpy"})  # which is installed
+    assert not environment.shared({"backend": "no_such_backend"})
+
+
+def test_an_image_is_built_again_for_another_lock_or_backend(project: Path) -> None:
+    lock = {images.LOCK_LABEL: images.lock_hash()}
+    for target, built, difference in [
+        ("cpu", lock | {images.EXTRAS_LABEL: "s3 jax"}, None),
+        ("gpu", lock | {images.EXTRAS_LABEL: "s3 jax-cuda"}, None),
+        ("serve", lock, None),  # which has nothing of training
+        ("cpu", lock | {images.EXTRAS_LABEL: "s3 torch"}, "other extras: s3 torch, and not s3 jax"),
+        ("gpu", lock, "other extras: none, and not s3 jax-cuda"),
+        ("cpu", {images.EXTRAS_LABEL: "s3 jax"}, "another uv.lock"),
+    ]:
+        assert images.difference(target, built) == difference
+    write(project, "conf/config.yaml", "framework: pytorch\n")
+    write(project, ".dvc/config", REMOTE.format("../storage"))
+    assert images.difference("cpu", lock) is None
