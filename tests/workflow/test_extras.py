@@ -1,5 +1,7 @@
 """The extras of pyproject.toml that a project, a restored run and an image have."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 from workflow import extras
 from workflow.containers import images
 from workflow.errors import CommandError
+from workflow.paths import ROOT
 from workflow.runs.restoring import environment
 
 PYPROJECT = """
@@ -79,10 +82,19 @@ def test_a_config_without_a_backend_of_keras_is_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_a_command_prints_what_uv_takes() -> None:
-    command = [sys.executable, "-m", "workflow.extras"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert printed.split() == extras.options(extras.needed())
+def test_inv_setup_and_ci_install_the_extras_of_their_project(project: Path) -> None:
+    shutil.copytree(ROOT / "workflow", project / "workflow")
+    write(project, "dvc.yaml", "")
+    task = "from workflow.tasks.project import extras; print(*extras())"
+    for arguments in (["-m", "workflow.extras"], ["-c", task]):
+        command = [sys.executable, *arguments]
+        variables = {**os.environ, "PYTHONPATH": str(project)}
+        printed = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        assert printed.stdout == "--extra s3 --extra jax\n"
+    write(project, "conf/config.yaml", "backend: theano\n")
+    refused = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert refused.returncode
+    assert "pyproject.toml has no extra `theano`" in refused.stderr.splitlines()[0]
 
 
 @pytest.mark.parametrize(
