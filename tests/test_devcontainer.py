@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -30,9 +31,10 @@ VARIABLES = {
 }
 
 
-def output(*command: str, cwd: Path | None = None) -> str:
+def output(*command: str, cwd: Path | None = None, **variables: str) -> str:
     """What a command prints, which must succeed."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    env = {**os.environ, **variables}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
     return done.stdout.strip()
 
@@ -200,12 +202,24 @@ def test_a_repository_from_outside_keeps_its_hooks(devcontainer: Devcontainer) -
     assert devcontainer.run("git", "log", "--format=%s").splitlines() == ["Start from the template"]
 
 
-@pytest.mark.parametrize("kind", answers()["dvc_remote"])
-def test_the_image_has_the_client_of_the_remote(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "framework"),
+    [*zip(answers()["dvc_remote"], itertools.cycle(answers()["framework"]), strict=False)],
+)
+def test_the_image_has_the_client_of_the_remote_and_the_backend(kind: str, framework: str) -> None:
     # Also where no task finds it out, because Docker is all that there is.
-    project = bake(dvc_remote=kind, package_name="some_package")
+    project = bake(dvc_remote=kind, framework=framework, package_name="some_package")
     targets = json.loads(output(*BAKE, "--print", "cpu", cwd=project.path))["target"]
     options = project.run("workflow.extras").stdout.split()
     extras = targets["_base-cpu"]["args"]["EXTRAS"].split()
     assert options == [part for extra in extras for part in ("--extra", extra)]
-    assert (options == []) == (kind == "local")
+    assert (options == []) == (kind == "local" and not framework.startswith("keras"))
+
+
+def test_the_gpu_image_has_the_backend_with_cuda() -> None:
+    project = bake(framework="keras-jax")
+    found = {"EXTRAS": "jax", "GPU_EXTRAS": "jax-cuda"}  # by `inv docker.build`
+    targets = json.loads(output(*BAKE, "--print", "all", cwd=project.path, **found))["target"]
+    assert targets["_base-cpu"]["args"]["EXTRAS"] == targets["cpu"]["labels"]["uv.extras"] == "jax"
+    assert targets["_base"]["args"]["EXTRAS"] == targets["gpu"]["labels"]["uv.extras"] == "jax-cuda"
+    assert "uv.extras" not in targets["serve"]["labels"]

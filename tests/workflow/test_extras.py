@@ -4,10 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
-from workflow import extras
+from workflow import doctor, extras
 from workflow.containers import images
 from workflow.errors import CommandError
 from workflow.paths import ROOT
@@ -17,12 +18,15 @@ PYPROJECT = """
 [project]
 name = "small"
 version = "1.0"
+description = "A project on JAX"
 requires-python = ">=3.11"
 [project.optional-dependencies]
 s3 = []
-jax = []
+jax = ["jax"]
 torch = []
-jax-cuda = []
+jax-cuda = ["jax"]
+[tool.uv.sources]
+jax = { path = "jax-1.0-py3-none-any.whl" }
 """
 REMOTE = "[core]\n    remote = storage\n['remote \"storage\"']\n    url = {}\n"
 
@@ -31,6 +35,12 @@ REMOTE = "[core]\n    remote = storage\n['remote \"storage\"']\n    url = {}\n"
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project on JAX, whose lock is made; it is current."""
     write(tmp_path, "pyproject.toml", PYPROJECT)
+    with zipfile.ZipFile(tmp_path / "jax-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(
+            "jax-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: jax\nVersion: 1.0"
+        )
+        wheel.writestr("jax-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("jax-1.0.dist-info/RECORD", "")
     write(tmp_path, "conf/config.yaml", "framework: keras\nbackend: jax # of Keras\n")
     write(tmp_path, ".dvc/config", REMOTE.format("s3://bucket/dvc"))
     monkeypatch.chdir(tmp_path)
@@ -108,7 +118,8 @@ def test_a_restored_run_has_the_backend_and_the_device_that_it_had(
     write(project, "params.yaml", f"backend: {backend}\n")  # with an override, not that of conf/
     environment.make(project, {"accelerator": accelerator, "backend": backend})
     assert f" sync --locked --compile-bytecode {options}\n" in capfd.readouterr().out
-    assert environment.interpreter(project).is_relative_to(project)
+    installed = [path.name for path in (project / ".venv").rglob("*.dist-info")]
+    assert installed == (["jax-1.0.dist-info"] if backend == "jax" else [])
 
 
 def test_an_environment_that_lacks_the_backend_is_not_that_of_the_run(
@@ -117,6 +128,26 @@ def test_an_environment_that_lacks_the_backend_is_not_that_of_the_run(
     monkeypatch.setenv("UV_NO_SYNC", "1")
     assert environment.shared({"backend": "numpy"})  # which is installed
     assert not environment.shared({"backend": "no_such_backend"})
+
+
+def test_doctor_says_how_to_install_what_the_config_names(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_NO_SYNC", raising=False)
+    monkeypatch.setenv("UV_PROJECT_ENVIRONMENT", str(project / ".venv"))
+    (found,) = doctor.look("environment")
+    assert found.fix == "uv sync --inexact --extra s3 --extra jax"
+    subprocess.run([environment.uv(), *found.fix.split()[1:]], check=True)
+    assert doctor.look("environment")[0].fine
+
+
+def test_doctor_looks_for_a_gpu_by_the_backend(project: Path) -> None:
+    assert doctor.look("GPU")[0].detail == "not used: JAX is not installed"
+
+
+def test_images_are_built_with_the_backend_and_of_the_gpu_with_cuda(project: Path) -> None:
+    facts = images.facts()
+    assert (facts["EXTRAS"], facts["GPU_EXTRAS"]) == ("s3 jax", "s3 jax-cuda")
 
 
 def test_an_image_is_built_again_for_another_lock_or_backend(project: Path) -> None:

@@ -49,7 +49,7 @@ variable "DESCRIPTION" {
 # The extras of pyproject.toml, spaces between: the DVC remote's client, the backend of Keras. Those
 # of the devcontainer, which no task builds, are written here.
 variable "EXTRAS" {
-  default = "{{ ({'local': '', 'gcs': 'gs'}.get(cookiecutter.dvc_remote, cookiecutter.dvc_remote) ~ (' ' ~ cookiecutter.framework[6:] if cookiecutter.framework.startswith('keras') else '')) | trim }}"
+  default = "{{ ({'local': '', 'gcs': 'gs'}.get(cookiecutter.dvc_remote, cookiecutter.dvc_remote) ~ ' ' ~ cookiecutter.__backend) | trim }}"
 }
 variable "GPU_EXTRAS" { # the same, the backend with CUDA
   default = EXTRAS

@@ -24,6 +24,7 @@ from .tracking.transaction_log import marker, wandb_folder
 
 ROOM = 1 << 30  # bytes free on the disk; a training with its cache needs about that
 SECRETS = (".env", ".dvc/config.local")
+FRAMEWORKS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 NEEDED = ("dvc.yaml", "dvc.lock", "params.yaml", "uv.lock", "pyproject.toml", "conf")
 
 
@@ -68,9 +69,9 @@ def environment() -> Finding:
             lines = locked.stderr.strip().splitlines()
             return Finding(False, lines[0].removeprefix("error: "), "git checkout uv.lock")
         return Finding(False, "uv.lock is older than pyproject.toml", "uv lock")
-    sync = ["sync", "--inexact", *extras.options(extras.needed(Path()))]
-    if _run(uv, *sync, "--check").returncode:
-        return Finding(False, "the environment differs from uv.lock", shlex.join(["uv", *sync]))
+    sync = _sync(extras.needed(Path()))
+    if _run(uv, *sync[1:], "--check").returncode:
+        return Finding(False, "the environment differs from uv.lock", shlex.join(sync))
     return Finding(True, "as uv.lock says")
 
 
@@ -196,15 +197,36 @@ def account() -> Finding:
 
 
 def gpu() -> Finding:
-    if find_spec("torch") is None:
-        return Finding(True, "not used: PyTorch is not installed")
-    from .lightning import devices
-
-    if name := devices.gpu_name():
+    """Does PyTorch, or the backend of Keras, compute on a GPU?"""
+    backend = extras.backend(extras.CONFIG)
+    framework = FRAMEWORKS.get(backend or "torch", backend)
+    if find_spec(backend or "torch") is None:
+        return Finding(True, f"not used: {framework} is not installed")
+    if name := _gpu_name(backend):
         return Finding(True, f"{name}: inv train -- trainer=gpu")
     if shutil.which("nvidia-smi"):
-        return Finding(False, "a driver is there, but PyTorch sees no GPU", "nvidia-smi")
+        detail = f"a driver is there, but {framework} sees no GPU"
+        with_cuda = extras.needed(Path(), cuda=True)
+        if with_cuda == extras.needed(Path()):
+            return Finding(False, detail, "nvidia-smi")
+        if sys.platform == "linux":  # the only one for which CUDA is packaged
+            return Finding(False, detail, f"{shlex.join(_sync(with_cuda))}, then nvidia-smi")
     return Finding(True, "none: training runs on the processor")
+
+
+def _gpu_name(backend: str) -> str | None:
+    if not backend:
+        from .lightning.devices import gpu_name
+
+        return gpu_name()
+    os.environ |= {
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the memory is a training's
+    }
+    from .keras.devices import device_name
+
+    return device_name("gpu")
 
 
 CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
@@ -250,6 +272,11 @@ def main() -> None:
         print(f"{wrong} to fix: run what is after each arrow, then inv doctor again")
         raise SystemExit(1)
     print("all is well: inv train")
+
+
+def _sync(names: list[str]) -> list[str]:
+    """Return the command for an environment with these extras."""
+    return ["uv", "sync", "--inexact", *extras.options(names)]
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
