@@ -492,6 +492,32 @@ def test_class_of_a_project_needs_no_entry(tmp_path: Path, monkeypatch) -> None:
         assert str(refused.value).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("sklearn.linear_model.LogisticRegresion", "LogisticRegression"),  # imported and in __all__
+        ("torch.optim.AdemW", "AdamW"),
+        ("lightning.pytorch.callbacks.EarlyStoping", "EarlyStopping"),
+        ("their_package.Nett", "Net"),  # imported alone
+        ("their_package.lazy_nett", "lazy_net"),  # in __all__ alone
+    ],
+)
+def test_a_misspelt_class_is_told_from_those_that_a_package_offers(
+    target: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_package").mkdir()
+    (tmp_path / "their_package/nets.py").write_text("class Net:\n    pass\n", "utf-8")
+    lines = ["import json", "from .nets import Net", '__all__ = ["lazy_net"]']
+    (tmp_path / "their_package/__init__.py").write_text("\n".join(lines), "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module, _, name = target.rpartition(".")
+    with pytest.raises(ConfigError) as refused:
+        check_nodes({"model": {"_target_": target}})
+    assert str(refused.value) == (
+        f"model._target_: {target}: {module} has no {name}; did you mean {meant}?"
+    )
+
+
 def test_schema_for_editors_is_current() -> None:
     json_schema.main(["--check"])
 

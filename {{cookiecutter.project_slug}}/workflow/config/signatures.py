@@ -84,14 +84,25 @@ def _locate(target: str) -> tuple[Module, ast.AST] | None:
             found = found[0], members[part]
         # Some modules define names at run time.
         if found is None and not module.stars and "__getattr__" not in module.names:
-            classes = [name for name, node in module.names.items() if _is_public(name, node)]
-            raise NoSuchTargetError(f"{name} has no {parts[length]}", parts[length], (*classes,))
+            missing = parts[length]
+            raise NoSuchTargetError(f"{name} has no {missing}", missing, _offered(module))
         return found
     raise NoSuchTargetError(f"no module {parts[0]}; if it is a package: uv add {parts[0]}")
 
 
-def _is_public(name: str, node: ast.AST) -> bool:
-    return not name.startswith("_") and isinstance(node, ast.ClassDef | Function)
+def _offered(module: Module) -> tuple[str, ...]:
+    """Return what a module has for others: what it defines, imports from its package, or lists."""
+    package = module.name.partition(".")[0]
+    names = [
+        name
+        for name, node in module.names.items()
+        if isinstance(node, ast.ClassDef | Function)
+        or (isinstance(node, ast.ImportFrom) and _source(module, node).split(".")[0] == package)
+    ]
+    listed = module.names.get("__all__")
+    if isinstance(listed, ast.List | ast.Tuple):
+        names += [str(item.value) for item in listed.elts if isinstance(item, ast.Constant)]
+    return tuple(name for name in dict.fromkeys(names) if not name.startswith("_"))
 
 
 @functools.cache
