@@ -71,8 +71,8 @@ class Session(BaseSession):
         checkpoint.write(result / CHECKPOINT.name, model, self.config, recorded)
         rows = [history.row(epoch, metrics) for epoch, metrics in enumerate(epochs)]
         history.write(result / HISTORY.name, rows)
-        for step, row in enumerate(rows):
-            self.wandb_run.log(row, step=step)
+        for epoch, metrics in enumerate(epochs):  # exact, as the last ones are in the summary too
+            self.wandb_run.log({"epoch": epoch, **metrics}, step=epoch)
         callbacks = [instantiate(node) for node in self.config["callbacks"].values() if node]
         for step, callback in enumerate(callbacks, len(rows)):
             self.wandb_run.log(callback.show(samples), step=step)
