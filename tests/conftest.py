@@ -1,28 +1,32 @@
 """Projects that the slow tests share; a test that changes one copies it first.
 
-Tests run in several processes at once. Those of one module stay together, so that a fixture of the
-module is made once; what more than one process needs is made once under a lock.
+Tests run in several processes at once. Those of one module stay together, or those of one framework
+in it, so that a fixture of the module is made once; what more than one process needs is made once
+under a lock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from browsing import chromium
-from driving import PYTHON, Project, interpreter, set_up
+from driving import FRAMEWORK, PYTHON, Project, interpreter, set_up
 from filelock import FileLock
 from hypothesis import settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+Shared = Callable[[str, Callable[[Path], Project]], Project]
+
 # Modules whose tests share what only one of them may use at a time.
 ENGINE = "docker"
 # The groups that take longest are started first, or one process would end with them alone.
-FIRST = (ENGINE, "test_project", "test_restore", "test_online", "test_start", "test_drift")
+FIRST = (ENGINE, "test_frameworks", "test_project", "test_restore", "test_online", "test_start")
 
 settings.register_profile("contributor", max_examples=30, deadline=None, database=None)
 settings.register_profile("weekly", settings.get_profile("contributor"), max_examples=300)
@@ -38,12 +42,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {}
     for item in items:
         slow = item.get_closest_marker("slow")
-        group = ENGINE if item.get_closest_marker(ENGINE) else item.path.stem
+        group = group_of(item)
         if slow:
             item.add_marker(pytest.mark.xdist_group(group))
-        place = FIRST.index(group) if group in FIRST else len(FIRST)
+        name = group.partition("-")[0]
+        place = FIRST.index(name) if name in FIRST else len(FIRST)
         order[item] = place if slow else len(FIRST) + 1
     items.sort(key=lambda item: order[item])
+
+
+def group_of(item: pytest.Item) -> str:
+    """The tests of an engine, of a module, or of one framework in a module."""
+    if item.get_closest_marker(ENGINE):
+        return ENGINE
+    parameters = getattr(item, "callspec", None)
+    framework = parameters and parameters.params.get("framework")
+    return f"{item.path.stem}-{framework}" if framework else item.path.stem
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +68,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def shared(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Callable[[str, Callable[[Path], Project]], Project]:
+def shared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Shared:
     """Make a project once for all processes: `shared(name, make)` calls `make` in a new folder."""
     root = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):
@@ -77,21 +89,33 @@ def shared(
 
 
 @pytest.fixture(scope="session")
-def begun(shared: Callable[[str, Callable[[Path], Project]], Project]) -> Project:
-    """A project after `inv setup`."""
-    return shared("begun", set_up)
+def begun_with(shared: Shared) -> Callable[[str], Project]:
+    """A project of a framework after `inv setup`."""
+    return lambda framework: shared(f"begun-{framework}", partial(set_up, framework=framework))
 
 
 @pytest.fixture(scope="session")
-def trained(shared: Callable[[str, Callable[[Path], Project]], Project], begun: Project) -> Project:
-    """A project whose pipeline has run once, not yet committed."""
+def trained_with(shared: Shared, begun_with: Callable[[str], Project]) -> Callable[[str], Project]:
+    """A project of a framework whose pipeline has run once, not yet committed."""
 
-    def make(folder: Path) -> Project:
-        project = begun.copy(folder)
+    def make(framework: str, folder: Path) -> Project:
+        project = begun_with(framework).copy(folder)
         project.inv("train")
         return project
 
-    return shared("trained", make)
+    return lambda framework: shared(f"trained-{framework}", partial(make, framework))
+
+
+@pytest.fixture(scope="session")
+def begun(begun_with: Callable[[str], Project]) -> Project:
+    """A project of the default answers after `inv setup`."""
+    return begun_with(FRAMEWORK)
+
+
+@pytest.fixture(scope="session")
+def trained(trained_with: Callable[[str], Project]) -> Project:
+    """A project of the default answers whose pipeline has run once, not yet committed."""
+    return trained_with(FRAMEWORK)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tasks import extras
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 FRAMEWORK = "pytorch"  # the default answer
 UV = os.environ.get("UV") or shutil.which("uv") or "uv"
+RESULTS = ("runs/train/metrics.json", "runs/train/history.csv", "reports/metrics.json")
 
 
 @functools.cache
@@ -142,11 +144,20 @@ class Project:
         """A JSON file of the project."""
         return json.loads((self.path / name).read_text("utf-8"))
 
+    def results(self) -> dict[str, str]:
+        """All that a training and its evaluation measured, as it was written."""
+        return {name: (self.path / name).read_text("utf-8") for name in RESULTS}
+
     def runs(self) -> list[dict[str, Any]]:
         """The offline W&B runs as `wandb leet inspect` reads them, oldest first."""
         folders = sorted((self.path / "wandb").glob("offline-run-*"))
         command = ("wandb", "leet", "inspect", "--summary", "--json")
         return [json.loads(self.run(*command, str(folder))) for folder in folders]
+
+
+def stages_run(printed: str) -> list[str]:
+    """The stages that DVC ran, in order."""
+    return re.findall(r"^Running stage '(\w+)'", printed, re.MULTILINE)
 
 
 def set_up(folder: Path, python: str = PYTHON, **answers: str) -> Project:

@@ -81,6 +81,21 @@ def answer(url: str) -> int | None:
 
 
 @contextlib.contextmanager
+def model_service(image: str, models: Path) -> Iterator[tuple[str, str]]:
+    """A container of the image that serves models, which writes nothing; its id and address."""
+    port = free_port()
+    container = docker(
+        *("run", "--detach", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
+        *(f"--publish=127.0.0.1:{port}:8000", f"--volume={models}:/models:ro", image),
+    )
+    try:
+        until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy")
+        yield container, f"http://127.0.0.1:{port}"
+    finally:
+        docker("rm", "--force", container)
+
+
+@contextlib.contextmanager
 def registry(folder: Path) -> Iterator[str]:
     """A real registry on the loopback; its host and port."""
     program = shutil.which("docker-registry") or shutil.which("registry")

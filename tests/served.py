@@ -20,6 +20,39 @@ from engine import answer, free_port, until
 
 IMAGE = [[0, 0, 5, 13, 9, 1, 0, 0], *[[0, 0, 8, 8, 8, 8, 0, 0]] * 7]
 
+ASK = """
+import json, sys, urllib.error, urllib.request
+import numpy, onnxruntime
+url = sys.argv[1] + "/v2/models/model/infer"
+images = numpy.load("data/prepared/test_images.npy")[:5]
+def ask(body):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode())) as got:
+            return got.status, json.load(got)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+tensor = {"name": "images", "datatype": "UINT8", "shape": images.shape, "data": images.tolist()}
+status, answer = ask({"inputs": [tensor]})
+assert status == 200, answer
+session = onnxruntime.InferenceSession("models/model.onnx")
+expected = session.run(None, {"images": images})[0]
+got = numpy.array(answer["outputs"][0]["data"]).reshape(answer["outputs"][0]["shape"])
+assert numpy.allclose(got, expected, atol=1e-6)
+print(ask({"inputs": [{**tensor, "datatype": "FP32"}]}))
+"""
+SEND = """
+import json, sys, urllib.request
+import numpy as np
+
+url, how = sys.argv[1:]
+images = np.load("data/prepared/test_images.npy")
+noise = np.random.default_rng(0).integers(-8, 9, images.shape)
+images = {"same": images, "inverted": 16 - images, "noisy": (images + noise).clip(0, 16)}[how]
+for image in images.tolist():
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8], "data": image}
+    urllib.request.urlopen(url, json.dumps({"inputs": [tensor]}).encode()).close()
+"""
+
 
 @dataclass
 class Serving:
@@ -41,6 +74,10 @@ class Serving:
         request = urllib.request.Request(url, json.dumps({"inputs": [tensor]}).encode())
         with urllib.request.urlopen(request) as got:
             return got.headers["x-model-version"], json.load(got)["outputs"][0]["data"]
+
+    def send_test_images(self, how: str) -> None:
+        """Ask for each image of the test split: the same, inverted or noisy."""
+        self.project.run("python", "-c", SEND, f"{self.url}/v2/models/model/infer", how)
 
     def services(self) -> list[psutil.Process]:
         """The processes of the model services that answer requests."""
@@ -76,6 +113,13 @@ def serving(project: Project, *options: str) -> Iterator[Serving]:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) == 0, log.read_text("utf-8")
         assert psutil.wait_procs(children, timeout=10)[1] == []  # Ctrl-C has ended them all
+
+
+def answers_as_the_model(project: Project, url: str) -> None:
+    """Assert that a service answers as the project's model does, and refuses another datatype."""
+    refused = project.run("python", "-c", ASK, url)
+    assert "(400, " in refused
+    assert "UINT8" in refused
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 import pytest
-from driving import Project, environment, interpreter
+from driving import Project, environment, interpreter, stages_run
 from engine import (
     BASE_IMAGE,
     PYTHON,
@@ -32,11 +32,13 @@ from engine import (
     free_port,
     give,
     inspect,
+    model_service,
     open_folder,
     registry,
     set_up_for_images,
     until,
 )
+from served import answers_as_the_model
 from wandb_backend import Backend
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
@@ -80,17 +82,6 @@ def running(action: str = "train") -> str | None:
     label = f"label=org.opencontainers.image.title={SLUG}"
     names = docker("ps", "--format={{.Names}}", f"--filter={label}").split()
     return next((name for name in names if name.startswith(f"{SLUG}-{action}-")), None)
-
-
-def stages_run(printed: str) -> list[str]:
-    """The stages that DVC ran, in order."""
-    return re.findall(r"^Running stage '(\w+)'", printed, re.MULTILINE)
-
-
-def metrics(project: Project) -> dict[str, Any]:
-    """All that a training and its evaluation measured, as it was written."""
-    names = ["runs/train/metrics.json", "runs/train/history.csv", "reports/metrics.json"]
-    return {name: (project.path / name).read_text("utf-8") for name in names}
 
 
 # What is in the images
@@ -223,7 +214,7 @@ def test_training_inside_equals_training_outside(
     project: Project, trained: Project, tmp_path: Path
 ) -> None:
     project.inv("docker.train")
-    assert metrics(project) == metrics(trained)
+    assert project.results() == trained.results()
     digests = [model_weights(p) for p in (project, trained)]
     assert digests[0] == digests[1]
     assert stages_run(project.inv("train")) == []  # outside there is nothing to do
@@ -275,7 +266,7 @@ def whole(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) 
     """What a training measures, outside of a container, that nobody interrupts."""
     project = built[0].copy(tmp_path_factory.mktemp("whole"))
     project.inv("train", "--", *LONG)
-    return metrics(project)
+    return project.results()
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "docker stop"])
@@ -294,7 +285,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_resumes(
     assert running() is None
     assert (project.path / "runs/train/unfinished/last.ckpt").exists()
     assert "resuming the interrupted run" in project.run(*command)
-    assert metrics(project) == whole
+    assert project.results() == whole
 
 
 def test_one_training_of_a_folder_at_a_time(project: Project) -> None:
@@ -417,47 +408,14 @@ def test_a_notebook_opens_on_the_loopback_only(project: Project) -> None:
     assert running("shell") is None
 
 
-ASK = """
-import json, sys, urllib.error, urllib.request
-import numpy, onnxruntime
-url = sys.argv[1] + "/v2/models/model/infer"
-images = numpy.load("data/prepared/test_images.npy")[:5]
-def ask(body):
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode())) as got:
-            return got.status, json.load(got)
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-tensor = {"name": "images", "datatype": "UINT8", "shape": images.shape, "data": images.tolist()}
-status, answer = ask({"inputs": [tensor]})
-assert status == 200, answer
-session = onnxruntime.InferenceSession("models/model.onnx")
-expected = session.run(None, {"images": images})[0]
-got = numpy.array(answer["outputs"][0]["data"]).reshape(answer["outputs"][0]["shape"])
-assert numpy.allclose(got, expected, atol=1e-6)
-print(ask({"inputs": [{**tensor, "datatype": "FP32"}]}))
-"""
-
-
 def test_the_serve_image_answers_from_a_read_only_file_system(
     built: tuple[Project, str], trained: Project
 ) -> None:
-    port = free_port()
-    container = docker(
-        *("run", "--detach", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
-        *(f"--publish=127.0.0.1:{port}:8000", f"--volume={trained.path}/models:/models:ro"),
-        f"{SLUG}-serve",
-    )
-    try:
-        until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy")
+    with model_service(f"{SLUG}-serve", trained.path / "models") as (container, url):
         assert re.search(r"running: \w+, healthy", built[0].inv("docker.list"))
-        refused = trained.run("python", "-c", ASK, f"http://127.0.0.1:{port}")
-        assert "(400, " in refused
-        assert "UINT8" in refused
+        answers_as_the_model(trained, url)
         docker("stop", container)
         assert inspect(container)["State"]["ExitCode"] == 0
-    finally:
-        docker("rm", "--force", container)
 
 
 # Pushing

@@ -15,19 +15,6 @@ from served import serving
 
 pytestmark = pytest.mark.slow
 
-SEND = """
-import json, sys, urllib.request
-import numpy as np
-
-url, how = sys.argv[1:]
-images = np.load("data/prepared/test_images.npy")
-noise = np.random.default_rng(0).integers(-8, 9, images.shape)
-images = {"same": images, "inverted": 16 - images, "noisy": (images + noise).clip(0, 16)}[how]
-for image in images.tolist():
-    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8], "data": image}
-    urllib.request.urlopen(url, json.dumps({"inputs": [tensor]}).encode()).close()
-"""
-
 REFUSE = """
 import socket, sys
 
@@ -72,7 +59,7 @@ def compare(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Calla
     def run(how: str, code: int = 0) -> Compared:
         shutil.rmtree(project.path / "runs/served", ignore_errors=True)
         with serving(project) as running:
-            project.run("python", "-c", SEND, f"{running.url}/v2/models/model/infer", how)
+            running.send_test_images(how)
         printed = project.inv("monitor.drift", "--fail", code=code)
         kept = tmp_path_factory.mktemp(how)
         features = shutil.copy(project.path / "runs/drift/features.json", kept)
@@ -97,19 +84,10 @@ def test_the_same_data_have_not_drifted(same: Compared, project: Project) -> Non
     assert "served" not in untracked
 
 
-@pytest.mark.parametrize(
-    ("how", "expected"),
-    [
-        ("inverted", {"brightness", "ink", "confidence", "predicted class"}),
-        ("noisy", {"contrast", "roughness", "confidence"}),
-    ],
-)
-def test_other_data_are_named(
-    how: str, expected: set[str], compare: Callable[..., Compared]
-) -> None:
-    other = compare(how, code=1)
-    assert other.drifted >= expected
-    for column in expected:
+def test_other_data_are_named(compare: Callable[..., Compared]) -> None:
+    other = compare("noisy", code=1)
+    for column in ("contrast", "roughness", "confidence"):
+        assert column in other.drifted
         (row,) = [line for line in other.printed.splitlines() if line.startswith(column)]
         assert row.endswith("yes")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -13,22 +12,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from baking import ROOT, bake
-from driving import PYTHON, UV, Project, environment, interpreter, set_up
+from driving import PYTHON, UV, Project, environment, interpreter, set_up, stages_run
 
 pytestmark = pytest.mark.slow
 EXPERIMENTS = "refs/exps/??/*/*"
 
 OTHER_PYTHON = "3.11" if PYTHON == "3.13" else "3.13"
-
-
-def stages_run(printed: str) -> list[str]:
-    """The stages that DVC ran, in order."""
-    return re.findall(r"^Running stage '(\w+)'", printed, re.MULTILINE)
 
 
 def test_setup_makes_a_clean_repository_with_hooks(trained: Project, tmp_path: Path) -> None:
@@ -86,21 +79,6 @@ def test_before_setup_a_task_says_what_to_type(trained: Project, tmp_path: Path)
     assert re.search(r"fix +Git .* inv setup", project.inv("doctor", code=1))
 
 
-def test_the_trained_model_is_good_and_tracked(trained: Project) -> None:
-    training, evaluation = trained.runs()
-    assert training["run_id"] == evaluation["run_id"]
-    assert (
-        evaluation["summary"]["test/accuracy"] == trained.json("reports/metrics.json")["accuracy"]
-    )
-    recorded = training["config"]["provenance"]
-    commit = trained.run("git", "rev-parse", "HEAD").strip()
-    assert recorded["git"]["commit"] == commit
-    assert recorded["git"]["dirty"] is False
-    assert recorded["seed"] == 0
-    assert recorded["python"].startswith(trained.python)
-    assert set(recorded["data"]) == {"data/raw", "data/prepared"}
-
-
 @pytest.mark.weekly  # an environment more; each change runs the quick tests on each Python
 def test_another_python_trains_the_same_model(trained: Project, tmp_path: Path) -> None:
     project = set_up(tmp_path, OTHER_PYTHON)
@@ -108,23 +86,6 @@ def test_another_python_trains_the_same_model(trained: Project, tmp_path: Path) 
     assert project.json("reports/metrics.json") == trained.json("reports/metrics.json")
     recorded = project.runs()[0]["config"]["provenance"]
     assert recorded["python"].startswith(OTHER_PYTHON)
-
-
-def test_a_second_train_does_nothing_and_says_so(trained: Project, tmp_path: Path) -> None:
-    project = trained.copy(tmp_path)
-    printed = project.inv("train")
-    assert "up to date: nothing changed since" in printed
-    assert stages_run(printed) == []
-    assert len(project.runs()) == 2
-
-
-def test_an_override_runs_what_depends_on_it(trained: Project, tmp_path: Path) -> None:
-    project = trained.copy(tmp_path)
-    printed = project.inv("train", "--", "trainer.max_epochs=3")
-    assert stages_run(printed) == ["config", "train", "export", "evaluate"]
-    assert project.json("runs/train/metrics.json")["epochs"] == 3
-    assert project.runs()[2]["config"]["trainer"]["max_epochs"] == 3
-    assert "up to date" in project.inv("train")  # the applied experiment stays
 
 
 def test_an_applied_experiment_lasts_when_conf_changes(trained: Project, tmp_path: Path) -> None:
@@ -192,51 +153,6 @@ def test_a_wrong_key_in_a_file_is_named_with_the_file(trained: Project, tmp_path
     assert stages_run(printed) == ["config"]
 
 
-def test_queued_experiments_use_and_record_their_own_config(
-    trained: Project, tmp_path: Path
-) -> None:
-    project = trained.copy(tmp_path)
-    grid = ["optimizer.lr=0.1,0.01", "model=mlp,cnn", "trainer.max_epochs=2"]
-    project.inv("exp.queue", "--", *grid)
-
-    def experiments() -> dict[tuple[float, str], dict[str, Any]]:
-        """What DVC shows of each, by its learning rate and model."""
-        shown = json.loads(project.run("dvc", "exp", "show", "--json"))
-        found = {}
-        for row in shown[1]["experiments"] or []:
-            params = row["revs"][0]["data"]["params"]["params.yaml"]["data"]
-            model = params["model"]["_target_"].rpartition(".")[2]
-            found[params["optimizer"]["lr"], model] = row
-        return found
-
-    queued = experiments()
-    assert set(queued) == set(itertools.product([0.1, 0.01], ["MLP", "CNN"]))
-    wanted = {(0.1, "MLP"), (0.01, "CNN")}  # two are enough to be told from each other
-    project.run("dvc", "queue", "remove", *(queued[key]["name"] for key in set(queued) - wanted))
-    project.inv("exp.run")
-    results = {
-        key: row["revs"][0]["data"]["metrics"]["reports/metrics.json"]["data"]["accuracy"]
-        for key, row in experiments().items()
-    }
-    assert set(results) == wanted
-    assert len(set(results.values())) == 2  # two different trainings, not one twice
-
-    tracked = {
-        (
-            run["config"]["optimizer"]["lr"],
-            run["config"]["model"]["_target_"].rpartition(".")[2],
-        ): run["config"]["trainer"]["max_epochs"]
-        for run in project.runs()[2:]
-        if run["config"]
-    }
-    assert tracked == dict.fromkeys(wanted, 2)
-
-    table = project.inv("compare")
-    assert "0.01" in table
-    for accuracy in results.values():
-        assert f"{accuracy:.4f}"[:5] in table
-
-
 def test_a_fresh_clone_has_nothing_to_run(trained: Project, tmp_path: Path) -> None:
     project = trained.copy(tmp_path)
     project.run("git", "add", "--all")
@@ -253,27 +169,6 @@ def test_a_fresh_clone_has_nothing_to_run(trained: Project, tmp_path: Path) -> N
     printed = copy.inv("train")
     assert stages_run(printed) == []
     assert "up to date" in printed
-
-
-def test_a_killed_training_resumes_to_the_same_result(
-    begun: Project, trained: Project, tmp_path: Path
-) -> None:
-    project = begun.copy(tmp_path)
-
-    def kill(process: subprocess.Popen[str]) -> None:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            if "my_ml_project.train" in " ".join(child.cmdline()):
-                child.kill()
-
-    project.interrupt("inv", "train", when="epoch  9/20", how=kill)
-    printed = project.inv("train")
-    (run_id,) = re.findall(r"resuming the interrupted run (\w+)", printed)
-    assert {run["run_id"] for run in project.runs()} == {run_id}
-    for name in ("runs/train/metrics.json", "reports/metrics.json"):
-        assert project.json(name) == trained.json(name)
-    assert (project.path / "runs/train/history.csv").read_bytes() == (
-        trained.path / "runs/train/history.csv"
-    ).read_bytes()
 
 
 def test_ctrl_c_ends_the_training_and_the_next_resumes(
@@ -368,27 +263,10 @@ def test_two_processes_train_one_model(trained: Project, tmp_path: Path) -> None
     assert len(project.runs()) == 3  # one run, not one of each process
 
 
-def test_its_own_tests_and_checks_pass(trained: Project, tmp_path: Path) -> None:
+def test_hooks_pass_and_a_package_that_is_there_by_chance_is_named(
+    trained: Project, tmp_path: Path
+) -> None:
     project = trained.copy(tmp_path)
-    # As users keep them: other values, a file more, a callback less.
-    conf = project.path / "conf"
-    (conf / "model/deep.yaml").write_text(
-        "defaults: [mlp]\nhidden: [64, 64, 64]\n", encoding="utf-8"
-    )
-    edits = {
-        "config.yaml": ("- model: cnn", "- model: deep"),
-        "optimizer/adam.yaml": ("lr: 3.0e-3", "lr: 1.0e-3"),
-        "callbacks/default.yaml": ("  - early_stopping\n", ""),
-        "trainer/cpu.yaml": ("max_epochs: 20", "max_epochs: 50"),
-    }
-    for name, (old, new) in edits.items():
-        text = (conf / name).read_text("utf-8")
-        assert old in text
-        (conf / name).write_text(text.replace(old, new), encoding="utf-8")
-    assert re.search(r"\d+ passed", project.inv("test"))
-    checked = project.inv("check")
-    assert "Success: no issues found" in checked
-    assert "No dependency issues found" in checked
     assert "Failed" not in project.run("pre-commit", "run", "--all-files")
     with (project.path / "my_ml_project/fetch.py").open("a") as file:
         file.write("\nimport requests\n")  # which DVC happens to bring
