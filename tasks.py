@@ -29,9 +29,9 @@ ONE_OF_EACH = {mark: framework for framework, mark in reversed(FRAMEWORKS.items(
 # Of each framework: its tests that run on a new project, in the environment of such projects.
 PROJECT_TESTS = {
     "pytorch": (WORKFLOW_TESTS,),
-    "keras-jax": ("tests/keras", f"{WORKFLOW_TESTS}/test_readme.py"),
-    "keras-tensorflow": ("tests/keras",),
-    "scikit-learn": ("tests/scikit_learn", f"{WORKFLOW_TESTS}/test_readme.py"),
+    "keras-jax": ("tests/frameworks/keras", f"{WORKFLOW_TESTS}/test_readme.py"),
+    "keras-tensorflow": ("tests/frameworks/keras",),
+    "scikit-learn": ("tests/frameworks/scikit_learn", f"{WORKFLOW_TESTS}/test_readme.py"),
 }
 SHADOWED = re.compile(r"(# shadowed names: begin[^\n]*\n).*(# shadowed names: end)", re.DOTALL)
 

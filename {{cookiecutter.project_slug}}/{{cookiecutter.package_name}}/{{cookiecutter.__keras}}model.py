@@ -113,7 +113,8 @@ class Classes(keras.layers.Layer):
         return ops.softmax(ops.cast(outputs, "float32"), axis=1)
 
     def loss(self, target: Any, outputs: Any) -> Any:
-        return keras.losses.sparse_categorical_crossentropy(target, outputs, from_logits=True)
+        logits = ops.cast(outputs, "float32")
+        return keras.losses.sparse_categorical_crossentropy(target, logits, from_logits=True)
 
     @property
     def measures(self) -> list[keras.Metric]:
@@ -134,14 +135,18 @@ class Value(keras.layers.Layer):
         return self.standardize.invert(outputs[:, 0])
 
     def loss(self, target: Any, outputs: Any) -> Any:
-        return ops.square(outputs[:, 0] - self.standardize(target))
-
-    def error(self, target: Any, outputs: Any) -> Any:
-        return ops.abs(self(outputs) - ops.cast(target, "float32"))
+        return ops.square(ops.cast(outputs[:, 0], "float32") - self.standardize(target))
 
     @property
     def measures(self) -> list[keras.Metric]:
-        return [keras.metrics.MeanMetricWrapper(self.error, name="mae")]
+        # As numbers: on JAX, a metric cannot read variables of the model.
+        mean, std = float(self.standardize.mean), float(self.standardize.std)
+
+        def error(target: Any, outputs: Any) -> Any:
+            values = ops.cast(outputs[:, 0], "float32") * std + mean
+            return ops.abs(values - ops.cast(target, "float32"))
+
+        return [keras.metrics.MeanMetricWrapper(error, name="mae")]
 
 
 class Model(keras.Model):
@@ -189,6 +194,7 @@ class Model(keras.Model):
     def load(cls, path: Path) -> tuple["Model", dict[str, Any], dict[str, Any]]:
         """Return the model that `train` wrote, its config and its provenance."""
         saved = checkpoint.read(path)
+        keras.config.set_dtype_policy("float32")  # of the weights, whatever trainer.precision is
         model = cls(saved.config)
         saved.restore(model)
         return model, saved.config, saved.provenance

@@ -22,6 +22,7 @@ class Standardize(keras.layers.Layer):
         shape = tuple(size)
         self.mean = self.add_weight(shape=shape, initializer="zeros", trainable=False, name="mean")
         self.std = self.add_weight(shape=shape, initializer="ones", trainable=False, name="std")
+        self.built = True
 
     def fit(self, values: np.ndarray) -> None:
         """Take mean and standard deviation from `values` (n, …, *size); of a constant, 1."""

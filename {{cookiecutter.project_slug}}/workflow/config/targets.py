@@ -10,6 +10,7 @@ from .values import (
     Signature,
     at_least,
     below,
+    between,
     check,
     makes,
     nearest,
@@ -26,12 +27,26 @@ LIMITS: dict[str, dict[str, Any]] = {
         "betas": below(1),
         "eps": at_least(0),
     },
+    "keras.optimizers.": {
+        "learning_rate": at_least(0),
+        "weight_decay": at_least(0),
+        "momentum": between(0, 1),
+        "beta_1": below(1),
+        "beta_2": below(1),
+    },
+    "keras.callbacks.": {
+        "mode": one_of("auto", "min", "max"),
+        "patience": at_least(0),
+        "min_delta": at_least(0),
+    },
     "lightning.pytorch.callbacks.": {
         "mode": one_of("min", "max"),
         "patience": at_least(0),
         "min_delta": at_least(0),
     },
 }
+# Classes that take any keyword, to refuse it when they are made.
+REFUSE_OTHERS = ("keras.optimizers.",)
 # By the code that makes the class of this node.
 GIVEN = {
     "loader": ("folder", "inputs", "seed", "steps"),
@@ -68,13 +83,14 @@ def signature_of(target: str) -> Signature | None:
     limits = next((LIMITS[start] for start in LIMITS if target.startswith(start)), None)
     if taken is None or limits is None:
         return taken
+    takes_others = taken.takes_others and not target.startswith(REFUSE_OTHERS)
     parameters = {
         name: Parameter(partial(_limited, parameter, limits[name]), parameter.required)
         if name in limits
         else parameter
         for name, parameter in taken.parameters.items()
     }
-    return Signature(parameters, taken.takes_others)
+    return Signature(parameters, takes_others)
 
 
 def _check(node: dict[str, Any], key: str) -> None:

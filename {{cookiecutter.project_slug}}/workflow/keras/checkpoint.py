@@ -75,7 +75,7 @@ def write(path: Path, saved: Saved) -> None:
         for index, (name, array) in enumerate(arrays):
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)
-            members[f"{group}/{index:05} {name.replace('/', '.')}.npy"] = content.getvalue()
+            members[f"{group}/{index:05} {name}.npy"] = content.getvalue()
     checkpoint_file.write(path, members)
 
 
@@ -119,7 +119,7 @@ def _named(variables: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
     counts: dict[str, int] = {}
     named = []
     for variable in variables:
-        name = re.sub(r"_\d+(?=/)", "", "/".join(variable.path.split("/")[-2:]))
+        name = re.sub(r"_\d+(?=\.)", "", ".".join(variable.path.split("/")[-2:]))
         counts[name] = counts.get(name, 0) + 1
         numbered = f"{name} {counts[name]}" if counts[name] > 1 else name
         named.append((numbered, np.asarray(keras.ops.convert_to_numpy(variable.value))))

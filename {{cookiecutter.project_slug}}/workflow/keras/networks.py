@@ -1,5 +1,6 @@
 """The network that conf/model/ names: made, also from elsewhere; and whether it fits the data."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,7 +60,8 @@ def apply(network: Any, taken: Mapping[str, Any], target: Mapping[str, Any]) -> 
     inner = network.model if isinstance(network, PlainModel) else network
     name = type(inner).__name__
     try:
-        answers = network(dict(taken))
+        with warnings.catch_warnings(action="ignore"):  # of what is said in one line here
+            answers = network(dict(taken))
     except Exception as error:  # each backend has its own
         given = ", ".join(f"{key} {_shape(tensor)}" for key, tensor in taken.items())
         raise ConfigError("model", f"{name} does not take {given}: {one_line(error)}") from error

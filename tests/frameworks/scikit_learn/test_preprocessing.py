@@ -7,28 +7,9 @@ import onnxruntime
 import pytest
 from my_ml_project.model import Model
 from onnx import TensorProto, helper
-from random_data import CLASSES, TEXTS, VALUE, samples
+from random_data import CLASSES, INPUTS, TEXT, TEXTS, VALUE, samples
 from workflow.scikit_learn.onnx_graph import MATRIX
 from workflow.signature import signature
-
-IMAGE = {"kind": "image", "rows": 3, "columns": 4, "channels": None, "max_value": 16}
-NUMBERS = [{"name": "age", "unit": "years"}, {"name": "bmi", "range": [-1000, 1000]}]
-CHOICES = [{"name": "colour", "choices": ["red", "blue"]}, {"name": "size", "choices": ["S", "é"]}]
-TEXT = {"kind": "text", "length": 24}
-INPUTS: dict[str, dict[str, Any]] = {
-    "image": {"image": IMAGE},
-    "colour image of 16 bits": {"image": IMAGE | {"channels": 3, "max_value": 4095}},
-    "numbers": {"table": {"kind": "features", "columns": NUMBERS}},
-    "choices": {"table": {"kind": "features", "columns": CHOICES}},
-    "both": {"table": {"kind": "features", "columns": [NUMBERS[0], *CHOICES, NUMBERS[1]]}},
-    "text": {"comment": TEXT},
-    "text shorter than n-grams": {"comment": TEXT | {"length": 3}},
-    "all": {
-        "image": IMAGE,
-        "table": {"kind": "features", "columns": [*CHOICES, *NUMBERS]},
-        "comment": TEXT,
-    },
-}
 
 
 @pytest.mark.parametrize("target", [CLASSES, VALUE], ids=["classes", "value"])

@@ -1,0 +1,230 @@
+"""What a training records, and the same again from the same seed, in one go or interrupted."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from my_ml_project.export import export
+from my_ml_project.train import train
+from random_data import CLASSES, PICTURES, TABLE, VALUE
+from workflow.config.compose import compose
+from workflow.config.values import ConfigError
+from workflow.errors import CommandError
+from workflow.keras import checkpoint
+from workflow.paths import CONF, PREPARED_DATA, ROOT
+
+SMALL = ["trainer.epochs=4", "loader.batch_size=8", "model.dropout=0.5"]
+STOP_AFTER = "STOP_AFTER_EPOCH"  # an environment variable: the config has to stay the same
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ends the process's training as Ctrl-C does, in the epoch after the one that is named."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch == 1 and os.environ.get(STOP_AFTER) == str(self.params["epoch"]):
+            raise KeyboardInterrupt
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.params = {**self.params, "epoch": epoch}
+
+
+def interrupted(settings: dict[str, Any], folder: Path, epoch: int, monkeypatch) -> None:
+    settings["callbacks"]["interrupt"] = {"_target_": "test_training.Interrupt"}
+    monkeypatch.setenv(STOP_AFTER, str(epoch))
+    with pytest.raises(SystemExit, match="interrupted: the next `inv train` resumes"):
+        train(settings, folder)
+    monkeypatch.delenv(STOP_AFTER)
+
+
+def trained(settings: dict[str, Any], folder: Path) -> checkpoint.Saved:
+    """Train in a folder; return the checkpoint of the best epoch."""
+    folder.mkdir(exist_ok=True)
+    settings["callbacks"]["interrupt"] = {"_target_": "test_training.Interrupt"}
+    metric = train(settings, folder)
+    assert json.loads((folder / "metrics.json").read_text("utf-8"))["val/loss"] == metric
+    return checkpoint.read(folder / "model.ckpt")
+
+
+def same(first: checkpoint.Saved, second: checkpoint.Saved) -> bool:
+    return all(
+        np.array_equal(mine, theirs)
+        for group in first.arrays
+        for (_, mine), (_, theirs) in zip(first.arrays[group], second.arrays[group], strict=True)
+    )
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "history.csv").open(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "inputs", "target"),
+    [
+        (["model=cnn", "optimizer=sgd"], PICTURES, CLASSES),
+        (["model=mlp", "scheduler=cosine"], TABLE, VALUE),
+        (["model=mlp", "scheduler=exponential", "scheduler.interval=step"], TABLE, CLASSES),
+        (["model=mlp", "optimizer.gradient_accumulation_steps=3"], TABLE, CLASSES),
+    ],
+)
+def test_an_interrupted_training_ends_as_one_in_one_go(
+    overrides: list[str], inputs, target, config, prepare, tmp_path: Path, monkeypatch
+) -> None:
+    def settings() -> dict[str, Any]:
+        return config(*SMALL, *overrides, inputs=inputs, target=target)
+
+    prepare(settings())
+    whole = trained(settings(), tmp_path / "whole")
+    again = trained(settings(), tmp_path / "again")
+    assert same(whole, again)
+    (tmp_path / "parts").mkdir()
+    interrupted(settings(), tmp_path / "parts", 2, monkeypatch)
+    assert same(whole, trained(settings(), tmp_path / "parts"))
+    for name in ("metrics.json", "history.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    other = config(*SMALL, *overrides, "seed=1", inputs=inputs, target=target)
+    assert not same(whole, trained(other, tmp_path / "other"))
+
+
+def test_early_stopping_counts_on_after_an_interruption(
+    config, prepare, tmp_path: Path, monkeypatch
+) -> None:
+    # With this rate nothing improves, so the epochs after the first are those of the patience.
+    options = [*SMALL, "model=mlp", "callbacks.early_stopping.patience=2", "trainer.epochs=9"]
+
+    def settings() -> dict[str, Any]:
+        made = config(*options, "optimizer.learning_rate=0.0", inputs=TABLE, target=CLASSES)
+        made["callbacks"]["early_stopping"]["min_delta"] = 1.0
+        return made
+
+    prepare(settings())
+    trained(settings(), tmp_path / "whole")
+    assert len(rows(tmp_path / "whole")) == 3
+    (tmp_path / "parts").mkdir()
+    interrupted(settings(), tmp_path / "parts", 2, monkeypatch)
+    trained(settings(), tmp_path / "parts")
+    assert len(rows(tmp_path / "parts")) == 3
+
+
+def test_history_has_the_names_that_every_framework_logs(config, prepare, tmp_path: Path) -> None:
+    settings = config(*SMALL, "model=mlp", inputs=TABLE, target=VALUE)
+    prepare(settings)
+    trained(settings, tmp_path / "run")
+    names = [*rows(tmp_path / "run")[0]]
+    assert names == ["epoch", "train/loss", "train/mae", "val/loss", "val/mae"]
+
+
+def test_the_weights_of_a_run_are_started_from_and_frozen_layers_stay(
+    config, prepare, tmp_path: Path
+) -> None:
+    options = [*SMALL, "model=mlp"]
+    settings = config(*options, inputs=TABLE, target=CLASSES)
+    prepare(settings)
+    first = trained(settings, tmp_path / "first")
+    named = f"train.init_from={tmp_path / 'first' / 'model.ckpt'}"
+    frozen = config(*options, "callbacks=[default,freeze]", named, inputs=TABLE, target=CLASSES)
+    frozen["callbacks"]["freeze"]["names"] = ["dense*"]
+    with pytest.raises(ConfigError, match="leaves nothing to train"):
+        trained(frozen, tmp_path / "none")
+    hidden = next(name for name in first.shapes if name.endswith("kernel"))
+    frozen["callbacks"]["freeze"]["names"] = [_layers(settings)[0]]
+    second = trained(frozen, tmp_path / "second")
+    weights = [dict(one.arrays["network"]) for one in (first, second)]
+    np.testing.assert_array_equal(weights[0][hidden], weights[1][hidden])
+    assert not same(first, second)
+    wider = config(*options, "model.hidden=[5]", named, inputs=TABLE, target=CLASSES)
+    with pytest.raises(ConfigError, match=r"train.init_from: .+ has of shape \(4, 128\) as"):
+        trained(wider, tmp_path / "wider")
+
+
+def _layers(settings: dict[str, Any]) -> list[str]:
+    """Return the names of the layers with weights that a new model in this process will have."""
+    from my_ml_project.model import Model
+
+    network = Model(settings).network
+    names = [layer.name for layer in network.hidden if layer.weights]
+    stem, _, number = names[0].rpartition("_")
+    count = len(network.hidden) // 2 + 1
+    return [f"{stem}_{int(number) + count}" if stem else names[0]]
+
+
+def test_a_run_is_resumed_for_more_epochs(config, prepare, tmp_path: Path) -> None:
+    settings = config(*SMALL, "model=mlp", inputs=TABLE, target=VALUE)
+    prepare(settings)
+    first = trained(settings, tmp_path / "first")
+    named = f"train.resume={tmp_path / 'first' / 'model.ckpt'}"
+    more = ["trainer.epochs=6", named]
+    trained(config(*SMALL, "model=mlp", *more, inputs=TABLE, target=VALUE), tmp_path / "more")
+    in_one_go = config(*SMALL, "model=mlp", "trainer.epochs=6", inputs=TABLE, target=VALUE)
+    trained(in_one_go, tmp_path / "whole")
+    assert rows(tmp_path / "more") == rows(tmp_path / "whole")
+    assert len(first.state["epochs"]) <= 4
+    for overrides, problem in [
+        (["trainer.epochs=1"], "leaves none to train"),
+        (["optimizer.learning_rate=0.5"], r"has optimizer.learning_rate=0.003, this is 0.5"),
+    ]:
+        refused = [*SMALL, "model=mlp", named, *overrides]
+        with pytest.raises(ConfigError, match=problem):
+            trained(config(*refused, inputs=TABLE, target=VALUE), tmp_path / "refused")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_each_precision_trains_and_is_exported(
+    precision: str, config, prepare, tmp_path: Path
+) -> None:
+    options = [*SMALL, "model=mlp", f"precision={precision}"]
+    settings = config(*options, inputs=TABLE, target=VALUE)
+    prepare(settings)
+    trained(settings, tmp_path / "run")
+    export(tmp_path / "run" / "model.ckpt", tmp_path / "model.onnx", PREPARED_DATA, 2)
+    assert (tmp_path / "model.onnx").stat().st_size
+
+
+def test_one_batch_can_be_learnt(config, prepare, tmp_path: Path) -> None:
+    settings = config("debug=overfit", "model=mlp", "model.dropout=0", inputs=TABLE, target=CLASSES)
+    prepare(settings)
+    trained(settings, tmp_path / "run")
+    assert float(rows(tmp_path / "run")[-1]["train/loss"]) < 0.05
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(config, prepare, tmp_path: Path) -> None:
+    options = [*SMALL, "model=mlp", "optimizer=sgd", "optimizer.learning_rate=1e30"]
+    settings = config(*options, inputs=TABLE, target=VALUE)
+    prepare(settings)
+    with pytest.raises(CommandError, match=r"diverged.+ in epoch \d/4, step \d+; try a smaller"):
+        trained(settings, tmp_path)
+
+
+def test_a_metric_that_is_not_logged_is_named(config, prepare, tmp_path: Path) -> None:
+    options = [*SMALL, "model=mlp", "metric.name=f1", "metric.mode=max"]
+    settings = config(*options, inputs=TABLE, target=VALUE)
+    prepare(settings)
+    with pytest.raises(ConfigError, match=r"metric.name: val/f1 is not logged; logged are"):
+        trained(settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["backend=torch"], "backend: torch is not installed: uv sync --inexact --extra torch"),
+        (["backend=theano"], "backend: .theano. is not one of jax, tensorflow, torch"),
+        (["+optimizer.use_ema=true"], "optimizer.use_ema: must be false"),
+        (["+optimizer.learnin_rate=1"], "did you mean learning_rate"),
+        (["callbacks.early_stopping.mode=max"], "callbacks.early_stopping.mode: must be min"),
+        (["optimizer=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"], "needs a momentum"),
+        (["+trainer.epoch=3"], "did you mean epochs"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(overrides: list[str], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as refused:
+        compose(overrides, ROOT / CONF)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_gpu_that_is_not_there_is_refused(config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer.accelerator: gpu: .+ finds none here"):
+        train(config("trainer=gpu", inputs=TABLE, target=CLASSES), tmp_path)
