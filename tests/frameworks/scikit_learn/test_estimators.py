@@ -84,12 +84,17 @@ def exported(prepare, tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
     return run
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_each_of_conf_model_is_exported(name: str, config, exported) -> None:
+def shipped(config: Callable[..., Node], name: str, *overrides: str) -> Node:
+    """A config of a table, and a small model of conf/model/."""
     is_value = name.endswith("regressor") or name == "ridge"
     sizes = next((size for start, size in SIZES.items() if name.startswith(start)), [])
     target = VALUE if is_value else CLASSES
-    assert exported(config(f"model={name}", *sizes, inputs=TABLE, target=target)).exists()
+    return config(f"model={name}", *sizes, *overrides, inputs=TABLE, target=target)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_of_conf_model_is_exported(name: str, config, exported) -> None:
+    assert exported(shipped(config, name)).exists()
 
 
 @pytest.mark.parametrize("name", FREE)

@@ -2,18 +2,24 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from my_ml_project.model import Model
 from my_ml_project.train import train
 from random_data import CLASSES, TABLE, VALUE
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
-from test_estimators import FREE, SIZES
-from workflow.paths import PREPARED_DATA
+from test_estimators import FREE, SHIPPED, shipped
+from workflow.checkpoint_file import PROVENANCE
+from workflow.paths import PREPARED_DATA, ROOT
 from workflow.prepared import read_split
+from workflow.scikit_learn.checkpoint import CONFIG, MODEL
+from workflow.tracking.log_reader import read_records
 
 BOOSTED = [name for name in FREE if name.startswith(("boost", "xgboost", "lightgbm"))]
 HISTOGRAM = ("gradient_boosting_classifier", "gradient_boosting_regressor")
@@ -36,9 +42,7 @@ def test_the_curve_of_a_boosting_ends_with_the_metrics_of_its_model(
         model, target = FREE[name]
         settings = config(inputs=TABLE, target=target, model=model)
     else:
-        target = VALUE if name.endswith("regressor") else CLASSES
-        size = SIZES["gradient_boosting"]
-        settings = config(f"model={name}", *size, inputs=TABLE, target=target)
+        settings = shipped(config, name)
     prepare(settings)
     metrics = result(settings, tmp_path / "run")
     with (tmp_path / "run/history.csv").open(encoding="utf-8") as file:
@@ -81,13 +85,63 @@ def test_cross_validation_is_that_of_scikit_learn(
         assert metrics[f"cv/{metric}_std"] == pytest.approx(found.std(), rel=1e-5)
 
 
-def test_the_same_seed_gives_the_same_model_and_metrics(config, prepare, tmp_path: Path) -> None:
-    settings = config("model=random_forest_classifier", "model.n_estimators=5")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_same_seed_gives_the_same_bytes(name: str, config, prepare, tmp_path: Path) -> None:
+    settings = shipped(config, name)
     prepare(settings)
-    metrics = [result(settings, tmp_path / name) for name in ("first", "second")]
-    assert metrics[0] == metrics[1]
-    inputs, _ = read_split(PREPARED_DATA, "test", list(settings["data"]["inputs"]))
-    answers = [
-        Model.load(tmp_path / name / "model.ckpt")[0].answer(inputs) for name in ("first", "second")
-    ]
-    np.testing.assert_array_equal(*answers)
+    runs = [tmp_path / run for run in ("first", "second")]
+    first, second = ((result(settings, run), members(run / "model.ckpt")) for run in runs)
+    assert first == second
+
+
+def members(checkpoint: Path) -> dict[str, bytes]:
+    """What is in a checkpoint, but for its provenance, which names the run and its time."""
+    with zipfile.ZipFile(checkpoint) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    del content[PROVENANCE]
+    assert set(content) == {CONFIG, MODEL}
+    return content
+
+
+PRESS = """
+import os, signal
+from pathlib import Path
+
+class Press:
+    def show(self, samples):
+        if not Path("pressed").exists():
+            Path("pressed").touch()
+            os.kill(os.getpid(), signal.SIGINT)
+        return {"pressed": 1}
+"""
+
+
+def test_an_interrupted_training_starts_over_in_the_same_run(
+    config, prepare, tmp_path: Path
+) -> None:
+    prepare(config())
+    (tmp_path / "their_callbacks.py").write_text(PRESS)
+    command = [sys.executable, "-m", "my_ml_project.train", "hydra.run.dir=runs/train"]
+    command += ["model=gradient_boosting_classifier", "model.max_iter=5", "tracking.mode=offline"]
+    command += ["model.early_stopping=false", "+callbacks.press._target_=their_callbacks.Press"]
+    paths = os.pathsep.join([str(ROOT), str(tmp_path)])
+    variables = {**os.environ, "PYTHONPATH": paths, "DVC_ROOT": str(tmp_path)}
+    codes, printed = [], []
+    for _ in range(2):
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        codes.append(done.returncode)
+        printed.append(done.stdout + done.stderr)
+    assert codes == [1, 0], printed
+    assert printed[0].splitlines()[-1] == "interrupted: `inv train` starts over"
+    assert "Traceback" not in printed[0]
+    assert (tmp_path / "runs/train/model.ckpt").exists()
+
+    logs = sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(logs) == 2
+    assert len({log.name for log in logs}) == 1
+    records = [record for log in logs for record in read_records(log.read_bytes())]
+    rows = [record.history for record in records if record.WhichOneof("record_type") == "history"]
+    with (tmp_path / "runs/train/history.csv").open(encoding="utf-8") as file:
+        epochs = len(list(csv.DictReader(file)))
+    steps = [row.step.num for row in rows]
+    assert steps == [*range(epochs + 3)]  # each iteration once, then what each callback shows

@@ -72,8 +72,14 @@ class Session(BaseSession):
         rows = [history.row(epoch, metrics) for epoch, metrics in enumerate(epochs)]
         history.write(result / HISTORY.name, rows)
         for epoch, metrics in enumerate(epochs):  # exact, as the last ones are in the summary too
-            self.wandb_run.log({"epoch": epoch, **metrics}, step=epoch)
+            self._log({"epoch": epoch, **metrics}, step=epoch)
         callbacks = [instantiate(node) for node in self.config["callbacks"].values() if node]
         for step, callback in enumerate(callbacks, len(rows)):
-            self.wandb_run.log(callback.show(samples), step=step)
+            self._log(callback.show(samples), step=step)
         self.end()
+
+    def _log(self, values: dict[str, Any], step: int) -> None:
+        """Log a row, unless the run has it: an interrupted training starts over in the same run."""
+        assert self.wandb_run is not None
+        if step >= self.first_step:
+            self.wandb_run.log(values, step=step)
