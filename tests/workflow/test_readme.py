@@ -13,6 +13,7 @@ from my_ml_project import fetch
 from workflow.config.compose import compose, expand
 from workflow.paths import CONF, ROOT
 from workflow.pipeline.apply import WRITTEN
+from workflow.variables import rules
 
 FILES = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path: path.read_text(encoding="utf-8") for path in FILES}
@@ -124,6 +125,14 @@ def test_table_of_config_is_what_is_in_conf() -> None:
         paths = (ROOT / CONF / group).glob("*.yaml")
         there = {path.stem for path in paths if WRITTEN not in path.read_text(encoding="utf-8")}
         assert set(files) <= there if group == "callbacks" else set(files) == there, group
+
+
+def test_table_of_variables_is_that_of_the_code() -> None:
+    framework = compose([], ROOT / CONF).framework
+    assert rows("variables") == [
+        [", ".join(f"`{name}`" for name in rule.names), rule.effect, rule.why]
+        for rule in rules(framework)
+    ]
 
 
 def test_each_command_is_a_task(tasks: dict[str, str]) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from workflow.config.schema import plain
-from workflow.paths import ROOT
-from workflow.variables import RULES, VariableError, check
+from workflow.variables import VariableError, check
 
 # As someone has them who used W&B elsewhere, or in whose shell another training was started.
 LEFT_OVER = {
@@ -24,14 +23,6 @@ LEFT_OVER = {
     "OMP_NUM_THREADS": "3",
 }
 RECORDED = {"WANDB_TAGS": "night,first", "WANDB_NOTES": "a note", "WANDB_NAME": "one"}
-
-
-def test_the_table_of_the_docs_is_that_of_the_code() -> None:
-    text = (ROOT / "docs/environment-variables.md").read_text(encoding="utf-8")
-    table = text.partition("<!-- variables: begin -->\n")[2].partition("<!-- variables: end -->")[0]
-    lines = [", ".join(f"`{name}`" for name in rule.names) for rule in RULES]
-    rows = [f"| {line} | {r.effect} | {r.why} |" for line, r in zip(lines, RULES, strict=True)]
-    assert table.splitlines()[2:] == rows
 
 
 @pytest.mark.slow
@@ -93,6 +84,20 @@ def test_a_variable_that_says_what_the_config_says_is_no_news(config) -> None:
     assert check(settings, agreed) == []
     (line,) = check(plain(config()), {"WANDB_MODE": "online"})
     assert line == "WANDB_MODE is not used: tracking.mode counts (disabled)"
+
+
+def test_variables_of_keras_count_in_a_project_of_keras_alone(config) -> None:
+    settings = plain(config())
+    of_keras = {"KERAS_BACKEND": "torch", "NPROC": "3", "KERAS_HOME": "x", "JAX_PLATFORMS": "cpu"}
+    assert check(settings, of_keras | {"KERAS_MAX_EPOCHS": "1"}) == []
+    settings |= {"framework": "keras", "backend": "jax"}
+    assert check(settings, of_keras | {"PL_TRAINER_MAX_TIME": "x"}) == [
+        "KERAS_BACKEND is not used: backend counts (jax)",
+        "NPROC is not used: trainer.threads counts (1)",
+    ]
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_TORCH_DEVICE", "JAX_DEFAULT_MATMUL_PRECISION"):
+        with pytest.raises(VariableError, match=f"^{name}: .*; unset it$"):
+            check(settings, {name: "1"})
 
 
 def test_what_would_make_a_run_a_part_of_another_is_refused(workspace: Path, config) -> None:

@@ -1,8 +1,8 @@
 """How a training treats environment variables; docs/ has the same table.
 
-Lightning, PyTorch, DVC, Hydra and W&B each read some of their own. None may change a result, or
-mix two runs, without a word: what does not count is said in one line, and what cannot be is
-refused before anything runs.
+Lightning, PyTorch, Keras and its backends, DVC, Hydra and W&B each read some of their own. None may
+change a result, or mix two runs, without a word: what does not count is said in one line, and what
+cannot be is refused before anything runs.
 """
 
 import os
@@ -29,12 +29,14 @@ class Rule:
         effect: `USED`, `UNUSED` or `REFUSED`.
         why: how a used one counts; what counts in place of another.
         key: of the config, whose value is the one that counts.
+        framework: that alone reads them; "" where each does.
     """
 
     names: tuple[str, ...]
     effect: str
     why: str
     key: str | None = None
+    framework: str = ""
 
     def set_in(self, variables: Mapping[str, str]) -> list[str]:
         """Return which of its variables are set; an empty one is not. Files are those here."""
@@ -79,16 +81,56 @@ RULES = (
     ),
     Rule(("config-defaults.yaml",), REFUSED, "W&B would add its values to the run's config"),
     Rule(("wandb/settings",), USED, "W&B's own file: what no variable and no `tracking` key says"),
-    Rule(("PL_GLOBAL_SEED",), UNUSED, "`seed` counts", "seed"),
+    Rule(("PL_GLOBAL_SEED",), UNUSED, "`seed` counts", "seed", framework="pytorch"),
     Rule(("OMP_NUM_THREADS",), UNUSED, "`trainer.threads` counts", "trainer.threads"),
-    Rule(("PL_TRAINER_*",), REFUSED, "values belong in `conf/trainer/`"),
+    Rule(("PL_TRAINER_*",), REFUSED, "values belong in `conf/trainer/`", framework="pytorch"),
+    Rule(("KERAS_BACKEND",), UNUSED, "`backend` counts", "backend", framework="keras"),
+    Rule(
+        ("KERAS_HOME",),
+        USED,
+        "where Keras keeps weights that it has downloaded; its `keras.json` does not count",
+        framework="keras",
+    ),
+    Rule(
+        ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_TORCH_DEVICE"),
+        REFUSED,
+        "values belong in `conf/trainer/`",
+        framework="keras",
+    ),
+    Rule(
+        ("KERAS_NNX_ENABLED", "JAX_ENABLE_X64", "JAX_DEFAULT_*", "JAX_DISABLE_JIT", "TF_XLA_FLAGS"),
+        REFUSED,
+        "the same config would give other numbers",
+        framework="keras",
+    ),
+    Rule(
+        ("NPROC", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+        UNUSED,
+        "`trainer.threads` counts",
+        "trainer.threads",
+        framework="keras",
+    ),
+    Rule(
+        ("TF_ENABLE_ONEDNN_OPTS",),
+        UNUSED,
+        "oneDNN is off: it rounds by the kind of the processor",
+        framework="keras",
+    ),
+    Rule(("TF_CPP_MIN_LOG_LEVEL",), UNUSED, "errors alone are logged", framework="keras"),
+    Rule(("JAX_PLATFORMS",), USED, "unless `trainer.accelerator` is `cpu`", framework="keras"),
+    Rule(("XLA_FLAGS",), USED, "unless `trainer.deterministic` is `true`", framework="keras"),
     Rule(
         RANKS,
         USED,
         "which process this is, of those that SLURM, torchrun or Lightning started;"
-        " refused where the config has one device and the number is not 0",
+        " refused where a training has one process and the number is not 0",
     ),
-    Rule(("SLURM_*",), USED, "ranks alone; checkpoints on a signal and requeueing are off"),
+    Rule(
+        ("SLURM_*",),
+        USED,
+        "ranks alone; checkpoints on a signal and requeueing are off",
+        framework="pytorch",
+    ),
     Rule(("CUDA_VISIBLE_DEVICES",), USED, "which GPUs"),
     Rule(
         ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"),
@@ -98,6 +140,11 @@ RULES = (
     Rule(("DVC_STUDIO_*", "DVC_NO_ANALYTICS"), USED, "by DVC itself"),
     Rule(("HYDRA_FULL_ERROR",), USED, "whole tracebacks"),
 )
+
+
+def rules(framework: str) -> list[Rule]:
+    """Return the rules of what a training by this framework reads."""
+    return [rule for rule in RULES if rule.framework in ("", framework)]
 
 
 def check(config: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> list[str]:
@@ -113,7 +160,7 @@ def check(config: Mapping[str, Any], variables: Mapping[str, str] | None = None)
     variables = os.environ if variables is None else variables
     _require_one_process(config, variables)
     lines = []
-    for rule in RULES:
+    for rule in rules(config["framework"]):
         for name in rule.set_in(variables):
             if rule.effect == REFUSED:
                 remove = "remove it" if "." in name else "unset it"
@@ -143,10 +190,12 @@ def drop_unused() -> None:
 def _require_one_process(config: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     """Raise VariableError if the variables say that one process of a single one is another."""
     ranks = [name for name in RANKS if variables.get(name)]
-    if ranks and variables[ranks[0]] != "0" and config["trainer"].get("devices", 1) in (1, "1"):
+    devices = config["trainer"].get("devices")  # Lightning's alone: others train in one process
+    if ranks and variables[ranks[0]] != "0" and devices in (None, 1, "1"):
+        one = "this training has one" if devices is None else "trainer.devices is 1"
         raise VariableError(
             f"{ranks[0]}={variables[ranks[0]]} is set, as in one process of several,"
-            " and trainer.devices is 1; unset it"
+            f" and {one}; unset it"
         )
 
 
