@@ -9,6 +9,9 @@ OPTIONS = sorted(
     f"{path.parent.relative_to(ROOT / CONF).as_posix()}={path.stem}"
     for path in (ROOT / CONF).glob("*/*.yaml")
     if path.parent.name != "serving"  # read by what serves, not by a training
+{%- if cookiecutter.__backend not in ("", "jax") %}
+    and path != ROOT / CONF / "trainer/tpu.yaml"  # which is for backend=jax
+{%- endif %}
 )
 
 
