@@ -63,7 +63,7 @@ KERAS = replace(PYTORCH, key="optimizer.learning_rate", quick=("trainer.epochs=2
 OWN = {
     "pytorch": PYTORCH,
     "keras-jax": KERAS,
-    "keras-tensorflow": KERAS,
+    "keras-tensorflow": replace(KERAS, is_weekly=True),
     "keras-torch": replace(KERAS, is_weekly=True),
     "scikit-learn": Own(
         key="model.estimator.C",
