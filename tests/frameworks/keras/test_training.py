@@ -65,10 +65,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("overrides", "inputs", "target"),
     [
-        (["model=cnn", "optimizer=sgd"], PICTURES, CLASSES),
+        (
+            ["model=cnn", "optimizer=sgd", "optimizer.gradient_accumulation_steps=3"],
+            PICTURES,
+            CLASSES,
+        ),
         (["model=mlp", "scheduler=cosine"], TABLE, VALUE),
         (["model=mlp", "scheduler=exponential", "scheduler.interval=step"], TABLE, CLASSES),
-        (["model=mlp", "optimizer.gradient_accumulation_steps=3"], TABLE, CLASSES),
     ],
 )
 def test_an_interrupted_training_ends_as_one_in_one_go(

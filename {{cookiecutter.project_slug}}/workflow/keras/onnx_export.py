@@ -4,7 +4,7 @@ Not by `Model.export`, whose files answer wrongly for some models on each backen
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -39,6 +39,7 @@ def convert(model: Any, signature: Mapping[str, list[Spec]], name: str) -> onnx.
         raise CommandError(f"{name} cannot be written as ONNX: {one_line(error)}") from error
     _name_output(proto.graph, output["name"])
     _name_batch(proto.graph)
+    _name_constants(proto.graph)
     return proto
 
 
@@ -164,3 +165,36 @@ def _name_batch(graph: onnx.GraphProto) -> None:
     """Call the size of the batch `batch`, whatever an exporter calls it."""
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def _name_constants(graph: onnx.GraphProto) -> None:
+    """Number the constants in the order of their use: tf2onnx does in another one each time."""
+    constants = {constant.name: constant for constant in graph.initializer}
+    names: dict[str, str] = {}
+    for name in _uses(graph):
+        if name in constants:
+            names.setdefault(name, f"constant_{len(names)}")
+    for old, new in names.items():
+        constants[old].name = new
+    _rename(graph, names)
+
+
+def _uses(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield from node.input
+        for inner in _graphs(node):
+            yield from _uses(inner)
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        for inner in _graphs(node):
+            _rename(inner, names)
+
+
+def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs in a node, such as the body of a loop."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
