@@ -65,7 +65,7 @@ FREE = {
             HEAD,
         ],
     ),
-    "activations": (TABLE, [layer("Dense", 8, "gelu"), layer("Dense", 8, "swish"), HEAD]),
+    "activations": (TABLE, [layer("Dense", 8, "swish"), layer("Dense", 8, "elu"), HEAD]),
 }
 
 

@@ -35,6 +35,7 @@ def convert(model: Any, signature: Mapping[str, list[Spec]], name: str) -> onnx.
     (output,) = signature["outputs"]
     try:
         proto = exporters[keras.backend.backend()](model, signature["inputs"], output["name"])
+        onnx.checker.check_model(proto)  # tf2onnx keeps what ONNX has no form of
     except Exception as error:  # each exporter has its own
         raise CommandError(f"{name} cannot be written as ONNX: {one_line(error)}") from error
     _name_output(proto.graph, output["name"])
