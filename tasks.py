@@ -33,6 +33,7 @@ PROJECT_TESTS = {
     "keras-tensorflow": ("tests/frameworks/keras",),
     "scikit-learn": ("tests/frameworks/scikit_learn", f"{WORKFLOW_TESTS}/test_readme.py"),
 }
+QUICK = ("pytorch", "scikit-learn")  # those that are tested without --everything
 SHADOWED = re.compile(r"(# shadowed names: begin[^\n]*\n).*(# shadowed names: end)", re.DOTALL)
 
 
@@ -85,7 +86,8 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
         if named:
             run_on_project(framework, processes, *chosen, *rest, *named)
             return
-        for folder in () if paths else folders:  # one by one: each has a conftest.py of its own
+        skipped = paths or not (slow or framework in QUICK)
+        for folder in () if skipped else folders:  # one by one: each has a conftest.py of its own
             run_on_project(framework, processes, *chosen, *rest, folder)
     command = ["pytest", processes, "--dist=loadgroup", *chosen]
     if slow:

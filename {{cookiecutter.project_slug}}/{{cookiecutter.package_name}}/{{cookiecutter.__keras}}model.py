@@ -169,8 +169,9 @@ class Model(keras.Model):
         self.target(apply(self.network, self.preprocess(raw), data["target"]))
         self(raw)
 
-    def call(self, inputs: Mapping[str, Any]) -> Any:
-        return self.network(self.preprocess(inputs))
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        # Handed on, or dropout and BatchNormalization do not learn that this is a training.
+        return self.network(self.preprocess(inputs), training=training)
 
     def fit_preprocessing(self, inputs: Mapping[str, np.ndarray], target: np.ndarray) -> None:
         """Take means and standard deviations from the training split, (n, …) each."""

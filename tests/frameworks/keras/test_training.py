@@ -134,7 +134,7 @@ def test_the_weights_of_a_run_are_started_from_and_frozen_layers_stay(
     with pytest.raises(ConfigError, match="leaves nothing to train"):
         trained(frozen, tmp_path / "none")
     hidden = next(name for name in first.shapes if name.endswith("kernel"))
-    frozen["callbacks"]["freeze"]["names"] = [_layers(settings)[0]]
+    frozen["callbacks"]["freeze"]["names"] = ["dense"]  # the first one
     second = trained(frozen, tmp_path / "second")
     weights = [dict(one.arrays["network"]) for one in (first, second)]
     np.testing.assert_array_equal(weights[0][hidden], weights[1][hidden])
@@ -144,15 +144,26 @@ def test_the_weights_of_a_run_are_started_from_and_frozen_layers_stay(
         trained(wider, tmp_path / "wider")
 
 
-def _layers(settings: dict[str, Any]) -> list[str]:
-    """Return the names of the layers with weights that a new model in this process will have."""
-    from my_ml_project.model import Model
-
-    network = Model(settings).network
-    names = [layer.name for layer in network.hidden if layer.weights]
-    stem, _, number = names[0].rpartition("_")
-    count = len(network.hidden) // 2 + 1
-    return [f"{stem}_{int(number) + count}" if stem else names[0]]
+def test_dropout_and_normalization_know_a_training(config, prepare, tmp_path: Path) -> None:
+    model = {
+        "_target_": "workflow.keras.networks.PlainModel",
+        "model": {
+            "_target_": "keras.Sequential",
+            "layers": [
+                {"_target_": "keras.layers.BatchNormalization"},
+                {"_target_": "keras.layers.Dropout", "rate": 0.0},
+                {"_target_": "keras.layers.Dense", "units": 3},
+            ],
+        },
+    }
+    found = []
+    for rate in (0.0, 0.5):
+        model["model"]["layers"][1]["rate"] = rate
+        settings = config(*SMALL[:2], inputs=TABLE, target=CLASSES, model=model)
+        prepare(settings)
+        found.append(dict(trained(settings, tmp_path / str(rate)).arrays["network"]))
+    assert not np.array_equal(found[0]["dense.kernel"], found[1]["dense.kernel"])
+    assert found[0]["batch_normalization.moving_mean"].any()
 
 
 def test_a_run_is_resumed_for_more_epochs(config, prepare, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ BACKENDS = ("jax", "tensorflow", "torch")
 @dataclass(kw_only=True)
 class Trainer:
     accelerator: Annotated[str, one_of("auto", "cpu", "gpu", "tpu")]
-    precision: Annotated[str, one_of("float32", "mixed_bfloat16", "mixed_float16")]
+    precision: Annotated[str, one_of("float32", "mixed_bfloat16")]
     epochs: Annotated[int, at_least(1)]
     steps_per_epoch: Annotated[int | None, at_least(1)]
     validation_steps: Annotated[int | None, at_least(1)]
@@ -66,6 +66,9 @@ def validate(settings: dict[str, Any]) -> None:
         raise ConfigError("train.init_from", "train.resume has weights of its own: leave one out")
     if trainer["accelerator"] == "tpu" and backend != "jax":
         raise ConfigError("trainer.accelerator", "tpu: Keras uses one by JAX: backend=jax")
+    if trainer["jit_compile"] is True and trainer["deterministic"] and backend == "tensorflow":
+        problem = "TensorFlow compiles nothing deterministically: or trainer.deterministic=false"
+        raise ConfigError("trainer.jit_compile", problem)
     if optimizer.get("use_ema"):
         problem = "must be false: what is validated and kept are the weights, not their average"
         raise ConfigError("optimizer.use_ema", problem)

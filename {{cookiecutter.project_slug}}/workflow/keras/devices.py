@@ -27,6 +27,7 @@ def set_up(trainer: dict[str, Any]) -> None:
 
     Keras has defaults of its own in ~/.keras, which do not count.
     """
+    keras.utils.clear_session()  # layers are numbered as in a process of its own, also in a sweep
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
     keras.config.set_epsilon(1e-7)
