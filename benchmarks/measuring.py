@@ -35,10 +35,10 @@ def seconds(*command: str, folder: Path = ROOT, **variables: str) -> float:
     return took
 
 
-def median(times: int, *command: str, folder: Path = ROOT) -> float:
+def median(times: int, *command: str, folder: Path = ROOT, **variables: str) -> float:
     """Return the median time of a command that was run once before, untimed."""
-    seconds(*command, folder=folder)
-    return statistics.median(seconds(*command, folder=folder) for _ in range(times))
+    seconds(*command, folder=folder, **variables)
+    return statistics.median(seconds(*command, folder=folder, **variables) for _ in range(times))
 
 
 def script(project: Path, name: str) -> str:

@@ -18,7 +18,8 @@ from driving import UV
 _REMOTES = itertools.cycle(["local", "s3", "gcs", "azure", "ssh", "webdav"])
 _LICENSES = itertools.cycle(["MIT", "Apache-2.0", "BSD-3-Clause", "proprietary"])
 _ENTITIES = itertools.cycle(["", "my-team"])
-_FRAMEWORKS = itertools.cycle(["scikit-learn", "pytorch"])
+_KERAS = ["keras-jax", "keras-tensorflow", "keras-torch"]
+_FRAMEWORKS = itertools.cycle(["scikit-learn", *_KERAS, "pytorch"])
 SUPPORTED: list[dict[str, str]] = [
     {},  # the defaults
     *(
@@ -49,8 +50,13 @@ UNSUPPORTED: list[dict[str, str]] = [
 ]
 # What is left out unless the answer is this one.
 ONLY_FOR = {".github": ("ci", "github"), ".gitlab-ci.yml": ("ci", "gitlab")}
-# How names of files begin that are left out unless this is the framework.
-MARKS = {"{{cookiecutter.__pytorch}}": "pytorch", "{{cookiecutter.__sklearn}}": "scikit-learn"}
+# How names of files begin that are left out unless the framework is one of these.
+MARKS = {
+    "{{cookiecutter.__epochs}}": ["pytorch", *_KERAS],
+    "{{cookiecutter.__keras}}": _KERAS,
+    "{{cookiecutter.__pytorch}}": ["pytorch"],
+    "{{cookiecutter.__sklearn}}": ["scikit-learn"],
+}
 
 
 def case(answers: dict[str, str]) -> str:
@@ -97,11 +103,12 @@ def test_exact_files(answers):
         name = path.relative_to(template() / FOLDER).as_posix()
         name = name.replace("{{cookiecutter.package_name}}", package)
         name = re.sub(r"\{\{'([^']+)' if [^}]+\}\}", r"\1", name)
-        needed = {ONLY_FOR.get(PurePosixPath(name).parts[0])}
-        needed |= {("framework", framework) for mark, framework in MARKS.items() if mark in name}
-        for mark in MARKS:
+        answer, needed = ONLY_FOR.get(PurePosixPath(name).parts[0], ("framework", None))
+        is_wanted = chosen[answer] == needed if needed else True
+        for mark, frameworks in MARKS.items():
+            is_wanted &= mark not in name or chosen["framework"] in frameworks
             name = name.replace(mark, "")
-        if path.is_file() and all(chosen[one[0]] == one[1] for one in needed if one):
+        if path.is_file() and is_wanted:
             expected.add(name)
     assert project(answers).files() == expected
 

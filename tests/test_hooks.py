@@ -55,9 +55,10 @@ def test_each_name_with_a_condition_asks_for_an_answer_that_is_offered():
     assert names
     for variable, value in offered.items():
         if post_gen.LEFT_OUT in str(value):
-            found = re.search(r"if cookiecutter\.(\w+) == '([\w-]+)' else '(\.left-out)-'", value)
+            condition = r"cookiecutter\.(\w+)(?: [=!]= |\.startswith\()'([\w-]+)'\)?"
+            found = re.search(rf"if {condition} else '\.left-out-\w+-'", value)
             assert found, variable
-            assert found[2] in offered[found[1]]
+            assert any(answer.startswith(found[2]) for answer in offered[found[1]])
     for name in names:
         found = re.fullmatch(
             r"\{\{'[\w.-]+' if cookiecutter\.(\w+) == '([\w.-]+)' else '(.+?)'\}\}(\.\w+)?", name
