@@ -1,21 +1,32 @@
 """Measure what each framework costs its users, and write the table of README.md.
 
-inv bench --frameworks    about ten minutes, with the packages in uv's cache
+inv bench --frameworks    about fifteen minutes, with the packages in uv's cache
 """
 
+import json
+import math
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from measuring import ROOT, machine, median, remove_results, script, seconds, table, write
 
-# And what a training imports.
+# What a training imports, and what measures its throughput.
 FRAMEWORKS = {
-    "pytorch": "lightning",
-    "keras-jax": "keras",
-    "keras-tensorflow": "keras",
-    "scikit-learn": "sklearn",
+    "pytorch": ("lightning", "throughput.py"),
+    "keras-jax": ("keras", "throughput_keras.py"),
+    "keras-tensorflow": ("keras", "throughput_keras.py"),
+    "scikit-learn": ("sklearn", None),
 }
+
+
+def of_the_bare_loop(project: Path, measure: str) -> float:
+    """Return the throughput of the project's training, of that of a loop by hand."""
+    command = [script(project, "python"), str(ROOT / "benchmarks" / measure), str(project)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    rates = list(json.loads(done.stdout).values())
+    return rates[-1] / rates[0]
 
 
 def measured(folder: Path, framework: str) -> list[float]:
@@ -33,9 +44,11 @@ def measured(folder: Path, framework: str) -> list[float]:
     whole = seconds(inv, "train", folder=project)
     nothing = median(3, inv, "train", folder=project)
     backend = framework.removeprefix("keras-")
-    program = f"import {FRAMEWORKS[framework]}"
+    module, measure = FRAMEWORKS[framework]
+    program = f"import {module}"
     imported = median(3, script(project, "python"), "-c", program, KERAS_BACKEND=backend)
-    return [setup, size, whole, nothing, imported]
+    ratio = of_the_bare_loop(project, measure) if measure else math.nan
+    return [setup, size, whole, nothing, imported, ratio]
 
 
 def main() -> None:
@@ -45,14 +58,15 @@ def main() -> None:
             found[framework] = measured(Path(folder).resolve(), framework)
     first = next(iter(found.values()))
     head = ["framework", "`inv setup`, s", "environment, MB", "`inv train`, s"]
-    head += ["nothing to do, s", "import, s"]
+    head += ["nothing to do, s", "import, s", "throughput of the bare loop"]
     rows = [
         [
             f"`{name}`",
             *(
                 f"{value:,.1f} ({value / one:.2f})"
-                for value, one in zip(values, first, strict=True)
+                for value, one in zip(values[:-1], first, strict=False)
             ),
+            "-" if math.isnan(values[-1]) else f"{values[-1]:.2f}",
         ]
         for name, values in found.items()
     ]

@@ -9,24 +9,31 @@ import contextlib
 import importlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = os.environ.get("BENCHMARK_THREADS", "2")
+from synthetic import (
+    BATCH,
+    CLASSES,
+    EPOCHS,
+    HIDDEN,
+    OVERRIDES,
+    SAMPLES,
+    SIZE,
+    THREADS,
+    TURNS,
+    synthetic_project,
+)
+
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 import lightning as L
-import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-
-SAMPLES, SIZE, CLASSES, BATCH = 60_000, 28, 10, 256
-EPOCHS = 2  # timed ones of each turn
-TURNS = 3
 
 
 class Clock(L.Callback):
@@ -50,11 +57,11 @@ def network() -> torch.nn.Sequential:
     torch.manual_seed(0)
     return torch.nn.Sequential(
         torch.nn.Flatten(),
-        torch.nn.Linear(SIZE * SIZE, 256),
+        torch.nn.Linear(SIZE * SIZE, HIDDEN[0]),
         torch.nn.ReLU(),
-        torch.nn.Linear(256, 128),
+        torch.nn.Linear(*HIDDEN),
         torch.nn.ReLU(),
-        torch.nn.Linear(128, CLASSES),
+        torch.nn.Linear(HIDDEN[1], CLASSES),
     )
 
 
@@ -130,20 +137,7 @@ def project(package: str) -> list[float]:
     schema = importlib.import_module("workflow.config.schema")
     train = importlib.import_module(f"{package}.train")
     clock = Clock()
-    overrides = [
-        "model=mlp",
-        "model.hidden=[256,128]",
-        "model.dropout=0.0",
-        f"data.inputs.images.rows={SIZE}",
-        f"data.inputs.images.columns={SIZE}",
-        "data.inputs.images.max_value=255",
-        f"loader.batch_size={BATCH}",
-        "optimizer.lr=1e-3",
-        f"trainer.max_epochs={EPOCHS + 1}",
-        f"trainer.threads={torch.get_num_threads()}",
-        "callbacks.early_stopping.patience=100",
-        "tracking.mode=offline",
-    ]
+    overrides = [*OVERRIDES, "optimizer.lr=1e-3", f"trainer.max_epochs={EPOCHS + 1}"]
     original = L.Trainer.__init__
 
     def with_clock(self: L.Trainer, *args: object, **kwargs: object) -> None:
@@ -159,31 +153,11 @@ def project(package: str) -> list[float]:
     return clock.seconds[: EPOCHS + 1]
 
 
-@contextlib.contextmanager
-def synthetic_project(folder: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """A copy of the project whose prepared data is random 28x28 images."""
-    with tempfile.TemporaryDirectory() as temporary:
-        copy = Path(temporary) / folder.name
-        ignore = shutil.ignore_patterns(".venv", ".git", "wandb", "runs", "outputs")
-        shutil.copytree(folder, copy, ignore=ignore)
-        os.chdir(copy)
-        sys.path.insert(0, str(copy))
-        generator = np.random.default_rng(0)
-        prepared = copy / "data" / "prepared"
-        prepared.mkdir(parents=True, exist_ok=True)
-        for split, samples in (("train", SAMPLES), ("validation", 1000)):
-            shape = (samples, SIZE, SIZE)
-            np.save(prepared / f"{split}_images.npy", generator.integers(0, 256, shape, np.uint8))
-            np.save(prepared / f"{split}_target.npy", generator.integers(0, CLASSES, samples))
-        images = torch.from_numpy(np.load(prepared / "train_images.npy")).float() / 255
-        labels = torch.from_numpy(np.load(prepared / "train_target.npy"))
-        yield images, labels
-
-
 def main(folder: Path) -> None:
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.set_num_threads(THREADS)
     package = next(path.parent.name for path in folder.glob("*/train.py"))
-    with synthetic_project(folder) as (images, labels):
+    with synthetic_project(folder) as arrays:
+        images, labels = map(torch.from_numpy, arrays)
         dataset = TensorDataset(images, labels)
 
         def loader() -> DataLoader:
@@ -191,10 +165,10 @@ def main(folder: Path) -> None:
 
         def whole_batches() -> DataLoader:
             data = importlib.import_module(f"{package}.data")
-            arrays = data.ArrayDataset(Path("data/prepared"), "train", [])
-            arrays.inputs, arrays.target = {"images": images}, labels
+            read = data.ArrayDataset(Path("data/prepared"), "train", [])
+            read.inputs, read.target = {"images": images}, labels
             sampler = data.BatchSampler(SAMPLES, BATCH, seed=0)
-            return DataLoader(arrays, batch_size=None, sampler=sampler, collate_fn=pair)
+            return DataLoader(read, batch_size=None, sampler=sampler, collate_fn=pair)
 
         ways: dict[str, Callable[[], list[float]]] = {
             "bare loop over tensors in memory": lambda: bare_loop(images, labels),

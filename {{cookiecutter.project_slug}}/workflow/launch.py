@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,5 +49,11 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
 
 
 def set_variables(config: dict[str, Any]) -> None:
-    """Set what the config's framework reads when it is imported, also in processes to come."""
-    os.environ.update(framework_of(config).variables(config))
+    """Set what the config's framework reads when it is imported, also in processes to come.
+
+    One that says too much then is imported here.
+    """
+    framework = framework_of(config)
+    os.environ.update(framework.variables(config))
+    if framework.imported:
+        import_module(framework.imported)

@@ -41,6 +41,7 @@ DECIDES = (
 RECORDS = (
     "workflow.keras.checkpoint",
     "workflow.keras.devices",
+    "workflow.keras.quiet",
     "workflow.keras.wandb_callbacks",
     "workflow.lightning.devices",
     "workflow.lightning.resume",

@@ -116,7 +116,12 @@ RULES = (
         "oneDNN is off: it rounds by the kind of the processor",
         framework="keras",
     ),
-    Rule(("TF_CPP_MIN_LOG_LEVEL",), UNUSED, "errors alone are logged", framework="keras"),
+    Rule(
+        ("TF_CPP_MIN_LOG_LEVEL",),
+        UNUSED,
+        "errors alone are logged, on a CPU none",
+        framework="keras",
+    ),
     Rule(("JAX_PLATFORMS",), USED, "unless `trainer.accelerator` is `cpu`", framework="keras"),
     Rule(("XLA_FLAGS",), USED, "unless `trainer.deterministic` is `true`", framework="keras"),
     Rule(

@@ -84,6 +84,7 @@ class Framework:
         made: keys of nodes that name a class to make.
         validate: raises ConfigError where values do not go together.
         variables: environment variables that the framework reads when it is imported.
+        imported: the module that imports it, where that takes care.
     """
 
     config: type[BaseConfig]
@@ -92,6 +93,7 @@ class Framework:
     made: tuple[str, ...]
     validate: Callable[[dict[str, Any]], None]
     variables: Callable[[dict[str, Any]], dict[str, str]]
+    imported: str | None = None
 
 
 def thread_variables(settings: dict[str, Any]) -> dict[str, str]:

@@ -85,7 +85,8 @@ def variables(settings: dict[str, Any]) -> dict[str, str]:
         "KERAS_BACKEND": settings["backend"],
         "NPROC": threads,  # of XLA's thread pool
         "OMP_NUM_THREADS": threads,
-        "TF_CPP_MIN_LOG_LEVEL": "2",  # errors alone
+        # Errors alone; on a CPU none, as one is that there is no GPU.
+        "TF_CPP_MIN_LOG_LEVEL": "3" if trainer["accelerator"] == "cpu" else "2",
         "TF_ENABLE_ONEDNN_OPTS": "0",  # which rounds by the processor's kind
     }
     if trainer["accelerator"] == "cpu":
@@ -103,4 +104,5 @@ KERAS = Framework(
     made=("loader", "model", "optimizer", "scheduler.schedule"),
     validate=validate,
     variables=variables,
+    imported="workflow.keras.quiet",
 )
