@@ -9,6 +9,8 @@ import onnx
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from workflow.config.values import ConfigError
+from workflow.errors import one_line
 from workflow.scikit_learn import checkpoint
 from workflow.scikit_learn.estimators import make_estimator, staged_answers
 from workflow.scikit_learn.onnx_graph import convert
@@ -40,11 +42,18 @@ class Model:
         return checkpoint.read(path)
 
     def fit(self, inputs: Inputs, target: np.ndarray) -> None:
-        """Fit on the training split: target (n,) holds class indices, or values."""
+        """Fit on the training split: target (n,) holds class indices, or values.
+
+        Raises:
+            ConfigError: the estimator does not take this data, such as too few samples of a class.
+        """
         self.preprocess.fit(inputs)
         if self.is_value:
             self.std = float(target.std()) or 1.0
-        self.estimator.fit(self.preprocess.transform(inputs), target)
+        try:
+            self.estimator.fit(self.preprocess.transform(inputs), target)
+        except ValueError as error:
+            raise ConfigError("model", one_line(error)) from error
 
     def answer(self, inputs: Inputs) -> np.ndarray:
         """Return what the exported model answers: probabilities (n, classes), or values (n,)."""

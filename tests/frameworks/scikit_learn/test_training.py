@@ -16,6 +16,7 @@ from random_data import CLASSES, TABLE, VALUE
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from test_estimators import FREE, SHIPPED, shipped
 from workflow.checkpoint_file import PROVENANCE
+from workflow.config.values import ConfigError
 from workflow.paths import PREPARED_DATA, ROOT
 from workflow.prepared import read_split
 from workflow.scikit_learn.checkpoint import CONFIG, MODEL
@@ -145,3 +146,12 @@ def test_an_interrupted_training_starts_over_in_the_same_run(
         epochs = len(list(csv.DictReader(file)))
     steps = [row.step.num for row in rows]
     assert steps == [*range(epochs + 3)]  # each iteration once, then what each callback shows
+
+
+def test_data_that_an_estimator_does_not_take_is_one_line(config, prepare, tmp_path: Path) -> None:
+    target = {"kind": "classes", "names": list("abcdef")}
+    settings = config("model=gradient_boosting_classifier", inputs=TABLE, target=target)
+    prepare(settings)  # of 30 samples, early stopping holds out 3: fewer than classes
+    with pytest.raises(ConfigError, match=r"model: .*test_size = 3 .*number of classes = 6") as it:
+        result(settings, tmp_path / "run")
+    assert "\n" not in str(it.value)
