@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,10 @@ import pytest
 import yaml
 from baking import ROOT
 from browsing import expect
-from driving import PYTHON, UV, Project, interpreter
+from driving import FRAMEWORK, PYTHON, UV, Project, interpreter
 from served import Serving, serving
+
+from tasks import FRAMEWORKS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -182,16 +184,28 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 # Each change runs these. The others are run weekly: their kinds of data are in these too, and a
 # pretrained model is fetched.
 OFTEN = ("diabetes", "pictures", "orders")
-CASES = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.weekly) for name in RECIPES]
+CASES = [
+    pytest.param(
+        (framework, name),
+        id=f"{framework}-{name}",
+        marks=() if framework == FRAMEWORK and name in OFTEN else pytest.mark.weekly,
+    )
+    for framework in FRAMEWORKS
+    for name, recipe in RECIPES.items()
+    if framework == FRAMEWORK or not recipe.pretrained
+]
 
 
 @pytest.fixture(scope="module", params=CASES)
 def project(
-    request: pytest.FixtureRequest, begun: Project, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    begun_with: Callable[[str], Project],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Project:
     """A project with other data, trained."""
-    name, recipe = request.param, RECIPES[request.param]
-    project = begun.copy(tmp_path_factory.mktemp(name))
+    framework, name = request.param
+    recipe = RECIPES[name]
+    project = begun_with(framework).copy(tmp_path_factory.mktemp(name))
     files = 3
     if recipe.pretrained:
         project = replace(project, variables=request.getfixturevalue("libraries"))
@@ -231,7 +245,10 @@ def bring_in(project: Project, name: str, recipe: Recipe) -> None:
 
     config = project.path / "conf/config.yaml"
     text = config.read_text("utf-8").replace("- data: digits", f"- data: {name}")
-    config.write_text(text.replace("- model: cnn", f"- model: {recipe.model}"), encoding="utf-8")
+    model = recipe.model
+    if project.framework == "scikit-learn":
+        model = "ridge" if recipe.target["kind"] == "value" else "logistic_regression"
+    config.write_text(re.sub("- model: .+", f"- model: {model}", text), encoding="utf-8")
 
 
 def add_pretrained(project: Project, recipe: Recipe) -> None:
