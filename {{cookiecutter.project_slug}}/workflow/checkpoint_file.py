@@ -22,11 +22,15 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # of each member, so that equal parts are equal f
 
 
 def write(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write a checkpoint of these parts, PROVENANCE and CONFIG among them."""
+    """Write a checkpoint of these parts, PROVENANCE and CONFIG among them.
+
+    Arrays (.npy) are not compressed: it takes seconds, and weights stay as large as they are.
+    """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, part in members.items():
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), part, zipfile.ZIP_DEFLATED)
+            way = zipfile.ZIP_STORED if name.endswith(".npy") else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), part, way)
     files.replace(path, content.getvalue())
 
 

@@ -167,8 +167,11 @@ def test_a_metric_that_is_not_logged_is_refused_before_anything_is_fitted(
 
 
 WRONG = [
-    (["framework=keras"], 'framework: "keras" is not one of pytorch, scikit-learn'),
-    (["~framework"], "framework: is missing in conf/config.yaml: one of pytorch, scikit-learn"),
+    (["framework=theano"], 'framework: "theano" is not one of pytorch, keras, scikit-learn'),
+    (
+        ["~framework"],
+        "framework: is missing in conf/config.yaml: one of pytorch, keras, scikit-learn",
+    ),
     (["~trainer.threads"], "trainer.threads: is missing"),
     (["trainer.cross_validation=1"], "trainer.cross_validation: 1 must be at least 2"),
 ]
@@ -189,7 +192,7 @@ def test_a_framework_that_the_file_names_wrong_or_not_is_refused_with_the_file(
     config()
     file = tmp_path / "project/conf/config.yaml"
     text = file.read_text("utf-8")
-    for line in ("framework: keras", ""):
+    for line in ("framework: theano", ""):
         file.write_text(text.replace("framework: scikit-learn", line), "utf-8")
         with pytest.raises(ConfigError, match=r"framework: .*conf/config.yaml"):
             compose([], file.parent)
