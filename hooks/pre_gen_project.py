@@ -18,52 +18,61 @@ from pathlib import Path
 
 # shadowed names: begin (written by inv lock)
 SHADOWED = """
-_argon2_cffi_bindings _cffi_backend _distutils_hack _pytest _xxhash _yaml adlfs aiobotocore
-aiohappyeyeballs aiohttp aiohttp_retry aioitertools aiosignal amqp annotated_doc annotated_types
-antlr4 antlr4_python3_runtime anyio appdirs appnope argcomplete argon2 argon2_cffi
-argon2_cffi_bindings arro3 arro3_core arro3_io arrow ast_serialize asttokens async_lru asyncssh
-atpublic attr attrs azure azure_core azure_identity azure_storage_blob babel bcrypt beautifulsoup4
-billiard bleach botocore bs4 c787785866c7b801238d__mypyc celery certifi cffi cfgv
-charset_normalizer click click_didyoumean click_plugins click_repl cloudpickle colorama comm
-configobj contourpy coreweave_evaluations cryptography cuda cuda_bindings cuda_pathfinder
-cuda_toolkit cwevals cycler dateutil debugpy decorator defusedxml deptry detect_secrets dictdiffer
-diskcache distlib distro docker docker_stubs dotenv dpath dulwich dvc dvc_azure dvc_data dvc_gs
-dvc_http dvc_objects dvc_render dvc_s3 dvc_ssh dvc_studio_client dvc_task dvc_webdav entrypoints
-executing fastapi fastapi_offline fastjsonschema filelock flatbuffers flatten_dict flufl
-flufl_lock fonttools fqdn frozenlist fsspec functorch funcy gcsfs git gitdb gitpython google
-google_api_core google_auth google_auth_oauthlib google_cloud_core google_cloud_storage
-google_cloud_storage_control google_crc32c google_resumable_media googleapis_common_protos
-grandalf grimp grpc grpc_google_iam_v1 grpc_status grpcio grpcio_status gto h11 httpcore httptools
-httpx hydra hydra_core identify idna images import_linter importlinter iniconfig invoke ipykernel
-ipykernel_launcher ipython ipython_pygments_lexers isodate isoduration isympy iterative_telemetry
-jedi jinja2 jmespath joblib json5 jsonpointer jsonpointer_stubs jsonschema
-jsonschema_specifications jupyter jupyter_builder jupyter_client jupyter_core jupyter_events
-jupyter_lsp jupyter_server jupyter_server_terminals jupyterlab jupyterlab_pygments
-jupyterlab_server jwt kiwisolver knack kombu lark librt lightgbm lightning lightning_fabric
-lightning_utilities markdown_it markdown_it_py markupsafe matplotlib matplotlib_inline mdurl
-mistune ml_dtypes mpl_toolkits mpmath msal msal_extensions msgspec multidict mypy mypy_extensions
-mypyc narwhals nbclient nbconvert nbdime nbformat nbstripout nest_asyncio2 networkx nodeenv
-notebook_shim numpy nvidia nvidia_cublas nvidia_cuda_cccl nvidia_cuda_cupti nvidia_cuda_nvrtc
-nvidia_cuda_runtime nvidia_cudnn_cu13 nvidia_cufft nvidia_cufile nvidia_cusolver nvidia_cusparse
-nvidia_cusparselt_cu13 nvidia_nccl_cu12 nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvshmem_cu13
+_argon2_cffi_bindings _cffi_backend _distutils_hack _pytest _xxhash _yaml absl absl_py adlfs
+aiobotocore aiofiles aiohappyeyeballs aiohttp aiohttp_retry aioitertools aiosignal amqp
+annotated_doc annotated_types antlr4 antlr4_python3_runtime anyio appdirs appnope argcomplete
+argon2 argon2_cffi argon2_cffi_bindings arro3 arro3_core arro3_io arrow ast_serialize asttokens
+astunparse async_lru asyncssh atpublic attr attrs azure azure_core azure_identity
+azure_storage_blob babel bcrypt beautifulsoup4 billiard bleach botocore bs4
+c787785866c7b801238d__mypyc celery certifi cffi cfgv charset_normalizer chex clang click
+click_didyoumean click_plugins click_repl cloudpickle colorama comm configobj contourpy
+coreweave_evaluations cryptography cuda cuda_bindings cuda_pathfinder cuda_toolkit cwevals cycler
+dataclasses_json dateutil debugpy decorator defusedxml deptry detect_secrets dictdiffer diskcache
+distlib distro dm_pix docker docker_stubs dotenv dpath dulwich dvc dvc_azure dvc_data dvc_gs
+dvc_http dvc_objects dvc_render dvc_s3 dvc_ssh dvc_studio_client dvc_task dvc_webdav einops
+entrypoints equinox etils examples executing fastapi fastapi_offline fastjsonschema filelock
+flatbuffers flatten_dict flax flaxlib_src flufl flufl_lock fonttools fqdn frozenlist fsspec
+functorch funcy gast gcsfs git gitdb gitpython google google_api_core google_auth
+google_auth_oauthlib google_cloud_core google_cloud_storage google_cloud_storage_control
+google_crc32c google_pasta google_resumable_media googleapis_common_protos grandalf grimp grpc
+grpc_google_iam_v1 grpc_status grpcio grpcio_status gto h11 h5py hf_xet httpcore httpcore2
+httptools httpx httpx2 huggingface_hub humanize hydra hydra_core identify idna images
+import_linter importlinter iniconfig invoke ipykernel ipykernel_launcher ipython
+ipython_pygments_lexers isodate isoduration isympy iterative_telemetry jax jax2onnx
+jax_cuda12_pjrt jax_cuda12_plugin jaxlib jaxtyping jedi jinja2 jmespath joblib json5 jsonpointer
+jsonpointer_stubs jsonschema jsonschema_specifications jupyter jupyter_builder jupyter_client
+jupyter_core jupyter_events jupyter_lsp jupyter_server jupyter_server_terminals jupyterlab
+jupyterlab_pygments jupyterlab_server jwt keras kiwisolver knack kombu lark libclang librt
+lightgbm lightning lightning_fabric lightning_utilities markdown_it markdown_it_py markupsafe
+marshmallow matplotlib matplotlib_inline mdurl mistune ml_dtypes mpl_toolkits mpmath msal
+msal_extensions msgpack msgspec multidict mypy mypy_extensions mypyc namex narwhals nbclient
+nbconvert nbdime nbformat nbstripout nest_asyncio nest_asyncio2 netron networkx nodeenv
+notebook_shim numpy nvidia nvidia_cublas nvidia_cublas_cu12 nvidia_cuda_cccl nvidia_cuda_cccl_cu12
+nvidia_cuda_cupti nvidia_cuda_cupti_cu12 nvidia_cuda_nvcc_cu12 nvidia_cuda_nvrtc
+nvidia_cuda_nvrtc_cu12 nvidia_cuda_runtime nvidia_cuda_runtime_cu12 nvidia_cudnn_cu12
+nvidia_cudnn_cu13 nvidia_cufft nvidia_cufft_cu12 nvidia_cufile nvidia_curand_cu12 nvidia_cusolver
+nvidia_cusolver_cu12 nvidia_cusparse nvidia_cusparse_cu12 nvidia_cusparselt_cu13 nvidia_nccl_cu12
+nvidia_nccl_cu13 nvidia_nvjitlink nvidia_nvjitlink_cu12 nvidia_nvshmem_cu12 nvidia_nvshmem_cu13
 nvidia_nvtx oauthlib obstore omegaconf onnx onnx_ir onnxmltools onnxruntime onnxscript
 opentelemetry opentelemetry_api opentelemetry_exporter_http_transport
 opentelemetry_exporter_otlp_common opentelemetry_exporter_otlp_proto_common
 opentelemetry_exporter_otlp_proto_http opentelemetry_proto opentelemetry_sdk
-opentelemetry_semantic_conventions orjson overrides packaging pandocfilters parso pathspec pexpect
-pil pillow platformdirs pluggy pre_commit pre_commit_hooks prometheus_client prompt_toolkit
-propcache proto proto_plus protobuf psutil ptyprocess public pure_eval py pyasn1 pyasn1_modules
-pycparser pydantic pydantic_core pydantic_settings pydevd_plugins pydot pygit2 pygments pygtrie
-pyjwt pylab pyparsing pytest python_dateutil python_discovery python_dotenv python_json_logger
-pythonjsonlogger pytorch_lightning pywin32 pywinpty pyyaml pyzmq referencing requests
-requests_oauthlib requests_stubs requirements requirements_parser rfc3339_validator
-rfc3986_validator rfc3987_syntax rich rpds rpds_py ruamel ruamel_yaml ruff s3fs scikit_learn scipy
-scmrepo semver send2trash setuptools shortuuid shtab six skl2onnx sklearn smmap sniffio soupsieve
-sqltrie sshfs stack_data starlette sympy tabulate terminado threadpoolctl tinycss2 tomli tomlkit
-torch torchgen torchmetrics tornado tqdm traitlets triton types_docker types_requests
-typing_extensions typing_inspection tzdata tzlocal uri_template urllib3 uvicorn uvloop validate
-vine virtualenv voluptuous wandb wcwidth webcolors webdav4 webencodings websocket websocket_client
-wrapt wrapt_stubs xgboost xxhash yaml yarl zc zc_lockfile zmq
+opentelemetry_semantic_conventions opt_einsum optax optree orbax orbax_checkpoint orbax_export
+orjson overrides packaging pandocfilters parso pasta pathspec pexpect pil pillow platformdirs
+pluggy pre_commit pre_commit_hooks prometheus_client prompt_toolkit propcache proto proto_plus
+protobuf psutil ptyprocess public pure_eval py pyasn1 pyasn1_modules pycparser pydantic
+pydantic_core pydantic_settings pydevd_plugins pydot pygit2 pygments pygtrie pyjwt pylab pyparsing
+pytest python_dateutil python_discovery python_dotenv python_json_logger pythonjsonlogger
+pytorch_lightning pywin32 pywinpty pyyaml pyzmq referencing requests requests_oauthlib
+requests_stubs requirements requirements_parser rfc3339_validator rfc3986_validator rfc3987_syntax
+rich rpds rpds_py ruamel ruamel_yaml ruff s3fs scikit_learn scipy scmrepo semver send2trash
+setuptools shortuuid shtab simplejson six skl2onnx sklearn smmap sniffio soupsieve sqltrie sshfs
+stack_data starlette sympy tabulate tensorflow tensorstore termcolor terminado tests tf2onnx
+threadpoolctl tinycss2 tlz tomli tomlkit tools toolz torch torchgen torchmetrics tornado tqdm
+traitlets treescope triton truststore types_docker types_requests typing_extensions typing_inspect
+typing_inspection tzdata tzlocal uri_template urllib3 uvicorn uvloop validate vine virtualenv
+voluptuous wadler_lindig wandb wcwidth webcolors webdav4 webencodings websocket websocket_client
+wheel wrapt wrapt_stubs xgboost xxhash yaml yarl zc zc_lockfile zipp zmq
 """.split()
 # shadowed names: end
 
