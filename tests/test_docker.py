@@ -361,7 +361,7 @@ def test_the_image_is_made_where_there_is_none_or_of_another_lock(project: Proje
     options = ["--", "--set=cpu.labels.uv.lock.sha256=old"]
     project.inv("docker.build", *options)
     printed = project.inv("docker.shell", "--", "true")
-    assert f"{SLUG}-cpu:latest was built from another uv.lock: building it again" in printed
+    assert f"{SLUG}-cpu:latest was built with another uv.lock: building it again" in printed
     assert "building" not in project.inv("docker.shell", "--", "true")
     docker("image", "rm", f"{SLUG}-cpu:latest")
     printed = project.inv("docker.shell", "--", "true")
