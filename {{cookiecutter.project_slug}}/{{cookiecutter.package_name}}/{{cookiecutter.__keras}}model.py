@@ -135,7 +135,9 @@ class Value(keras.layers.Layer):
         return self.standardize.invert(outputs[:, 0])
 
     def loss(self, target: Any, outputs: Any) -> Any:
-        return ops.square(ops.cast(outputs[:, 0], "float32") - self.standardize(target))
+        # Flat: Keras makes the target (n, 1), as the outputs are.
+        expected = self.standardize(ops.reshape(target, (-1,)))
+        return ops.square(ops.cast(outputs[:, 0], "float32") - expected)
 
     @property
     def measures(self) -> list[keras.Metric]:
@@ -144,7 +146,7 @@ class Value(keras.layers.Layer):
 
         def error(target: Any, outputs: Any) -> Any:
             values = ops.cast(outputs[:, 0], "float32") * std + mean
-            return ops.abs(values - ops.cast(target, "float32"))
+            return ops.abs(values - ops.cast(ops.reshape(target, (-1,)), "float32"))
 
         return [keras.metrics.MeanMetricWrapper(error, name="mae")]
 

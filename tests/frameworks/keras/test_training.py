@@ -212,6 +212,15 @@ def test_one_batch_can_be_learnt(config, prepare, tmp_path: Path) -> None:
     assert float(rows(tmp_path / "run")[-1]["train/loss"]) < 0.1
 
 
+def test_a_value_is_learnt(config, prepare, tmp_path: Path) -> None:
+    options = ["model=mlp", "model.dropout=0", "trainer.epochs=40", "loader.batch_size=8"]
+    settings = config(*options, inputs=TABLE, target=VALUE)
+    folder = prepare(settings)
+    trained(settings, tmp_path / "run")
+    spread = np.load(folder / PREPARED_DATA / "validation_target.npy").std()
+    assert float(rows(tmp_path / "run")[-1]["val/mae"]) < spread / 2
+
+
 def test_a_loss_that_is_not_finite_ends_the_training(config, prepare, tmp_path: Path) -> None:
     options = [*SMALL, "model=mlp", "optimizer=sgd", "optimizer.learning_rate=1e30"]
     settings = config(*options, inputs=TABLE, target=VALUE)

@@ -199,7 +199,9 @@ class Session(BaseSession):
     def _log(self, epoch: dict[str, Any], index: int) -> None:
         # A resumed run has the rows before `first_step`.
         if self.wandb_run is not None and epoch["step"] >= self.first_step:
-            self.wandb_run.log({"epoch": index, **named(epoch["logs"])}, step=epoch["step"])
+            row = {"epoch": index, **named(epoch["logs"])}
+            # At once: a row that waits for the next one would replace the summary of the result.
+            self.wandb_run.log(row, step=epoch["step"], commit=True)
 
     def _write_history(self) -> None:
         rows = [
