@@ -3,14 +3,22 @@
 inv bench --frameworks    about fifteen minutes, with the packages in uv's cache
 """
 
-import json
 import math
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from measuring import ROOT, machine, median, remove_results, script, seconds, table, write
+from measuring import (
+    ROOT,
+    machine,
+    median,
+    remove_results,
+    script,
+    seconds,
+    table,
+    throughput,
+    write,
+)
 
 # What a training imports, and what measures its throughput.
 FRAMEWORKS = {
@@ -23,9 +31,7 @@ FRAMEWORKS = {
 
 def of_the_bare_loop(project: Path, measure: str) -> float:
     """Return the throughput of the project's training, of that of a loop by hand."""
-    command = [script(project, "python"), str(ROOT / "benchmarks" / measure), str(project)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    rates = list(json.loads(done.stdout).values())
+    rates = list(throughput(project, measure).values())
     return rates[-1] / rates[0]
 
 

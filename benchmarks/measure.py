@@ -5,15 +5,23 @@
 Aims stand beside the numbers; nothing fails when one is missed. Close other programs first.
 """
 
-import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from measuring import ROOT, machine, median, remove_results, script, seconds, table, write
+from measuring import (
+    ROOT,
+    machine,
+    median,
+    remove_results,
+    script,
+    seconds,
+    table,
+    throughput,
+    write,
+)
 
 
 def waiting(folder: Path) -> list[tuple[str, float, str]]:
@@ -46,13 +54,6 @@ def waiting(folder: Path) -> list[tuple[str, float, str]]:
     return rows
 
 
-def throughput(project: Path) -> dict[str, float]:
-    """Return samples per second by the way of training, the bare loop first."""
-    command = [script(project, "python"), str(ROOT / "benchmarks" / "throughput.py"), str(project)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 def tables(rows: list[tuple[str, float, str]], rates: dict[str, float]) -> str:
     """Return both tables as Markdown."""
     waits = [[name, f"{took:.2f}", aim] for name, took, aim in rows]
@@ -70,7 +71,7 @@ def tables(rows: list[tuple[str, float, str]], rates: dict[str, float]) -> str:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = waiting(Path(folder).resolve())
-        rates = throughput(Path(folder).resolve() / "warm")
+        rates = throughput(Path(folder).resolve() / "warm", "throughput.py")
     write("measured", tables(rows, rates))
 
 

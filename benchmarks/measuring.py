@@ -1,5 +1,6 @@
 """What the measuring scripts share: timing a command, and writing a table into README.md."""
 
+import json
 import os
 import platform
 import shutil
@@ -44,6 +45,18 @@ def median(times: int, *command: str, folder: Path = ROOT, **variables: str) -> 
 def script(project: Path, name: str) -> str:
     """Return the path of a program in a project's environment."""
     return str(project / ".venv" / (f"Scripts/{name}.exe" if os.name == "nt" else f"bin/{name}"))
+
+
+def throughput(project: Path, measure: str) -> dict[str, float]:
+    """Return samples per second by the way of training, the bare loop first.
+
+    Args:
+        measure: the file beside this one that measures it, in the project's environment.
+    """
+    command = [script(project, "python"), str(README.with_name(measure)), str(project)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    rates: dict[str, float] = json.loads(done.stdout)
+    return rates
 
 
 def remove_results(project: Path) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, Any
 
-from .directions import require_direction
-from .groups import BaseConfig, Framework
+from . import epochs
+from .groups import Framework
 from .values import ConfigError, Signature, at_least, declared_in, one_of
 
 BACKENDS = ("jax", "tensorflow", "torch")
@@ -24,26 +24,9 @@ class Trainer:
 
 
 @dataclass(kw_only=True)
-class Scheduler:
-    interval: Annotated[str, one_of("epoch", "step")]
-    warmup: Annotated[int, at_least(0)]
-    schedule: dict[str, Any] | None
-
-
-@dataclass(kw_only=True)
-class Train:
-    resume: str  # latest, never, a run, or the path of a checkpoint
-    init_from: str | None  # a run, or the path of a checkpoint
-
-
-@dataclass(kw_only=True)
-class Config(BaseConfig):
+class Config(epochs.EpochsConfig):
     backend: Annotated[str, one_of(*BACKENDS)]
-    loader: dict[str, Any]
-    optimizer: dict[str, Any]
-    scheduler: Scheduler
     trainer: Trainer
-    train: Train
 
 
 def trainer_keys(*_: str) -> Signature:
@@ -57,13 +40,11 @@ def validate(settings: dict[str, Any]) -> None:
     Raises:
         ConfigError: two values do not go together, or the backend is not installed.
     """
-    train, trainer, optimizer = (settings[group] for group in ("train", "trainer", "optimizer"))
+    trainer, optimizer = settings["trainer"], settings["optimizer"]
     backend = settings["backend"]
     if find_spec(backend) is None:
         fix = f"uv sync --inexact --extra {backend}"
         raise ConfigError("backend", f"{backend} is not installed: {fix}")
-    if train["init_from"] is not None and train["resume"] not in ("latest", "never"):
-        raise ConfigError("train.init_from", "train.resume has weights of its own: leave one out")
     if trainer["accelerator"] == "tpu" and backend != "jax":
         raise ConfigError("trainer.accelerator", "tpu: Keras uses one by JAX: backend=jax")
     if trainer["jit_compile"] is True and trainer["deterministic"] and backend == "tensorflow":
@@ -72,9 +53,7 @@ def validate(settings: dict[str, Any]) -> None:
     if optimizer.get("use_ema"):
         problem = "must be false: what is validated and kept are the weights, not their average"
         raise ConfigError("optimizer.use_ema", problem)
-    if optimizer.get("nesterov") and not optimizer.get("momentum"):
-        raise ConfigError("optimizer.nesterov", "needs a momentum (optimizer.momentum) above 0")
-    require_direction(settings)
+    epochs.validate(settings)
 
 
 def variables(settings: dict[str, Any]) -> dict[str, str]:
@@ -101,7 +80,7 @@ KERAS = Framework(
     config=Config,
     trainer=Trainer,
     trainer_keys=trainer_keys,
-    made=("loader", "model", "optimizer", "scheduler.schedule"),
+    made=epochs.MADE,
     validate=validate,
     variables=variables,
     imported="workflow.keras.quiet",

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from . import targets
-from .directions import require_direction
-from .groups import BaseConfig, Framework, thread_variables
+from . import epochs, targets
+from .groups import Framework, thread_variables
 from .values import ConfigError, Rule, Signature, at_least, declared_in, one_of
 
 
@@ -49,25 +48,8 @@ class Trainer:  # what the workflow relies on; trainer_keys has the others
 
 
 @dataclass(kw_only=True)
-class Scheduler:
-    interval: Annotated[str, one_of("epoch", "step")]
-    warmup: Annotated[int, at_least(0)]
-    schedule: dict[str, Any] | None
-
-
-@dataclass(kw_only=True)
-class Train:
-    resume: str  # latest, never, a run, or the path of a checkpoint
-    init_from: str | None  # a run, or the path of a checkpoint
-
-
-@dataclass(kw_only=True)
-class Config(BaseConfig):
-    loader: dict[str, Any]
-    optimizer: dict[str, Any]
-    scheduler: Scheduler
+class Config(epochs.EpochsConfig):
     trainer: Trainer
-    train: Train
 
 
 # What `train` gives to lightning.Trainer itself, and what would leave a training no checkpoint.
@@ -100,9 +82,7 @@ def validate(settings: dict[str, Any]) -> None:
     Raises:
         ConfigError: two values do not go together.
     """
-    train, trainer, optimizer = (settings[group] for group in ("train", "trainer", "optimizer"))
-    if train["init_from"] is not None and train["resume"] not in ("latest", "never"):
-        raise ConfigError("train.init_from", "train.resume has weights of its own: leave one out")
+    trainer, optimizer = settings["trainer"], settings["optimizer"]
     if trainer["accelerator"] == "cpu" and (
         isinstance(trainer["devices"], list) or trainer["devices"] == -1
     ):
@@ -111,16 +91,14 @@ def validate(settings: dict[str, Any]) -> None:
         raise ConfigError(
             "optimizer.fused", "must be false to clip gradients (trainer.gradient_clip_val) in bf16"
         )
-    if optimizer.get("nesterov") and not optimizer.get("momentum"):
-        raise ConfigError("optimizer.nesterov", "needs a momentum (optimizer.momentum) above 0")
-    require_direction(settings)
+    epochs.validate(settings)
 
 
 PYTORCH = Framework(
     config=Config,
     trainer=Trainer,
     trainer_keys=trainer_keys,
-    made=("loader", "model", "optimizer", "scheduler.schedule"),
+    made=epochs.MADE,
     validate=validate,
     variables=thread_variables,
 )

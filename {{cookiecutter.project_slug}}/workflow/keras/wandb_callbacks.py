@@ -47,6 +47,6 @@ class CheckpointArtifact(RunCallback):
     def keep(self) -> None:
         """Log the checkpoint of the best epoch, if one has ended."""
         best = self.run.best_value
-        if wandb.run and best is not None:
+        if best is not None:
             path, metric = self.run.unfinished.best, self.run.metric_name
             artifact.keep(path, metric, best, self.run.epochs)
