@@ -15,6 +15,8 @@ HIDDEN = (256, 128)
 EPOCHS = 2  # timed ones of each turn
 TURNS = 3
 THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
+# Folders at the top that the copy does without: not those of such a name in workflow/.
+LEFT = (".venv", ".git", "wandb", "runs", "outputs")
 # Of the project's config; the framework's own keys come on top.
 OVERRIDES = [
     "model=mlp",
@@ -38,8 +40,7 @@ def synthetic_project(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / folder.name
-        ignore = shutil.ignore_patterns(".venv", ".git", "wandb", "runs", "outputs")
-        shutil.copytree(folder, copy, ignore=ignore)
+        shutil.copytree(folder, copy, ignore=lambda at, names: LEFT if Path(at) == folder else ())
         os.chdir(copy)
         sys.path.insert(0, str(copy))
         generator = np.random.default_rng(0)
