@@ -12,6 +12,21 @@ INSTALL = "https://git-scm.com/downloads"
 TRUST = re.compile(r"git config --global --add safe\.directory .+")
 # Settings of the user's under which Git would print something else, or start a process.
 SETTINGS = ("-c", "core.fsmonitor=false", "-c", "log.showSignature=false")
+# What names the repository, its index or its objects, as in a hook of Git's.
+OF_A_REPOSITORY = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+}
 # Dot-files of the project; all others are an editor's or the system's.
 DOT_FILES = {
     ".cruft.json",
@@ -43,19 +58,30 @@ class GitError(Exception):
 
 
 def run(
-    folder: Path, *arguments: str, content: bytes = b"", variables: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    content: bytes = b"",
+    variables: dict[str, str] | None = None,
+    elsewhere: bool = False,
 ) -> bytes:
     """Run Git in a folder and return what it printed.
+
+    Args:
+        content: what Git reads from its input.
+        variables: set for this command only.
+        elsewhere: in a repository other than the project's, whatever Git's variables name.
 
     Raises:
         GitError: its exit code is not 0, or it is not installed.
     """
     if not shutil.which("git"):
         raise GitError("Git is not installed", INSTALL)
+    left_out = OF_A_REPOSITORY if elsewhere else set()
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     done = subprocess.run(
         ["git", *SETTINGS, *arguments],
         cwd=folder,
-        env={**os.environ, **(variables or {})},
+        env={**inherited, **(variables or {})},
         input=content,
         capture_output=True,
         check=False,

@@ -1,0 +1,104 @@
+"""`.cruft.json`: the template that a project comes from, and the answers that it was made with.
+
+The form is cruft's, so that cruft reads it, too. Of cookiecutter's private variables only those
+are kept that cannot be computed again: a later version of the template computes its own.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import CommandError
+
+FILE = ".cruft.json"
+KEYS = ("template", "commit", "checkout", "context", "directory", "skip")
+KEPT = ("__year",)  # the private answers that another rendering of the same version needs
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where a project comes from.
+
+    Args:
+        template: a URL, or the absolute path of a folder; without any password.
+        commit: the template's commit; None where it was not known, as in a zip file.
+        version: the template's `__version`; None before there was one.
+        answers: by question; of the private ones only `__year`.
+        skip: paths that updates leave alone, `inv template.eject PATH` adds to them.
+        checkout: the branch, tag or commit that was asked for; None for the default branch.
+        directory: the template's folder in its repository; None for the repository's top.
+        others: what else the file has, passed on as it is.
+    """
+
+    template: str
+    commit: str | None
+    version: str | None
+    answers: Mapping[str, str]
+    skip: tuple[str, ...] = ()
+    checkout: str | None = None
+    directory: str | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(project: Path) -> Record:
+    """Read a project's record.
+
+    Raises:
+        CommandError: there is none, or it is not one.
+    """
+    path = project / FILE
+    if not path.exists():
+        raise CommandError(
+            f"{path} is missing, so the project's template is not known: inv template.link URL"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        context = content["context"]["cookiecutter"]
+        return Record(
+            template=content["template"],
+            commit=content.get("commit"),
+            version=context.get("__version"),
+            answers={k: v for k, v in context.items() if not k.startswith("_") or k in KEPT},
+            skip=tuple(content.get("skip") or ()),
+            checkout=content.get("checkout"),
+            directory=content.get("directory"),
+            others={k: v for k, v in content.items() if k not in KEYS},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CommandError(
+            f"{path} is not a record of cruft's form: git checkout {FILE}, or inv template.link URL"
+        ) from None
+
+
+def write(project: Path, record: Record) -> None:
+    """Write a project's record; what was there is replaced."""
+    files.replace(project / FILE, text(record))
+
+
+def text(record: Record) -> str:
+    """Return a record as the file holds it."""
+    private = {"_template": record.template, "_commit": record.commit}
+    if record.version is not None:
+        private["__version"] = record.version
+    content = {
+        "template": record.template,
+        "commit": record.commit,
+        "checkout": record.checkout,
+        "context": {"cookiecutter": {**record.answers, **private}},
+        "directory": record.directory,
+        **({"skip": list(record.skip)} if record.skip else {}),
+        **record.others,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def without_secret(address: str) -> str:
+    """Return a URL without the user and password that may be in it.
+
+    `git@host:…` and `ssh://user@host/…` stay: that user is part of the address.
+    """
+    return re.sub(r"^((?:git\+)?https?://)[^/]*@|^(\w+://[^/@:]+):[^/@]*(?=@)", r"\1\2", address)

@@ -1,0 +1,102 @@
+"""A version of the template, rendered with a project's answers.
+
+cookiecutter is not in a project's environment: uv runs it in one of its own. The user's settings
+of cookiecutter are left out, as their defaults would be answers that nobody gave.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import CommandError, shortened
+from . import record
+from .source import Source
+
+COOKIECUTTER = "cookiecutter==2.7.1"
+# What cookiecutter says after a hook has said why it refuses.
+CLOSING = re.compile(r"Stopping generation|Hook script failed|ERROR:|^\s*$", re.IGNORECASE)
+
+
+def render(source: Source, commit: str, answers: Mapping[str, str], folder: Path) -> Path:
+    """Render a version of the template, and return the project's folder.
+
+    An answer to a question that the version does not ask is left out. The rendering has no record:
+    that of the project says where it comes from.
+
+    Args:
+        folder: where the project's folder is made; made itself where it is missing.
+
+    Raises:
+        CommandError: an answer is not possible in that version, or cookiecutter failed.
+    """
+    questions = source.questions(commit)
+    name = source.version(commit) or commit[:10]
+    given = {key: value for key, value in answers.items() if key in questions}
+    for key, value in given.items():
+        choices = questions[key]
+        if isinstance(choices, list) and value not in choices:
+            offered = ", ".join(str(choice) for choice in choices)
+            raise CommandError(
+                f"version {name} of the template has no {key} {value!r} (it has {offered}):"
+                f" --answer {key}=…"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="template-", ignore_cleanup_errors=True) as temporary:
+        template = Path(temporary) / "template"
+        source.archive(commit, template)
+        # An override of a default is what the user would have typed: nothing is parsed of it.
+        settings = {
+            "cookiecutters_dir": str(Path(temporary) / "cookiecutters"),
+            "replay_dir": str(Path(temporary) / "replay"),
+        }
+        config = Path(temporary) / "config.yaml"
+        config.write_text(json.dumps(settings), encoding="utf-8")  # YAML reads JSON
+        command = [
+            *(uv(), "tool", "run", "--from", COOKIECUTTER, "cookiecutter", "--no-input"),
+            *("--config-file", str(config), "--output-dir", str(folder.resolve()), str(template)),
+            *(f"{key}={value}" for key, value in given.items()),
+        ]
+        done = subprocess.run(
+            command,
+            cwd=temporary,
+            env=_environment(temporary),
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
+    if done.returncode:
+        raise CommandError(f"version {name} of the template: {_reason(done.stderr)}")
+    (project,) = folder.iterdir()
+    (project / record.FILE).unlink(missing_ok=True)
+    return project
+
+
+def uv() -> str:
+    """Return the uv that runs this environment, or the one on the PATH.
+
+    Raises:
+        CommandError: there is none.
+    """
+    found = os.environ.get("UV") or shutil.which("uv")
+    if not found:
+        raise CommandError("uv is not installed, which runs cookiecutter: pip install uv")
+    return found
+
+
+def _environment(temporary: str) -> dict[str, str]:
+    """Return the variables of a rendering: hooks leave their files in the temporary folder."""
+    dropped = ("COOKIECUTTER_CONFIG", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS")
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
+    utf8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
+    return {**kept, **utf8, "TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
+
+
+def _reason(printed: str) -> str:
+    lines = [line.strip() for line in printed.splitlines() if not CLOSING.search(line)]
+    return shortened(lines[0] if lines else printed, 400)
