@@ -98,7 +98,7 @@ def test_unsupported(answers):
 def test_exact_files(answers):
     chosen = {"ci": "github", "framework": "pytorch", **answers}
     package = answers.get("package_name", project(answers).path.name.replace("-", "_"))
-    expected = set()
+    expected = {".cruft.json"}
     for path in (template() / FOLDER).rglob("*"):
         name = path.relative_to(template() / FOLDER).as_posix()
         name = name.replace("{{cookiecutter.package_name}}", package)

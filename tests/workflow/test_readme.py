@@ -21,8 +21,8 @@ PAGES = {path: path.read_text(encoding="utf-8") for path in FILES}
 PAGES[FILES[0]] = PAGES[FILES[0]].partition("\n## Start\n")[2]
 TEXT = "\n".join(PAGES.values())
 PACKAGE = Path(fetch.__file__).parent
-# Not there before the first `inv train`; and what only cruft writes.
-BUILT = {"dvc.lock", "params.yaml", "runs/", ".cruft.json"}
+# Not there before the first `inv train`.
+BUILT = {"dvc.lock", "params.yaml", "runs/"}
 TAKES_OVERRIDES = {"train", "exp.queue"}
 
 

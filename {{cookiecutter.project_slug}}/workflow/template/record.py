@@ -97,8 +97,11 @@ def text(record: Record) -> str:
 
 
 def without_secret(address: str) -> str:
-    """Return a URL without the user and password that may be in it.
+    """Return a URL without what gives access: user and password, a token in its query.
 
-    `git@host:…` and `ssh://user@host/…` stay: that user is part of the address.
+    The user of `git@host:…` and of `ssh://user@host/…` stays: it is part of the address.
     """
-    return re.sub(r"^((?:git\+)?https?://)[^/]*@|^(\w+://[^/@:]+):[^/@]*(?=@)", r"\1\2", address)
+    if "://" not in address:
+        return address
+    address = address.partition("?")[0]
+    return re.sub(r"^((?:\w+\+)?https?://)[^/]*@|^(\S+?://[^/@:]+):[^/@]*(?=@)", r"\1\2", address)
