@@ -79,19 +79,21 @@ def by_url(folder: Path) -> Origin:
 
 def by_url_with_a_password(folder: Path) -> Origin:
     """Git's own files over HTTP; the password is not asked for, and typed all the same."""
-    git(template_repository(), "clone", "--quiet", "--bare", ".", str(served := new_folder()))
+    outside = new_folder()
+    served = outside / "template.git"
+    git(template_repository(), "clone", "--quiet", "--bare", ".", str(served))
     git(served, "update-server-info")
 
     class Handler(SimpleHTTPRequestHandler):
         def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(served))
+            super().__init__(*arguments, directory=str(outside))
 
         def log_message(self, *arguments: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        host = f"127.0.0.1:{server.server_port}/.git"
+        host = f"127.0.0.1:{server.server_port}/template.git"
         printed = generate(folder, f"http://me:{PASSWORD}@{host}")
         server.shutdown()
     assert printed.startswith(".cruft.json has the template's address without the password")

@@ -62,7 +62,7 @@ def read(project: Path) -> Record:
             template=content["template"],
             commit=content.get("commit"),
             version=context.get("__version"),
-            answers={k: v for k, v in context.items() if not k.startswith("_") or k in KEPT},
+            answers=to_keep(context),
             skip=tuple(content.get("skip") or ()),
             checkout=content.get("checkout"),
             directory=content.get("directory"),
@@ -94,6 +94,11 @@ def text(record: Record) -> str:
         **record.others,
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_keep(context: Mapping[str, Any]) -> dict[str, str]:
+    """Return the answers of cookiecutter's context that a record keeps."""
+    return {k: v for k, v in context.items() if not k.startswith("_") or k in KEPT}
 
 
 def without_secret(address: str) -> str:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CommandError, shortened
@@ -22,8 +23,26 @@ COOKIECUTTER = "cookiecutter==2.7.1"
 CLOSING = re.compile(r"Stopping generation|Hook script failed|ERROR:|^\s*$", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """A version of the template with answers.
+
+    Args:
+        project: the folder.
+        answers: all that the version asks for, defaults included; of the private ones `__year`.
+    """
+
+    project: Path
+    answers: dict[str, str]
+
+
 def render(source: Source, commit: str, answers: Mapping[str, str], folder: Path) -> Path:
-    """Render a version of the template, and return the project's folder.
+    """Render a version of the template, and return the project's folder: see `rendering`."""
+    return rendering(source, commit, answers, folder).project
+
+
+def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: Path) -> Rendering:
+    """Render a version of the template.
 
     An answer to a question that the version does not ask is left out. The rendering has no record:
     that of the project says where it comes from.
@@ -49,11 +68,7 @@ def render(source: Source, commit: str, answers: Mapping[str, str], folder: Path
     with tempfile.TemporaryDirectory(prefix="template-", ignore_cleanup_errors=True) as temporary:
         template = Path(temporary) / "template"
         source.archive(commit, template)
-        # An override of a default is what the user would have typed: nothing is parsed of it.
-        settings = {
-            "cookiecutters_dir": str(Path(temporary) / "cookiecutters"),
-            "replay_dir": str(Path(temporary) / "replay"),
-        }
+        settings = {key: str(Path(temporary) / key) for key in ("cookiecutters_dir", "replay_dir")}
         config = Path(temporary) / "config.yaml"
         config.write_text(json.dumps(settings), encoding="utf-8")  # YAML reads JSON
         command = [
@@ -65,16 +80,19 @@ def render(source: Source, commit: str, answers: Mapping[str, str], folder: Path
             command,
             cwd=temporary,
             env=_environment(temporary),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
             encoding="utf-8",
             errors="replace",
         )
-    if done.returncode:
-        raise CommandError(f"version {name} of the template: {_reason(done.stderr)}")
+        if done.returncode:
+            raise CommandError(f"version {name} of the template: {_reason(done.stderr)}")
+        replay = Path(settings["replay_dir"]) / f"{template.name}.json"
+        context = json.loads(replay.read_text(encoding="utf-8"))["cookiecutter"]
     (project,) = folder.iterdir()
     (project / record.FILE).unlink(missing_ok=True)
-    return project
+    return Rendering(project, record.to_keep(context))
 
 
 def uv() -> str:

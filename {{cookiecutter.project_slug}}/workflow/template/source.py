@@ -143,6 +143,11 @@ class Source:
             " --version VERSION"
         )
 
+    def behind(self, old: str, new: str) -> int:
+        """Return how many commits of the branch of `new` the other one lacks."""
+        listed = self._git("rev-list", "--count", "--first-parent", f"{old}..{new}")
+        return int(listed.decode())
+
     def version(self, commit: str) -> str | None:
         """Return a commit's `__version`; None where it has none."""
         return self._versions_of([commit])[0]
