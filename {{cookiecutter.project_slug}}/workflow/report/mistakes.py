@@ -12,6 +12,7 @@ from .sections import Section
 TEXT_LENGTH = 200  # characters of a text that a row shows
 TITLE_LENGTH = 14  # characters of a name in the title of a picture
 PER_ROW = 8  # pictures
+CELL, MARGIN = 1.5, 0.08  # inches, of a picture without its title
 
 
 def rows(
@@ -60,12 +61,16 @@ def picture(
 
     samples = worst[:limit].tolist()
     lines = max(1, -(-len(samples) // PER_ROW))
-    height = 1.35 + 0.2 * len(predictions)
-    figure = Figure(figsize=(1.4 * PER_ROW, height * lines), layout="constrained")
-    axes = figure.subplots(lines, PER_ROW, squeeze=False).ravel()
-    for axis in axes:
+    title = 0.2 * len(predictions)  # inches, as the rest
+    width, height = PER_ROW * CELL, lines * (CELL + title)
+    figure = Figure(figsize=(width, height))
+    for place, index in enumerate(samples):
+        line, column = divmod(place, PER_ROW)
+        # Places are computed here: Matplotlib's layouts take a second for as many axes.
+        left, bottom = column * CELL + MARGIN, height - (line + 1) * (CELL + title) + MARGIN
+        side = CELL - 2 * MARGIN
+        axis = figure.add_axes((left / width, bottom / height, side / width, side / height))
         axis.set_axis_off()
-    for axis, index in zip(axes, samples, strict=False):
         pixels = inputs[image["name"]][index] / image["max_value"]
         axis.imshow(pixels.squeeze(), cmap="gray_r", vmin=0, vmax=1)
         texts = [
