@@ -37,7 +37,7 @@ settings.load_profile("contributor")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put each slow test into the group that one process runs: long groups first, quick tests last.
 
-    The quick ones, each by itself, fill the time until the last process has ended.
+    The quick ones fill the time until the last process has ended.
     """
     order = {}
     for item in items:
@@ -52,9 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def group_of(item: pytest.Item) -> str:
-    """The tests of an engine, of a module, or of one framework in a module."""
+    """The tests of an engine, of a module, or of one framework in a module; or what is marked."""
     if item.get_closest_marker(ENGINE):
         return ENGINE
+    if marked := item.get_closest_marker("xdist_group"):
+        return str(marked.args[0])
     parameters = getattr(item, "callspec", None)
     framework = parameters and parameters.params.get("framework")
     return f"{item.path.stem}-{framework}" if framework else item.path.stem
@@ -116,6 +118,18 @@ def begun(begun_with: Callable[[str], Project]) -> Project:
 def trained(trained_with: Callable[[str], Project]) -> Project:
     """A project of the default answers whose pipeline has run once, not yet committed."""
     return trained_with(FRAMEWORK)
+
+
+@pytest.fixture(scope="session")
+def begun_sklearn(begun_with: Callable[[str], Project]) -> Project:
+    """The same with scikit-learn: where no framework is tested, it trains four times as fast."""
+    return begun_with("scikit-learn")
+
+
+@pytest.fixture(scope="session")
+def trained_sklearn(trained_with: Callable[[str], Project]) -> Project:
+    """Such a project whose pipeline has run once, not yet committed."""
+    return trained_with("scikit-learn")
 
 
 @pytest.fixture(scope="session")

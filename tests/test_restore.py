@@ -22,7 +22,7 @@ from wandb_backend import Backend
 
 pytestmark = pytest.mark.slow
 
-SHORT = "trainer.max_epochs=2"
+OTHER = "model.estimator.C=0.5"
 COMMIT_AS = ("-c", "user.name=me", "-c", "user.email=me@localhost")
 
 
@@ -64,21 +64,21 @@ def state(project: Project) -> tuple[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def past(begun: Project, tmp_path_factory: pytest.TempPathFactory) -> Past:
-    project = begun.copy(tmp_path_factory.mktemp("past"))
+def past(begun_sklearn: Project, tmp_path_factory: pytest.TempPathFactory) -> Past:
+    project = begun_sklearn.copy(tmp_path_factory.mktemp("past"))
     package = project.path / "my_ml_project"
 
-    project.inv("train", "--", SHORT)
+    project.inv("train", "--", OTHER)
 
-    (package / "scaling.py").write_text("SCALE = 3\n")
-    edit(package / "model.py", "nn.Dropout(dropout),\n            nn.Linear", "DROPOUT")
-    edit(package / "model.py", "DROPOUT", "nn.Dropout(SCALE * dropout),\n            nn.Linear")
-    edit(package / "model.py", "\n\nclass MLP", "\nfrom .scaling import SCALE\n\n\nclass MLP")
+    (package / "sampling.py").write_text("EACH = 3\n")
+    edit(package / "model.py", "transform(inputs), target)", "transform(inputs)[::EACH], TARGET)")
+    edit(package / "model.py", "TARGET", "target[::EACH]")
+    edit(package / "model.py", "\n\nInputs =", "\nfrom .sampling import EACH\n\nInputs =")
     project.run("python", "-m", "workflow.stage_code", "--fix")
     project.inv("train")
     project.inv("data.push")
 
-    (package / "scaling.py").write_text("SCALE = 2\n")
+    (package / "sampling.py").write_text("EACH = 2\n")
     edit(package / "fetch.py", "bunch.images.astype", "bunch.images[::-1].astype")
     edit(package / "fetch.py", "bunch.target}", "bunch.target[::-1]}")
     project.inv("train")
@@ -137,11 +137,11 @@ def test_each_run_comes_back_with_the_same_metrics_and_weights(past: Past, name:
         assert re.search(rf"^ *{metric} +(\S+) +\1 +identical", printed, re.MULTILINE), printed
     assert state(past.project) == before
     assert not (past.project.path / "data/raw").exists()
-    scaling = past.restored / run / "my_ml_project/scaling.py"
-    assert scaling.exists()
+    sampling = past.restored / run / "my_ml_project/sampling.py"
+    assert sampling.exists()
     if name == "changed_code":
-        assert scaling.read_text() == "SCALE = 3\n"
-        assert "?? my_ml_project/scaling.py" in past.project.run(
+        assert sampling.read_text() == "EACH = 3\n"
+        assert "?? my_ml_project/sampling.py" in past.project.run(
             "git", "-C", str(past.restored / run), "status", "--porcelain"
         )
 
@@ -182,9 +182,9 @@ def test_an_experiment_comes_back_by_its_name(past: Past, tmp_path: Path) -> Non
     (name,) = past.project.run("dvc", "exp", "list", "--all-commits", "--name-only").split()
     folder = tmp_path / "experiment"
     past.project.inv("restore", name, f"--into={folder}")
-    assert yaml.safe_load((folder / "params.yaml").read_text())["trainer"]["max_epochs"] == 2
+    assert_has_its_config(folder)
     assert (folder / "data/prepared/train_images.npy").exists()
-    assert not (folder / "my_ml_project/scaling.py").exists()
+    assert not (folder / "my_ml_project/sampling.py").exists()
 
 
 def test_what_is_lost_is_said_first_and_the_rest_comes_back(past: Past, tmp_path: Path) -> None:
@@ -198,8 +198,13 @@ def test_what_is_lost_is_said_first_and_the_rest_comes_back(past: Past, tmp_path
     # Without the patch there is no dvc.lock: the hashes that the run recorded are enough.
     assert not (folder / "dvc.lock").exists()
     assert (folder / "data/prepared/train_images.npy").exists()
+    assert_has_its_config(folder)
+
+
+def assert_has_its_config(folder: Path) -> None:
+    """A restored run has the value that was given on its command line."""
     params = yaml.safe_load((folder / "params.yaml").read_text("utf-8"))
-    assert params["trainer"]["max_epochs"] == 2
+    assert params["model"]["estimator"]["C"] == 0.5
 
 
 def test_damaged_objects_of_the_cache_are_fetched_again(past: Past, tmp_path: Path) -> None:
@@ -207,13 +212,13 @@ def test_damaged_objects_of_the_cache_are_fetched_again(past: Past, tmp_path: Pa
     damage_cache(project)
     folder = tmp_path / "restored"
     project.inv("restore", past.changed_code, f"--into={folder}")
-    assert_has_its_data(folder)
+    assert_has_its_data(replace(project, path=folder))
 
 
-def assert_has_its_data(folder: Path) -> None:
+def assert_has_its_data(restored: Project) -> None:
     """What a restored run was trained on is there, byte for byte as DVC recorded it."""
-    assert (folder / "data/prepared/test_images.npy").exists()
-    assert "up to date" in Project(folder).run("dvc", "status", "fetch", "prepare")
+    assert (restored.path / "data/prepared/test_images.npy").exists()
+    assert "up to date" in restored.run("dvc", "status", "fetch", "prepare")
 
 
 def test_the_environment_that_a_run_had_is_made_again(past: Past, tmp_path: Path) -> None:
@@ -227,7 +232,7 @@ def test_the_environment_that_a_run_had_is_made_again(past: Past, tmp_path: Path
     assert not re.search(r"^ \+ ", printed, re.MULTILINE)  # nor a line for each of them
     python = folder / (".venv/Scripts/python.exe" if os.name == "nt" else ".venv/bin/python")
     where = subprocess.run(
-        [python, "-c", "import torch; print(torch.__file__)"],
+        [python, "-c", "import sklearn; print(sklearn.__file__)"],
         capture_output=True,
         text=True,
         check=True,
@@ -246,10 +251,9 @@ def test_an_uploaded_run_comes_back_from_the_server(past: Past, tmp_path: Path) 
         path = f"me/{project.path.name}/{past.changed_code}"
         folder = tmp_path / "restored"
         project.inv("restore", path, f"--into={folder}", variables=server)
-        assert (folder / "my_ml_project/scaling.py").read_text() == "SCALE = 3\n"
-        assert "SCALE * dropout" in (folder / "my_ml_project/model.py").read_text("utf-8")
-        params = yaml.safe_load((folder / "params.yaml").read_text("utf-8"))
-        assert params["trainer"]["max_epochs"] == 2
+        assert (folder / "my_ml_project/sampling.py").read_text() == "EACH = 3\n"
+        assert "target[::EACH]" in (folder / "my_ml_project/model.py").read_text("utf-8")
+        assert_has_its_config(folder)
         unknown = project.inv("restore", f"{path}x", code=1, variables=server)
         assert "W&B has no run" in unknown.splitlines()[-1]
 
@@ -273,9 +277,9 @@ def test_runs_are_reproduced_on_another_machine(past: Past, tmp_path: Path) -> N
         for run in (past.first, past.changed_data):
             folder = tmp_path / run
             there.inv("restore", f"{team}/{run}", f"--into={folder}", variables=variables)
-            assert_has_its_data(folder)
-            scaling = folder / "my_ml_project/scaling.py"
-            assert scaling.exists() == (run == past.changed_data)
+            assert_has_its_data(replace(there, path=folder))
+            sampling = folder / "my_ml_project/sampling.py"
+            assert sampling.exists() == (run == past.changed_data)
         printed = there.inv("reproduce", f"{team}/{past.changed_code}", variables=variables)
         assert re.search(r"^all \d+ identical$", printed, re.MULTILINE), printed
 
@@ -292,7 +296,7 @@ def test_credentials_come_along_and_stay_ignored(past: Past, tmp_path: Path) -> 
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
     assert "verify = true" in (folder / ".dvc/config.local").read_text()
     assert project.run("git", "-C", str(folder), "status", "--porcelain", ".env", ".dvc") == ""
-    copy = Project(folder)
+    copy = replace(project, path=folder)
     assert "up to date" in copy.run("dvc", "status", "config", "fetch", "prepare")
     assert "in sync" in copy.run("dvc", "status", "--cloud", "prepare")
 
