@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from driving import Project
+from driving import Project, stages_run
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_new_module_of_the_model_trains_again_and_one_of_serving_does_not(
-    trained: Project, tmp_path: Path
+    trained_sklearn: Project, tmp_path: Path
 ) -> None:
-    project = trained.copy(tmp_path)
+    project = trained_sklearn.copy(tmp_path)
     package = project.path / "my_ml_project"
     recorded = (project.path / "dvc.lock").read_text("utf-8")
 
@@ -35,7 +35,7 @@ def test_a_new_module_of_the_model_trains_again_and_one_of_serving_does_not(
 
     printed = project.run("python", "-m", "workflow.stage_code", "--fix")
     assert "dvc.yaml: train: my_ml_project/sizes.py added" in printed
-    project.inv("train", "--", "trainer.max_epochs=1")
+    assert "train" in stages_run(project.inv("train"))
     (package / "sizes.py").write_text("SIZE = 4\n", "utf-8")
-    assert "epoch 1/1" in project.inv("train", "--", "trainer.max_epochs=1")
+    assert "train" in stages_run(project.inv("train"))
     assert "my_ml_project/sizes.py" in (project.path / "dvc.lock").read_text("utf-8")

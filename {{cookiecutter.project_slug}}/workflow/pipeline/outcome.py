@@ -51,10 +51,11 @@ def training(root: Path) -> str:
     if params.get("framework") in KEEP_LAST:
         name = _estimator(params["model"])
         return name if epochs == 1 else f"{name}, {epochs} iterations"
-    planned = params["trainer"].get("max_epochs")
+    key = "max_epochs" if "max_epochs" in params["trainer"] else "epochs"  # of Keras
+    planned = params["trainer"].get(key)
     if planned is None or not 0 <= epochs < planned:
         return f"{best_text}, all were trained"
-    return f"{best_text}, {stopped(params)} (trainer.max_epochs={planned})"
+    return f"{best_text}, {stopped(params)} (trainer.{key}={planned})"
 
 
 def _estimator(node: dict[str, Any]) -> str:
