@@ -6,6 +6,7 @@ Projects of one framework have one lock: those of one Python share an environmen
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -150,9 +151,19 @@ class Project:
 
     def runs(self) -> list[dict[str, Any]]:
         """The offline W&B runs as `wandb leet inspect` reads them, oldest first."""
-        folders = sorted((self.path / "wandb").glob("offline-run-*"))
-        command = ("wandb", "leet", "inspect", "--summary", "--json")
-        return [json.loads(self.run(*command, str(folder))) for folder in folders]
+        logs = sorted((self.path / "wandb").glob("offline-run-*/run-*.wandb"))
+        return [inspect_run(log) for log in logs]
+
+
+def inspect_run(log: Path) -> dict[str, Any]:
+    """A log of W&B, read by the program behind `wandb leet inspect`: without its Python."""
+    spec = importlib.util.find_spec("wandb")
+    assert spec
+    assert spec.origin
+    program = Path(spec.origin).with_name("bin") / "wandb-core"
+    options = ("--no-observability", "--summary", "--json", "--run-file", str(log))
+    command = [str(program), "leet", "inspect", *options, str(log.parents[1])]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
 def stages_run(printed: str) -> list[str]:

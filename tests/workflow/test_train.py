@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from running import train
+from running import inspect, train
 from workflow.config.schema import plain
 from workflow.config.values import ConfigError
 from workflow.errors import CommandError
@@ -25,7 +24,7 @@ from workflow.tracking import log_reader
 from workflow.training.unfinished import Training
 
 # Enough steps to be killed in the middle of.
-LONG = ["loader.batch_size=1", "trainer.max_epochs=6", "tracking.mode=offline"]
+LONG = ["loader.batch_size=1", "trainer.max_epochs=4", "tracking.mode=offline"]
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -42,12 +41,6 @@ def history(run_dir: Path) -> list[dict[str, str]]:
 
 def tracked_runs(folder: Path) -> list[Path]:
     return sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
-
-
-def inspect(run: Path, *flags: str) -> str:
-    """Read an offline run back with W&B's own reader."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", *flags, "--json", str(run)]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 def test_run_leaves_checkpoint_metrics_and_history(workspace: Path, config) -> None:
@@ -116,18 +109,18 @@ def test_killed_run_resumes_as_if_nothing_had_happened(
     run_dir = workspace / "run"
     module = "my_ml_project.train"
     with python("-m", module, f"hydra.run.dir={run_dir}", *small, *long) as process:
-        while not (run_dir / "history.csv").exists() or len(history(run_dir)) < 3:
+        while not (run_dir / "history.csv").exists() or len(history(run_dir)) < 2:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.01)
         process.kill()
-    assert len(history(run_dir)) < 6
+    assert len(history(run_dir)) < 4
     assert not (run_dir / "metrics.json").exists()
     state = json.loads((run_dir / "unfinished" / "state.json").read_text(encoding="utf-8"))
 
     train(config(*long), run_dir)
     logs = tracked_runs(workspace)  # of the killed process, and of the one that went on
     assert [log.stem for log in logs] == 2 * [f"run-{state['run_id']}"]
-    assert [epoch for log in logs for epoch in tracked_epochs(log)] == list(range(6))
+    assert [epoch for log in logs for epoch in tracked_epochs(log)] == list(range(4))
 
     train(config(*long), workspace / "whole")
     assert same(weights(run_dir), weights(workspace / "whole"))

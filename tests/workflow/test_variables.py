@@ -4,12 +4,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from running import inspect
 from workflow.config.schema import plain
 from workflow.variables import VariableError, check
 
@@ -40,8 +40,7 @@ def test_runs_are_not_mixed_and_what_does_not_count_is_said(
     assert said == set(LEFT_OVER)
     found = []
     for log in (workspace / "wandb").glob("offline-run-*/*.wandb"):
-        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", log]
-        found.append(json.loads(subprocess.run(inspect, capture_output=True, check=True).stdout))
+        found.append(json.loads(inspect(log, "--summary")))
     assert {run["config"]["seed"] for run in found} == {1, 2}
     assert len({run["run_id"] for run in found} - {"mine"}) == 2
     for run in found:
