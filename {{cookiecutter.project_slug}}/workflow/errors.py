@@ -1,4 +1,6 @@
-"""The error that ends a command."""
+"""The error that ends a command, and what messages are made of."""
+
+from collections.abc import Sequence
 
 
 class CommandError(Exception):
@@ -16,3 +18,9 @@ def one_line(error: object) -> str:
 def shortened(error: object, limit: int = 200) -> str:
     """Return the same of an error whose text may be a page, such as a client's of a remote."""
     return one_line(error)[:limit]
+
+
+def listed(names: Sequence[str], limit: int = 8) -> str:
+    """Return names as a message has them: the first ones, and how many there are."""
+    shown = ", ".join(names[:limit])
+    return f"{shown}, … ({len(names)})" if len(names) > limit else shown

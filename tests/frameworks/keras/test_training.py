@@ -255,6 +255,12 @@ def test_what_cannot_be_is_refused_in_one_line(overrides: list[str], problem: st
     assert "\n" not in str(refused.value)
 
 
+def test_an_image_gets_another_backend_when_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_NO_SYNC", "1")  # as the images do
+    with pytest.raises(ConfigError, match="backend: torch is not installed: inv docker.build$"):
+        compose(["backend=torch"], ROOT / CONF)
+
+
 def test_a_gpu_that_is_not_there_is_refused(config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer.accelerator: gpu: .+ finds none here"):
         train(config("trainer=gpu", inputs=TABLE, target=CLASSES), tmp_path)

@@ -1,5 +1,6 @@
 """The keys of a config whose models Keras trains."""
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -43,7 +44,8 @@ def validate(settings: dict[str, Any]) -> None:
     trainer, optimizer = settings["trainer"], settings["optimizer"]
     backend = settings["backend"]
     if find_spec(backend) is None:
-        fix = f"uv sync --inexact --extra {backend}"
+        inside = "UV_NO_SYNC" in os.environ  # which an image sets
+        fix = "inv docker.build" if inside else f"uv sync --inexact --extra {backend}"
         raise ConfigError("backend", f"{backend} is not installed: {fix}")
     if trainer["accelerator"] == "tpu" and backend != "jax":
         raise ConfigError("trainer.accelerator", "tpu: Keras uses one by JAX: backend=jax")

@@ -12,6 +12,7 @@ import numpy as np
 from annotated_types import MinLen
 
 from ..config.values import ConfigError
+from ..errors import listed
 from ..training.session import DivergedError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Freeze(keras.callbacks.Callback):
         layers = {name: layer for name, layer in layers.items() if layer.weights}
         for pattern in self._names:
             if not any(fnmatchcase(name, pattern) for name in layers):
-                problem = f"{pattern} matches none of {_shortened([*layers])}"
+                problem = f"{pattern} matches none of {listed([*layers])}"
                 raise ConfigError("callbacks.freeze.names", problem)
         for name, layer in layers.items():
             if any(fnmatchcase(name, pattern) for pattern in self._names):
@@ -186,8 +187,3 @@ def epoch_metrics(logs: Logs) -> Logs:
         names = [name for name in logged if name.startswith(f"{split}/") and name != loss]
         found |= {name: logged[name] for name in [loss, *names] if name in logged}
     return found
-
-
-def _shortened(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown}, … ({len(names)})" if len(names) > 8 else shown

@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from ..config.values import ConfigError
+from ..errors import listed
 from ..training import history
 from ..training.session import DivergedError
 
@@ -106,7 +107,7 @@ class Freeze(L.Callback):
         names = [*network.state_dict()]
         for pattern in self._names:
             if not any(fnmatchcase(name, pattern) for name in names):
-                problem = f"{pattern} matches none of {_shortened(names)}"
+                problem = f"{pattern} matches none of {listed(names)}"
                 raise ConfigError("callbacks.freeze.names", problem)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not self._matches(name))
@@ -252,11 +253,6 @@ def epoch_metrics(trainer: L.Trainer) -> dict[str, float]:
     logged = trainer.callback_metrics
     names = [name for split in ("train/", "val/") for name in logged if name.startswith(split)]
     return {name: float(logged[name]) for name in names}
-
-
-def _shortened(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown}, … ({len(names)})" if len(names) > 8 else shown
 
 
 def _listed(logged: Iterable[str]) -> str:
