@@ -257,7 +257,7 @@ def test_what_cannot_be_is_refused_in_one_line(overrides: list[str], problem: st
 
 def test_an_image_gets_another_backend_when_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_NO_SYNC", "1")  # as the images do
-    with pytest.raises(ConfigError, match="backend: torch is not installed: inv docker.build$"):
+    with pytest.raises(ConfigError, match=r"backend: torch is not installed: inv docker.build "):
         compose(["backend=torch"], ROOT / CONF)
 
 
