@@ -12,13 +12,16 @@ from dvc.repo import Repo
 from . import conflicts
 from .dvc_store import opening
 from .dvc_store.command import hush
-from .dvc_store.objects import absent
-from .dvc_store.remote import problem
+from .dvc_store.objects import absent, made
+from .dvc_store.remote import Problem, problem
 from .errors import CommandError, shortened
 
 
-def pull() -> None:
+def pull(needed: bool = False) -> None:
     """Bring the files of this revision here.
+
+    Args:
+        needed: it is enough that the pipeline can run, which makes the rest itself.
 
     Raises:
         CommandError: some are neither here nor in the remote, or it cannot be used.
@@ -26,11 +29,14 @@ def pull() -> None:
     repo = open_repo()
     lacking = absent(repo)
     if lacking and (found := problem(repo, needed=True)):
+        if needed:
+            _require_added(repo, found)
+            return
         raise CommandError(f"{some(lacking)} not here, and {found.detail}: {found.fix}")
     remote = repo.config["core"].get("remote")
     try:
         # Before the first `inv train`, what the pipeline makes is unknown, not lost.
-        stats = repo.pull(allow_missing=not Path("dvc.lock").exists())["stats"]
+        stats = repo.pull(allow_missing=needed or not Path("dvc.lock").exists())["stats"]
     except CheckoutError as error:
         lost = [os.path.relpath(target) for target in error.target_infos]
         raise CommandError(
@@ -38,10 +44,27 @@ def pull() -> None:
             " were made, or inv train for what the pipeline makes"
         ) from None
     except Exception as error:  # each kind of remote raises errors of its own client
+        if needed:
+            _require_added(repo, Problem(shortened(error), "inv doctor"))
+            return
         raise CommandError(shortened(error)) from None
+    if needed:
+        _require_added(repo, Problem(f"not in the remote {remote}", "inv data.push where they are"))
     changes = [f"{stats[key]} {key}" for key in ("fetched", "added", "modified") if stats.get(key)]
     print(f"from the remote {remote}: {', '.join(changes) or 'nothing to fetch, all is here'}")
     print("next: inv train")
+
+
+def _require_added(repo: Repo, found: Problem) -> None:
+    """Raise CommandError where something is not here that the pipeline does not make itself."""
+    lacking, pipeline = absent(repo), made(repo)
+    if added := [path for path in lacking if path not in pipeline]:
+        raise CommandError(
+            f"{some(added)} not here, and {found.detail}, so the pipeline cannot run: {found.fix}"
+        )
+    if lacking:
+        print(f"{found.detail}: {some(lacking)} not here, and the pipeline makes them")
+        print("next: inv train")
 
 
 def push() -> None:
@@ -152,10 +175,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="storage", description=__doc__)
     actions = {"pull": pull, "push": push, "status": status}
     parser.add_argument("action", choices=actions)
-    action = parser.parse_args().action
+    parser.add_argument("--needed", action="store_true", help="pull what the pipeline needs")
+    arguments = parser.parse_args()
+    action = arguments.action
     hush()
     try:
-        actions[action]()
+        if arguments.needed:
+            pull(needed=True)
+        else:
+            actions[action]()
     except CommandError as error:
         raise SystemExit(f"{action}: {error}") from None
     except KeyboardInterrupt:

@@ -42,6 +42,12 @@ def absent(repo: Repo) -> list[str]:
     ]
 
 
+def made(repo: Repo) -> set[str]:
+    """Return the paths that the pipeline writes; what else DVC tracks was added by people."""
+    stages = [stage for stage in repo.index.stages if stage.cmd]
+    return {os.path.relpath(out.fs_path) for stage in stages for out in stage.outs}
+
+
 class Store:
     """The DVC cache of this project, and its remote."""
 

@@ -24,11 +24,11 @@ def add(context: Context, path: str) -> None:
     follows("git commit", "inv data.push")
 
 
-@task
-def pull(context: Context) -> None:
+@task(help={"needed": "enough is what the pipeline does not make itself"})
+def pull(context: Context, needed: bool = False) -> None:
     """Fetch data and models of this revision from the remote."""
     require_git()
-    run_module("storage", "pull")
+    run_module("storage", "pull", *(["--needed"] if needed else []))
 
 
 @task

@@ -29,10 +29,20 @@ def evaluate(context: Context) -> None:
     run_module("pipeline.outcome", f"--since={since}", shown=False)
 
 
-@task(help={"commits": "how many earlier commits to show too"})
-def compare(context: Context, commits: int = 0) -> None:
+@task(
+    help={
+        "commits": "how many earlier commits to show too",
+        "base": "what the branch changes instead, against REMOTE/BRANCH or a revision",
+        "markdown": "that as a page of Markdown, for a pull request",
+    }
+)
+def compare(context: Context, commits: int = 0, base: str = "", markdown: bool = False) -> None:
     """Show experiments as a table: what differed, what came out."""
-    run_module("runs.experiments", *(["--all-commits", str(commits)] if commits else []))
+    if base:
+        options = ["--markdown"] if markdown else []
+        run_module("runs.changes", base, *options, shown=not markdown)
+    else:
+        run_module("runs.experiments", *(["--all-commits", str(commits)] if commits else []))
 
 
 @task(help={"show": "open the page in the browser"})
