@@ -270,6 +270,23 @@ def test_what_is_not_wrong_is_said_with_what_follows(project: Path) -> None:
     assert (found.detail, found.fix) == ("changed since the last training: train", "inv train")
 
 
+def test_another_python_than_that_of_the_images_is_said_with_why_it_works(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_NO_SYNC", raising=False)
+    here = ".".join(map(str, sys.version_info[:2]))
+    (project / "pyproject.toml").write_text('[project]\nrequires-python = ">=3.11,<3.14"\n')
+    (project / "docker").mkdir()
+    text = (ROOT / "docker/docker-bake.hcl").read_text()
+    other = re.search(r"python:(3\.\d+)-", text)[1]
+    (project / "docker/docker-bake.hcl").write_text(text.replace(other, here))
+    assert doctor.python().detail.endswith(f" in {sys.prefix}")
+    (project / "docker/docker-bake.hcl").write_text(text.replace(other, "3.1"))  # as 3.11 begins
+    found = doctor.python()
+    assert "3.1 in the images; as good: uv.lock is for >=3.11,<3.14, and each run" in found.detail
+    assert (found.fine, found.fix) == (True, "the same for all: uv python pin 3.1, inv setup")
+
+
 def test_a_new_remote_folder_is_made_by_the_first_push(project: Path) -> None:
     set_remote("../new")
     assert is_fine("DVC remote")

@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,6 +27,7 @@ from .tracking.transaction_log import marker, wandb_folder
 ROOM = 1 << 30  # bytes free on the disk; a training with its cache needs about that
 SECRETS = (".env", ".dvc/config.local")
 FRAMEWORKS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
+IMAGES = Path("docker/docker-bake.hcl")  # names their Python
 NEEDED = ("dvc.yaml", "dvc.lock", "params.yaml", "uv.lock", "pyproject.toml", "conf")
 
 
@@ -50,8 +53,19 @@ def files() -> Finding | list[Finding]:
 
 
 def python() -> Finding:
+    """Is this the Python of the project's images, or another one that uv.lock is for?"""
     version = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding(True, f"{version} in {sys.prefix}")
+    here = f"{version} in {sys.prefix}"
+    images = IMAGES.read_text(encoding="utf-8") if IMAGES.exists() else ""
+    named = re.search(r'= "python:(\d+\.\d+)', images)
+    if named is None or version.startswith(f"{named[1]}."):
+        return Finding(True, here)
+    allowed = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]["requires-python"]
+    why = f"as good: uv.lock is for {allowed}, and each run records its own"
+    detail = f"{here}, {named[1]} in the images; {why}"
+    if "UV_NO_SYNC" in os.environ:  # of an image on another base
+        return Finding(True, detail)
+    return Finding(True, detail, f"the same for all: uv python pin {named[1]}, inv setup")
 
 
 def environment() -> Finding:

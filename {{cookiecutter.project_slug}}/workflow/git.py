@@ -41,6 +41,7 @@ DOT_FILES = {
     ".gitignore",
     ".gitlab-ci.yml",
     ".pre-commit-config.yaml",
+    ".python-version",
 }
 
 
