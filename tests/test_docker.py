@@ -99,7 +99,8 @@ def test_the_context_is_small_and_holds_no_data_git_or_secrets(
     for target in ("serve", "web"):
         assert unpacked(target, "/service") == {"conf", "workflow"}
         code = unpacked(target, "/service/workflow")
-        assert code == {"__init__.py", "__pycache__", "errors.py", "serving", "signature.py"}
+        modules = {"errors.py", "formats.py", "signature.py"}
+        assert code == {"__init__.py", "__pycache__", "serving", *modules}
 
 
 def test_a_run_to_begin_with_is_looked_for_in_the_image_too(built: tuple[Project, str]) -> None:

@@ -27,7 +27,7 @@ ENV PATH=/opt/venv/bin:${PATH} \
 
 WORKDIR /service
 COPY conf/serving conf/serving
-COPY workflow/__init__.py workflow/errors.py workflow/signature.py workflow/
+COPY workflow/__init__.py workflow/errors.py workflow/formats.py workflow/signature.py workflow/
 COPY workflow/serving workflow/serving
 RUN python -m compileall -q . && useradd --uid 1000 --no-create-home user
 USER 1000

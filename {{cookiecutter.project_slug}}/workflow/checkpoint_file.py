@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, formats
 
 PROVENANCE = "provenance.json"
 CONFIG = "config.json"  # the composed config; its `framework` says which one wrote the file
+STAMP = "workflow"  # the key, or member STAMP.json: the format, and the version that wrote it
+FORMAT = 2  # format 1 is the same, and has no number
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of each member, so that equal parts are equal files
 
 
@@ -26,9 +28,10 @@ def write(path: Path, members: Mapping[str, bytes]) -> None:
 
     Arrays (.npy) are not compressed: it takes seconds, and weights stay as large as they are.
     """
+    stamped = json.dumps(formats.stamp(FORMAT)).encode()
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        for name, part in members.items():
+        for name, part in {f"{STAMP}.json": stamped, **members}.items():
             way = zipfile.ZIP_STORED if name.endswith(".npy") else zipfile.ZIP_DEFLATED
             archive.writestr(zipfile.ZipInfo(name, EPOCH), part, way)
     files.replace(path, content.getvalue())
@@ -47,22 +50,31 @@ def read_framework(path: Path) -> str | None:
     return framework
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Path, name: str = "") -> dict[str, Any]:
     """Return the provenance in a checkpoint of a finished training; {} where it has none.
+
+    Args:
+        name: that the checkpoint has in errors; default: the path.
 
     Raises:
         OSError, BadZipFile, UnpicklingError: there is no file, or it is no such checkpoint.
+        LaterFormatError: a later version of the workflow wrote it.
     """
     with zipfile.ZipFile(path) as archive:
         if PROVENANCE in archive.namelist():
-            written: dict[str, Any] = json.loads(archive.read(PROVENANCE))
-            return written
-        if not (name := _pickled(archive)):
+            stamped = f"{STAMP}.json" in archive.namelist()
+            found = {
+                STAMP: json.loads(archive.read(f"{STAMP}.json")) if stamped else {},
+                "provenance": json.loads(archive.read(PROVENANCE)),
+            }
+        elif member := _pickled(archive):
+            with archive.open(member) as file:
+                found = _Unpickler(file).load()
+        else:
             raise pickle.UnpicklingError(f"{path} is no checkpoint")
-        with archive.open(name) as file:
-            checkpoint = _Unpickler(file).load()
-    found: dict[str, Any] = checkpoint.get("provenance", {})
-    return found
+    formats.require(found.get(STAMP, {}), FORMAT, name or path.as_posix())
+    provenance: dict[str, Any] = found.get("provenance", {})
+    return provenance
 
 
 def _pickled(archive: zipfile.ZipFile) -> str | None:

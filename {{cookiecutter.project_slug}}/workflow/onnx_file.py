@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .signature import current
+
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, TensorProto
 
@@ -16,11 +18,15 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of a file: `signature`, `provenance`, `config` and `samples`, decoded.
 
     Weights that are stored in a file beside it are not read.
+
+    Raises:
+        LaterFormatError: a later version of the workflow exported it.
     """
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
-    return {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
+    found = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
+    return current(found, path.as_posix())
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

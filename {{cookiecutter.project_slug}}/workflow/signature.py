@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from . import formats
+
 Spec = dict[str, Any]  # an input or output of a signature: name, datatype, shape, kind, …
 Inputs = dict[str, np.ndarray]  # of samples: arrays (n, …) by name
 
@@ -31,18 +33,50 @@ DATATYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+# Of what an exported file says of itself. Format 1, until version 2.0.0, had no kinds: it was an
+# image and its classes.
+FORMAT = 2
+
+
 class SignatureError(ValueError):
     """Values are not what the signature declares; the text says which, and what is wrong."""
 
 
-def signature(data: Mapping[str, Any], targets: np.ndarray | None = None) -> dict[str, list[Spec]]:
+def signature(data: Mapping[str, Any], targets: np.ndarray | None = None) -> dict[str, Any]:
     """Return the signature of a model of the data that conf/data/ declares.
 
     Args:
         data: the config's `data`.
         targets: of the training split, (n,): a value's quantiles are taken from them.
     """
-    return {"inputs": inputs(data), "outputs": [output(data["target"], targets)]}
+    specs = {"inputs": inputs(data), "outputs": [output(data["target"], targets)]}
+    return {**formats.stamp(FORMAT), **specs}
+
+
+def current(metadata: dict[str, Any], what: str) -> dict[str, Any]:
+    """Return the metadata of an exported file, decoded, as this version writes it.
+
+    Args:
+        metadata: of a file that may be of any version, or of none.
+        what: the file is called, in the error.
+
+    Raises:
+        LaterFormatError: a later version exported it.
+    """
+    found = metadata.get("signature")
+    if not isinstance(found, dict):
+        return metadata
+    formats.require(found, FORMAT, what)
+    if "classes" not in found or any("kind" in spec for spec in found["inputs"]):
+        return metadata
+    (image,), (answer,) = found["inputs"], found["outputs"]
+    image = {**image, "kind": "image", "max_value": found["max_value"]}
+    answer = {**answer, "kind": "classes", "names": found["classes"]}
+    samples = [
+        {"inputs": {image["name"]: sample["image"]}, "actual": sample["label"]}
+        for sample in metadata.get("samples", [])
+    ]
+    return {**metadata, "signature": {"inputs": [image], "outputs": [answer]}, "samples": samples}
 
 
 def inputs(data: Mapping[str, Any]) -> list[Spec]:

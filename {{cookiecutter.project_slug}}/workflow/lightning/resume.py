@@ -6,7 +6,8 @@ from typing import Any
 
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from .. import files
+from .. import files, formats
+from ..checkpoint_file import FORMAT, STAMP
 from ..training.unfinished import Training
 
 
@@ -20,7 +21,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         with files.replacing(Path(path)) as unfinished:
-            super().save_checkpoint(checkpoint, unfinished, storage_options)
+            stamped = {**checkpoint, STAMP: formats.stamp(FORMAT)}
+            super().save_checkpoint(stamped, unfinished, storage_options)
 
 
 def put(training: Training, checkpoint: dict[str, Any], config: dict[str, Any]) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import git
+from .. import formats, git
 from ..errors import CommandError, one_line
+from ..formats import LaterFormatError
 from ..paths import METRICS, MODEL, home
 from ..registry import versions
 from ..results import numbers
@@ -204,6 +205,7 @@ def _tracked(
     origin = config.pop("provenance", None)
     if origin is None:
         raise CommandError(f"{name}: it has no provenance, so no `train` of this project made it")
+    formats.require(origin, provenance.FORMAT, name)
     git = {"patch": None, **origin["git"]}
     if not git["commit"] or not COMMIT.fullmatch(git["commit"]):
         raise CommandError(f"{name}: it was made outside of Git, so nothing says what its code was")
@@ -256,6 +258,8 @@ def _model(commit: str) -> tuple[dict[str, Any], str | None]:
             with opening.open_revision(commit) as repo, copy.open("wb") as file:
                 file.writelines(revision_file.read(repo, MODEL))
             return read_provenance(copy), weights_sha256(copy)
+        except LaterFormatError:
+            raise
         # Each kind of remote has exceptions of its own; without the model, the metrics count.
         except Exception:
             return {}, None

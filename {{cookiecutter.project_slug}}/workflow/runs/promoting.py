@@ -99,14 +99,19 @@ def table(periods: list[Period]) -> Table:
 
 
 def result(commit: str) -> str:
-    """Return the metric that decided when a commit was made; "no metric" where there is none."""
+    """Return the metric that decided when a commit was made; "no metric" where there is none.
+
+    Before version 2.0.0 a config named none: all models were classifiers.
+    """
     params, metrics = (
         git.text(home(), "show", f"{commit}:./{path.as_posix()}") for path in (PARAMS, METRICS)
     )
     metric = DecidingMetric.of(yaml.safe_load(params)) if params else None
-    if metric is None or not metrics:
+    name = metric.name if metric else "accuracy"
+    values = json.loads(metrics) if metrics else {}
+    if metric is None and name not in values:
         return "no metric"
-    return f"{metric.name} {metric_text(json.loads(metrics).get(metric.name))}"
+    return f"{name} {metric_text(values.get(name))}"
 
 
 def moment(when: datetime) -> str:

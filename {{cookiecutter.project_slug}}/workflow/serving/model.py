@@ -13,8 +13,11 @@ import numpy as np
 import onnxruntime
 
 from ..errors import CommandError
-from ..signature import Inputs
+from ..formats import LaterFormatError
+from ..signature import Inputs, current
 from . import store
+
+METADATA = ("signature", "provenance", "samples")  # what is read of a file
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def load(
 
     Raises:
         CommandError: there is no such file, it is not the one of this SHA-256, onnxruntime cannot
-            run it, or it does not say what it takes and gives.
+            run it, it does not say what it takes and gives, or a later version exported it.
     """
     source = source or str(path)
     try:
@@ -103,11 +106,14 @@ def load(
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        metadata = session.get_modelmeta().custom_metadata_map
-        signature = json.loads(metadata["signature"])
-        provenance = json.loads(metadata["provenance"])
-        samples = json.loads(metadata.get("samples", "[]"))
+        texts = session.get_modelmeta().custom_metadata_map
+        known = {name: json.loads(texts[name]) for name in METADATA if name in texts}
+        metadata = current(known, source)
+        signature, provenance = metadata["signature"], metadata["provenance"]
+        samples = metadata.get("samples", [])
         (signature["inputs"], signature["outputs"][0])
+    except LaterFormatError:
+        raise
     except KeyError as error:
         problem = f"its metadata has no {error}: it was not exported here"
         raise CommandError(f"{source}: {problem}") from None

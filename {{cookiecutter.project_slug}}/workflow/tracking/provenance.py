@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from .. import git
+from .. import formats, git
 from ..paths import METRICS, MODEL, PARAMS, TRAIN_RUN, home
 
+FORMAT = 2  # of a run's record; format 1 is the same, and has no number
 NAMED = 100  # files that a run's provenance names one by one
 RESULTS = (TRAIN_RUN, METRICS)  # of what Git tracks; DVC removes them before it runs a stage
 BUILT = (PARAMS, Path("dvc.lock"), *RESULTS)
@@ -33,11 +34,13 @@ def collect(
         patch: SHA-256 of the code.patch that is kept with the run, if one is.
         left_out: changed files that are not in it, and why.
 
-    Keys: git (commit, dirty, patch, left_out), data (path to DVC hash), config (SHA-256), lock
-    (SHA-256 of uv.lock), image, seed, python, platform, and those of `hardware`.
+    Keys: format, version (of the workflow), git (commit, dirty, patch, left_out), data (path to DVC
+    hash), config (SHA-256), lock (SHA-256 of uv.lock), image, seed, python, platform, and those of
+    `hardware`.
     """
     code = {**git_state(), "patch": patch, "left_out": some(left_out or {}, NAMED)}
     return {
+        **formats.stamp(FORMAT),
         "git": code,
         "data": data_hashes(),
         "config": config_sha256(config),

@@ -24,7 +24,7 @@ class Samples:
         answers: probabilities (n, classes), or values (n,).
     """
 
-    signature: dict[str, list[Spec]]
+    signature: dict[str, Any]
     inputs: Mapping[str, np.ndarray]
     target: np.ndarray
     answers: np.ndarray

@@ -1,14 +1,17 @@
 """The checkpoint that a past run kept, of its best epoch; a run is what `inv restore` takes."""
 
+import contextlib
 import json
+import pickle
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import checkpoint_file
+from .. import checkpoint_file, formats
 from ..errors import CommandError, one_line
 from ..paths import CHECKPOINT, home
 from ..runs import finding
@@ -98,7 +101,7 @@ def load(name: str, framework: str, read: Read) -> Checkpoint:
     try:
         with _found(name) as (path, recorded):
             sha256 = _sha256(path)
-            _require_framework(path, framework)
+            _require_readable(path, framework, name)
             content = read(path)
     except ValueError as error:
         raise CommandError(f"{name}: {error}") from None
@@ -132,12 +135,18 @@ def _sha256(path: Path) -> str:
         raise ValueError(UNREADABLE) from None
 
 
-def _require_framework(path: Path, framework: str) -> None:
+def _require_readable(path: Path, framework: str, name: str) -> None:
+    """Refuse what another framework wrote, or a later version of the workflow.
+
+    What cannot be read at all is for the framework to refuse.
+    """
     written_by = checkpoint_file.read_framework(path)
     if written_by not in (None, framework):
         raise ValueError(
             f"it is a checkpoint of {written_by}, this project needs one of {framework}"
         )
+    with contextlib.suppress(OSError, zipfile.BadZipFile, pickle.UnpicklingError):
+        formats.require(checkpoint_file.read_provenance(path, name), provenance.FORMAT, name)
 
 
 def _committed(commit: str, folder: Path) -> Path:

@@ -53,7 +53,7 @@ class Start:
         path = PREPARED_DATA.as_posix()
         trained = self.checkpoint.data.get(path)
         if self.resumes and trained and trained != hashes.get(path):
-            raise self._refused(f"was trained on other data, {path} {trained}{self._weights_alone}")
+            raise self._refused(f"was trained on other data, {path} {trained}{self._advice}")
 
     def require_same(self, config: Mapping[str, Any], keys: Sequence[str]) -> None:
         """Raise ConfigError if a value of these keys of the config is another one."""
@@ -63,7 +63,7 @@ class Start:
             for name in before | now:
                 old, new = before.get(name), now.get(name)
                 if old != new:
-                    raise self._refused(f"has {name}={old}, this is {new}{self._weights_alone}")
+                    raise self._refused(f"has {name}={old}, this is {new}{self._advice}")
 
     def require_epochs_left(self, config: Mapping[str, Any], key: str) -> None:
         """Raise ConfigError if as many epochs are trained as the config has at `key`."""
@@ -78,10 +78,20 @@ class Start:
             old, new = trained.get(name), shapes.get(name)
             if old != new:
                 found, here = (f"of shape {shape}" if shape else "none" for shape in (old, new))
-                raise self._refused(f"has {found} as {name}, this model {here}")
+                older = self._advice if self._is_before_kinds else ""
+                raise self._refused(f"has {found} as {name}, this model {here}{older}")
 
     @property
-    def _weights_alone(self) -> str:
+    def _is_before_kinds(self) -> bool:
+        """Whether it is of a version before 2.0.0, whose networks named their weights otherwise."""
+        return "inputs" not in self.checkpoint.content.config.get("data", {})
+
+    @property
+    def _advice(self) -> str:
+        """Return what can be done with it instead."""
+        if self._is_before_kinds:
+            run = self.checkpoint.run or self.checkpoint.name
+            return f"; a version before 2.0.0 trained it, whose code can: inv restore {run}"
         return f"; for its weights alone: train.init_from={self.checkpoint.name}"
 
     def _refused(self, problem: str) -> ConfigError:

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ... import checkpoint_file, onnx_file
+from ... import checkpoint_file, formats, onnx_file
 from ...errors import CommandError
+from ...formats import LaterFormatError
 from ...serving.model import version_of
-from ...tracking.provenance import file_sha256
+from ...tracking.provenance import FORMAT, file_sha256
 from ...tracking.transaction_log import run_folders
 from .. import finding
 from ..finding import RecordedRun
@@ -132,6 +133,8 @@ def file(path: Path) -> Subject:
         found = read(path)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from None
+    except LaterFormatError:
+        raise
     # Pickle and ONNX raise errors of their own for each thing that can be wrong with a file.
     except Exception:
         raise CommandError(f"{path}: no exported model or checkpoint, or a broken one") from None
@@ -227,6 +230,7 @@ def _refusal(error: urllib.error.HTTPError) -> str:
 
 
 def _provenance(found: dict[str, Any], source: str) -> Provenance:
+    formats.require(found, FORMAT, source)
     try:
         return msgspec.convert(found, Provenance)
     except msgspec.ValidationError as error:

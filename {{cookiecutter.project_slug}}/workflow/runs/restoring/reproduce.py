@@ -72,11 +72,15 @@ def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Re
     folders = run_folders(provenance["run"]["id"], project / "wandb")
     texts = {path: (project / path).read_text(encoding="utf-8") for path in METRICS_FILES}
     metrics = finding.file_metrics(dict(texts))
+    weights = weights_sha256(project / MODEL)
     if folders:  # none where the run's config says that it is not tracked
-        metrics |= finding.offline(folders).metrics
+        again = finding.offline(folders)
+        metrics |= again.metrics
+        if recorded.kind == finding.WANDB:  # by the code of then, which may hash otherwise
+            weights = again.weights or weights
     compared = [Result(name, value, metrics.get(name)) for name, value in recorded.metrics.items()]
     if recorded.weights:
-        compared.append(Result(WEIGHTS, recorded.weights, weights_sha256(project / MODEL)))
+        compared.append(Result(WEIGHTS, recorded.weights, weights))
     facts = [
         Result(name, recorded.provenance.get(name), provenance.get(name))
         for name in ENVIRONMENT
