@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CommandError, shortened
-from . import record
+from . import record, uv_lock
 from .source import Source
 
 COOKIECUTTER = "cookiecutter==2.7.1"
@@ -109,7 +109,8 @@ def uv() -> str:
 
 def _environment(temporary: str) -> dict[str, str]:
     """Return the variables of a rendering: hooks leave their files in the temporary folder."""
-    dropped = ("COOKIECUTTER_CONFIG", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS")
+    python = ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS")
+    dropped = ("COOKIECUTTER_CONFIG", *python, *uv_lock.DECIDED)
     kept = {key: value for key, value in os.environ.items() if key not in dropped}
     utf8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
     return {**kept, **utf8, "TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}

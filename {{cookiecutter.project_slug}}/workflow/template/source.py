@@ -67,8 +67,12 @@ def open_source(address: str, cache: Path | None = None) -> "Iterator[Source]":
 
 def cache(project: Path) -> Path | None:
     """Return where a project keeps the clone of its template; None where it has no repository."""
-    folder = git.text(project, "rev-parse", "--path-format=absolute", "--git-common-dir")
-    return Path(folder) / "template-clone" if folder else None
+    asked = ("rev-parse", "--path-format=absolute", "--git-common-dir")
+    try:
+        folder = os.fsdecode(git.run(project, *asked, elsewhere=True)).rstrip("\r\n")
+    except GitError:
+        return None
+    return Path(folder) / "template-clone"
 
 
 def expanded(address: str) -> str:

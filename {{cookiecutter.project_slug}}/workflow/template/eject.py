@@ -1,0 +1,55 @@
+"""Make a part of what the template keeps the project's own: updates leave it alone from then on.
+
+    python -m workflow.template.eject PATH [--project PATH]
+
+It stays as it is then, and `skip` of the project's record names it.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import CommandError
+from ..paths import ROOT
+from . import owners, record
+
+
+def eject(project: Path, path: str) -> str:
+    """Add a file or folder to what updates leave alone, and return it as it is recorded.
+
+    Args:
+        path: from the project's folder, or absolute.
+
+    Raises:
+        CommandError: it is not there, not in the project, or its own already.
+    """
+    project = project.resolve()
+    full = (project / path).resolve()
+    if full == project or not full.is_relative_to(project):
+        raise CommandError(f"{path} is not in the project: name a file or folder of {project}")
+    if not full.exists():
+        raise CommandError(f"{path} is not there: name a file or folder of {project}")
+    name = full.relative_to(project).as_posix()
+    made = record.read(project)
+    if owners.owner(name, made.skip) == "yours" and name not in made.skip:
+        raise CommandError(f"{name} is the project's own already: updates leave it alone")
+    if name not in made.skip:
+        record.write(project, replace(made, skip=(*made.skip, name)))
+    return name
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="eject", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("path", help="a file or folder")
+    parser.add_argument("--project", type=Path, default=ROOT)
+    options = parser.parse_args()
+    try:
+        name = eject(options.project, options.path)
+    except CommandError as error:
+        raise SystemExit(str(error)) from None
+    print(f"updates leave {name} alone from now on")
+    print(f"next: git commit {record.FILE}")
+
+
+if __name__ == "__main__":
+    main()

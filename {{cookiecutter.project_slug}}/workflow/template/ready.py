@@ -1,0 +1,92 @@
+"""What has to be so before an update begins; where it is not, nothing is touched."""
+
+from ..errors import CommandError
+from ..git import GitError
+from . import migrations, progress, record, three_way
+from .outcome import ABORT, CONTINUE, enumerated
+from .source import Source
+from .three_way import Place
+
+# What Git keeps while something is under way, and what to type about it.
+UNDER_WAY = {
+    "MERGE_HEAD": "git merge --abort",
+    "CHERRY_PICK_HEAD": "git cherry-pick --abort",
+    "REVERT_HEAD": "git revert --abort",
+    "rebase-merge": "git rebase --abort",
+    "rebase-apply": "git rebase --abort",
+    "BISECT_LOG": "git bisect reset",
+}
+
+
+def require_ready(place: Place) -> None:
+    """Check that an update can begin.
+
+    Raises:
+        CommandError, GitError: it cannot; the text says what to type.
+    """
+    if not place.commit("HEAD"):
+        raise CommandError("there is no commit yet: inv setup")
+    state = progress.read(place.git_dir)
+    if state and place.branch() == state.branch:
+        raise CommandError(f"an update is under way on {state.branch}: {CONTINUE}, or {ABORT}")
+    for name, command in UNDER_WAY.items():
+        if (place.git_dir / name).exists():
+            what = command.split()[1]
+            raise CommandError(f"a {what} is in progress: finish it, or {command}")
+    status = ("status", "--porcelain", "--untracked-files=no", "--no-renames", "-z")
+    if changed := [line[3:] for line in place.git(*status).split("\0") if line]:
+        raise CommandError(
+            f"there are uncommitted changes ({enumerated(changed)}): git commit, or git stash"
+        )
+    if (place.folder / record.FILE).exists() and record.FILE not in three_way.tree_at(
+        place, "HEAD"
+    ):
+        raise CommandError(f"{record.FILE} is in no commit: git add --force {record.FILE}, commit")
+    try:
+        place.git("var", "GIT_COMMITTER_IDENT")
+    except GitError:
+        raise GitError(
+            "Git knows no name for the commit",
+            "git config user.name NAME, git config user.email ADDRESS",
+        ) from None
+
+
+def require_newer(source: Source, old: str, new: str) -> None:
+    before, after = (source.version(commit) for commit in (old, new))
+    if migrations.number(after) < migrations.number(before):
+        raise CommandError(
+            f"version {after} of the template is older than the project's, {before}: an update"
+            " goes forward only"
+        )
+
+
+def require_known(source: Source, commit: str, given: dict[str, str]) -> None:
+    questions = [name for name in source.questions(commit) if not name.startswith("_")]
+    for name in given:
+        if name not in questions:
+            raise CommandError(
+                f"--answer {name}: the template asks no such question (it asks"
+                f" {', '.join(questions)})"
+            )
+
+
+def branch_for(place: Place, source: Source, commit: str) -> str:
+    """Return the branch of an update; one that is merged already is used again.
+
+    Raises:
+        CommandError: there is one that is not merged.
+    """
+    folder = place.prefix.strip("/").replace("/", "-")
+    version = source.version(commit) or commit[:7]
+    branch = "-".join(filter(None, ["template-update", folder, version]))
+    tip = place.commit(f"refs/heads/{branch}")
+    if tip and branch == place.branch():
+        raise CommandError(f"{branch} is the current branch: git switch to the one to update")
+    if tip:
+        try:
+            place.git("merge-base", "--is-ancestor", tip, "HEAD")
+        except GitError:
+            raise CommandError(
+                f"branch {branch} is there already: git merge {branch}, or git branch -D {branch}"
+            ) from None
+    return branch
