@@ -97,6 +97,41 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
     run(*command, *arguments)
 
 
+@task(
+    help={
+        "project": "its folder",
+        "to": "a version, tag or commit; default: the newest",
+        "answer": "NAME=VALUE, to a new question, or another answer; repeatable",
+        "drop": "a managed file or folder whose edits are dropped; repeatable",
+        "no_test": "without the project's own checks and tests",
+        "continue_": "after a conflict, or a check that failed",
+        "abort": "as if nothing had happened",
+    },
+    iterable=["answer", "drop"],
+)
+def update(
+    context: Context,
+    project: str,
+    to: str = "",
+    answer: list[str] | None = None,
+    drop: list[str] | None = None,
+    no_test: bool = False,
+    continue_: bool = False,
+    abort: bool = False,
+) -> None:
+    """Update a project that has no `inv template.update`: one of 3.1.0 or earlier."""
+    options = [f"--to={to}"] if to else []
+    options += [f"--answer={one}" for one in answer or ()] + [f"--drop={one}" for one in drop or ()]
+    flags = {"--no-test": no_test, "--continue": continue_, "--abort": abort}
+    on_any_project("update", project, *options, *(name for name, is_set in flags.items() if is_set))
+
+
+@task(help={"project": "its folder", "path": "a file or folder in it"})
+def eject(context: Context, project: str, path: str) -> None:
+    """Make a managed file of such a project its own."""
+    on_any_project("eject", project, path)
+
+
 @task(help={"fix": "fix what can be fixed"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check format, types, imports and schema: of the template, of a project of each kind."""
@@ -164,6 +199,13 @@ def generate(target: Path, **answers: str) -> None:
             str(ROOT), no_input=True, output_dir=folder, extra_context=answers, default_config=True
         )
         shutil.move(made, target)
+
+
+def on_any_project(module: str, project: str, *arguments: str) -> None:
+    """Run a module of this version's workflow/template/ on a project of any version."""
+    command = (sys.executable, "-m", f"workflow.template.{module}")
+    options = (f"--project={Path(project).resolve()}", *arguments)
+    run(*command, *options, folder=PROJECT, variables={"PYTHONDONTWRITEBYTECODE": "1"})
 
 
 def run_on_project(framework: str, *options: str) -> None:
