@@ -10,21 +10,24 @@ tracks:
 
 Modules of your own stay in the package, also those in a folder that the template left.
 
-    python two_houses.py PACKAGE           in the project's folder, after the update to 1.0.0
-    python two_houses.py PACKAGE --check   only say what would change; exit code 1 if anything would
+    python two_houses.py PROJECT           a project's folder, after the merge of 1.0.0
+    python two_houses.py PROJECT --check   only say what would change; exit code 1 if anything would
 
-Standard library only. What it wrote is for `git diff` to show, and for `inv check` to try.
+An update runs it by itself. Standard library only.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+VERSION = "1.0.0"
 HOUSE = "workflow"
 
 # Modules of the package that moved, and their names in `workflow`. Those of a folder go with it.
@@ -271,15 +274,18 @@ def modules_of(package: str) -> set[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("package", help="the name of the project's package")
+    parser.add_argument("project", type=Path, help="the project's folder")
     parser.add_argument("--check", action="store_true", help="only say what would change")
     options = parser.parse_args()
+    os.chdir(options.project)
+    record = json.loads(Path(".cruft.json").read_text(encoding="utf-8"))
+    package = record["context"]["cookiecutter"]["package_name"]
     if not Path(HOUSE).is_dir():
         raise SystemExit(f"there is no folder {HOUSE}/ here: update to 1.0.0 first")
-    if not Path(options.package).is_dir():
-        raise SystemExit(f"there is no folder {options.package}/ here: which is the package?")
+    if not Path(package).is_dir():
+        raise SystemExit(f"there is no folder {package}/ here, the package of .cruft.json")
     listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True)
-    own = modules_of(options.package)
+    own = modules_of(package)
     changed = 0
     for name in filter(None, listed.stdout.split("\0")):
         path = Path(name)
@@ -287,14 +293,16 @@ def main() -> None:
         if not is_text or not path.is_file() or name == "params.yaml":  # composed again
             continue
         try:
-            new = rewrite(path, options.package, own)
+            new = rewrite(path, package, own)
         except (SyntaxError, UnicodeDecodeError) as error:
-            raise SystemExit(f"{name}: {error}; nothing in this file was changed") from None
+            print(f"{name}: left as it is: {error}")
+            continue
         if new is not None:
             changed += 1
             print(f"{name}: renamed what moved")
             if not options.check:
-                path.write_text(new, encoding="utf-8", newline="\n")
+                windows = b"\r\n" in path.read_bytes()
+                path.write_text(new, encoding="utf-8", newline="\r\n" if windows else "\n")
     print(f"{changed} files {'would change' if options.check else 'changed'}")
     raise SystemExit(bool(options.check and changed))
 
