@@ -14,10 +14,11 @@ from . import (
     quality,
     runs,
     serve,
+    template,
     wandb,
 )
 
-namespace = Collection(data, deploy, docker, exp, model, monitor, wandb)
+namespace = Collection(data, deploy, docker, exp, model, monitor, template, wandb)
 for module in (project, pipeline, runs, quality, serve):
     for task in Collection.from_module(module).tasks.values():
         namespace.add_task(task)
