@@ -167,11 +167,11 @@ CONDITIONS = {
     ),
     "conflict in a .dvc file": (
         *(conflict("data/photos.txt.dvc"), "files", "data/photos.txt.dvc has conflict markers"),
-        "git checkout --ours data/photos.txt.dvc && inv data.pull",
+        "git checkout --ours data/photos.txt.dvc && git add data/photos.txt.dvc && inv data.pull",
     ),
     "conflict in conf/": (
         *(conflict("conf/config.yaml"), "files", "conf/config.yaml has conflict markers"),
-        "edit conf/config.yaml: keep one side",
+        "edit conf/config.yaml, without the lines of the markers, then git add",
     ),
     "committed conflict": (
         *(committed_conflict, "files", "dvc.lock has conflict markers"),

@@ -22,6 +22,7 @@ from . import conflicts, extras, git, repository
 from .errors import CommandError, shortened
 from .git import GitError
 from .paths import ROOT, TRAIN_RUN
+from .tracking import provenance
 from .tracking.transaction_log import marker, wandb_folder
 
 ROOM = 1 << 30  # bytes free on the disk; a training with its cache needs about that
@@ -41,15 +42,12 @@ class Finding:
 
 
 def files() -> Finding | list[Finding]:
-    """Did a merge leave its markers in a file, and does Git know what a clone needs?"""
-    found = [
-        Finding(False, f"{conflict.path} has conflict markers", conflict.fix)
-        for conflict in conflicts.find()
-    ]
+    """Is a file in conflict after a merge, and does Git know what a clone needs?"""
+    found = [Finding(False, conflict.detail, conflict.fix) for conflict in conflicts.find()]
     if ignored := (git.text(Path(), "check-ignore", *NEEDED) or "").split():
         names = " ".join(ignored)
         found.append(Finding(False, f".gitignore leaves out {names}", f"git add --force {names}"))
-    return found or Finding(True, "no conflict markers")
+    return found or Finding(True, "none is in conflict")
 
 
 def python() -> Finding:
@@ -155,6 +153,7 @@ def data() -> Finding:
 
 def pipeline() -> Finding:
     """Is dvc.lock in step with code, config and data, and do the results lie here?"""
+    from .dvc_store import recorded
     from .storage import open_repo
 
     repo = open_repo()
@@ -162,6 +161,10 @@ def pipeline() -> Finding:
         return Finding(True, "nothing was trained so far", "inv train")
     changed = repo.status()
     if changed:
+        stale = recorded.stale(repo)
+        if stale and not provenance.git_state()["dirty"]:  # so this is what was committed
+            detail = f"the commit's results are of other code or config: {', '.join(stale)}"
+            return Finding(False, detail, "inv train, git add --all && git commit")
         return Finding(True, f"changed since the last training: {', '.join(changed)}", "inv train")
     return Finding(True, "nothing changed since the last training")
 

@@ -15,6 +15,7 @@ ROOT = _root()
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
 RAW_DATA = Path("data/raw")
 PREPARED_DATA = Path("data/prepared")
 TRAIN_RUN = Path("runs/train")
@@ -30,6 +31,8 @@ METRICS = REPORTS / "metrics.json"
 PREDICTIONS = REPORTS / "predictions.csv"
 SECTIONS = REPORTS / "sections.json"
 PICTURES = REPORTS / "pictures"
+RESULTS = (TRAIN_RUN, METRICS)  # of what Git tracks; DVC removes them before it runs a stage
+BUILT = (PARAMS, LOCK, *RESULTS)  # what the pipeline writes and Git tracks
 
 
 def home() -> Path:

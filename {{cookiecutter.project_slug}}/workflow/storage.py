@@ -131,11 +131,10 @@ def open_repo() -> Repo:
     """Open the DVC repository of the current folder.
 
     Raises:
-        CommandError: Git does not open it, or a file that DVC reads has conflict markers, or
+        CommandError: Git does not open it, or a file is in conflict after a merge, or
             cannot be read.
     """
-    for conflict in conflicts.find():
-        raise CommandError(f"{conflict.path} has conflict markers: {conflict.fix}")
+    conflicts.require_settled()
     repo = opening.open_repo(Path())
     try:
         _ = repo.index

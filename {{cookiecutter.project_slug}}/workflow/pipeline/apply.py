@@ -24,15 +24,14 @@ import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from .. import files, git
+from .. import conflicts, files, git
 from ..config.places import package_of
 from ..config.schema import plain
 from ..config.values import nearest
 from ..dvc_store import command
 from ..errors import CommandError
 from ..git import GitError
-from ..paths import CONF, PARAMS
-from ..tracking import provenance
+from ..paths import BUILT, CONF, PARAMS
 
 CONFIG = Path("config.yaml")
 GROUP = "experiment"
@@ -51,8 +50,9 @@ def apply(name: str) -> None:
 
     Raises:
         CommandError: there is no such experiment, conf/ cannot hold its values, or a change that
-            nothing else holds would be lost.
+            nothing else holds would be lost, or a merge is not finished.
     """
+    conflicts.require_merged()
     experiment = find(name)
     if paths := at_risk(experiment.commit):
         raise CommandError(
@@ -105,7 +105,7 @@ def at_risk(commit: str) -> list[str]:
     status = _git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
     paths = [line[3:] for line in status.split("\0") if line]
     top = Path(_git("rev-parse", "--show-toplevel").strip())
-    built = {f"{prefix}{path.as_posix()}" for path in provenance.BUILT}
+    built = {f"{prefix}{path.as_posix()}" for path in BUILT}
     lost = []
     for path in paths:
         theirs = blob(f"{commit}:{path}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from .. import conflicts
 from ..config.values import makes
 from ..deciding_metric import DecidingMetric
 from ..onnx_file import read_provenance
@@ -39,7 +40,13 @@ def lines(root: Path = Path(), since: float | None = None) -> Iterator[str]:
     yield f"training: {training(root)}"
     if run := read_provenance(root / MODEL).get("run"):
         yield f"run: {tracked(run['id'], root / 'wandb')}"
-    yield NEXT
+    yield following(root)
+
+
+def following(root: Path = Path()) -> str:
+    """Say what follows: before anything else, ending a merge."""
+    command = conflicts.finish(root)
+    return f"next: {command}, which ends the merge" if command else NEXT
 
 
 def training(root: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .. import files
+from .. import conflicts, files
 from ..deciding_metric import DecidingMetric
 from ..errors import CommandError
 from ..onnx_file import read_provenance
@@ -53,8 +53,10 @@ def write(root: Path = Path()) -> Path:
     """Write the report of what is in a project's folder.
 
     Raises:
-        CommandError: a file that the report is about is missing; nothing is written.
+        CommandError: a file that the report is about is missing, or one is in conflict after a
+            merge; nothing is written.
     """
+    conflicts.require_settled(root)
     for path in INPUTS:
         if not (root / path).exists():
             raise CommandError(f"{path.as_posix()} is missing: inv train first")

@@ -21,6 +21,7 @@ from rich.text import Text
 from .. import git
 from ..deciding_metric import DecidingMetric
 from ..dotted import flatten
+from ..dvc_store import recorded
 from ..dvc_store.objects import absent, made
 from ..dvc_store.opening import open_repo
 from ..errors import CommandError, shortened
@@ -142,9 +143,7 @@ def find(base: str) -> Changes:
     )
     repo = open_repo(home())
     try:
-        stages = {stage.addressing for stage in repo.index.stages if stage.cmd}
-        status = repo.status()
-        stale = [name for name, reasons in status.items() if name in stages and _differs(reasons)]
+        stale = list(recorded.stale(repo))
         lacking = [path for path in absent(repo) if path not in made(repo)]
     except Exception as error:  # DVC has many; what is compared stands in Git
         raise CommandError(shortened(error)) from None
@@ -298,15 +297,6 @@ def _state(texts: Mapping[Path, str | None], data: Mapping[str, str]) -> State:
         except (yaml.YAMLError, ValueError) as error:
             raise CommandError(f"{path.as_posix()} cannot be read: {shortened(error)}") from None
     return State(metrics, flatten(config), data, DecidingMetric.of(config))
-
-
-def _differs(reasons: Any) -> bool:
-    """Whether a stage has to run again for another reason than that its files are not here."""
-    if isinstance(reasons, list):
-        return any(isinstance(reason, str) or _differs(reason) for reason in reasons)
-    if isinstance(reasons, dict):
-        return any(_differs(reason) for reason in reasons.values())
-    return bool(reasons != "deleted")
 
 
 def _typed(value: Any) -> tuple[type, Any]:

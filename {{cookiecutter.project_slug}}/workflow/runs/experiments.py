@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import git
+from .. import conflicts, git
 from ..deciding_metric import DecidingMetric
 from ..dotted import flatten
 from ..dvc_store import command
@@ -65,10 +65,12 @@ def read(root: Path = Path(), commits: int = 1) -> list[Row]:
     """Return the workspace and the last commits, each commit followed by its experiments.
 
     Raises:
-        CommandError: no DVC project or no commit; the message is one line.
+        CommandError: no DVC project, no commit, or a file in conflict after a merge; the message
+            is one line.
         GitError: there is a repository, and Git does not open it.
     """
     git.require(root)
+    conflicts.require_settled(root)
     baselines = command.ask("exp", "show", f"--num={commits}", folder=root)
     if not baselines:
         raise CommandError("no commit yet: git add --all && git commit -m 'Start'")

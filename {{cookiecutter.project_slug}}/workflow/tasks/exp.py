@@ -11,7 +11,7 @@ def queue(context: Context) -> None:
 
     inv exp.queue -- 'seed=0,1,2'
     """
-    require_code()
+    require_code(experiment=True)
     run_module("pipeline.params", "--check-grid", *overrides())
     run("dvc", "exp", "run", "--queue", *(f"--set-param={override}" for override in overrides()))
     follows("inv exp.run")

@@ -7,11 +7,14 @@ from invoke import Context, task
 from .shell import follows, overrides, require_code, run, run_module
 
 
-@task
-def train(context: Context) -> None:
+@task(help={"check": "run nothing; fail where the results are of other code, config or data"})
+def train(context: Context, check: bool = False) -> None:
     """Run what changed of the pipeline; Hydra overrides after `--`."""
     since = time.time()
-    require_code()
+    require_code(experiment=bool(overrides()))
+    if check:
+        run_module("pipeline.check", *overrides())
+        return
     if overrides():
         run_module("pipeline.params", "--check", *overrides())
         run("dvc", "exp", "run", *(f"--set-param={override}" for override in overrides()))

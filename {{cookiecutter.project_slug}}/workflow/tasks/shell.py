@@ -50,11 +50,18 @@ def require_git() -> None:
         raise Exit(code=code)
 
 
-def require_code() -> None:
-    """End the task, before anything runs, where dvc.yaml does not list all code of its stages."""
-    from .. import stage_code
+def require_code(experiment: bool = False) -> None:
+    """End the task, before anything runs, where the code of the stages is not as it should be.
+
+    Either a merge has left a file in conflict, or dvc.yaml does not list all code of its stages.
+
+    Args:
+        experiment: whether DVC is to stash the folder, which it cannot before a merge is finished.
+    """
+    from .. import conflicts, stage_code
 
     try:
+        (conflicts.require_merged if experiment else conflicts.require_settled)(ROOT)
         stage_code.require_listed()
     except CommandError as error:
         raise Exit(str(error), code=1) from None

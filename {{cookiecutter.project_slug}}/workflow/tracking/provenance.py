@@ -12,12 +12,10 @@ from urllib.parse import urlsplit
 import yaml
 
 from .. import formats, git
-from ..paths import METRICS, MODEL, PARAMS, TRAIN_RUN, home
+from ..paths import BUILT, MODEL, home
 
 FORMAT = 2  # of a run's record; format 1 is the same, and has no number
 NAMED = 100  # files that a run's provenance names one by one
-RESULTS = (TRAIN_RUN, METRICS)  # of what Git tracks; DVC removes them before it runs a stage
-BUILT = (PARAMS, Path("dvc.lock"), *RESULTS)
 
 
 def collect(

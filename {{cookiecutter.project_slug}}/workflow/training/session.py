@@ -10,7 +10,7 @@ from .. import files
 from ..config.values import ConfigError
 from ..deciding_metric import DecidingMetric
 from ..errors import CommandError
-from ..paths import TRAIN_METRICS
+from ..paths import RESULTS, TRAIN_METRICS
 from ..tracking import patch, provenance, upload
 from ..tracking.run import identity, keeps_code, next_step, start_run, upload_rest
 from . import unfinished
@@ -115,7 +115,7 @@ class BaseSession:
     def _start(self) -> None:
         # DVC has removed what this stage will write; that is no change of the code.
         keeps = keeps_code()
-        changes = patch.take(without=provenance.RESULTS) if keeps else patch.Changes(b"")
+        changes = patch.take(without=RESULTS) if keeps else patch.Changes(b"")
         collected = provenance.collect(self.config, self.hardware, changes.sha256, changes.left_out)
         self._provenance = collected | (self.start.provenance if self.start else {})
         if self.is_main:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from ... import files, git
 from ...dvc_store.objects import Store
 from ...errors import CommandError
-from ...paths import MODEL, PARAMS, ROOT
+from ...paths import BUILT, MODEL, PARAMS, ROOT
 from ...tracking import patch, provenance
 from ..finding import RecordedRun
 from . import environment, image
@@ -224,7 +224,7 @@ def _copy_secrets(project: Path) -> None:
 
 def _code(project: Path) -> str | None:
     """Return a hash of what the code of a restored project has beyond its commit."""
-    return patch.take(project, without=provenance.BUILT).sha256
+    return patch.take(project, without=BUILT).sha256
 
 
 def _note(folder: Path) -> Path:
