@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 from workflow.config.compose import compose
 from workflow.config.schema import plain
 from workflow.launch import set_variables
@@ -12,4 +13,14 @@ from workflow.paths import CONF, ROOT
 BUILD = Path(__file__).resolve().parents[3] / "build"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(BUILD / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-set_variables(plain(compose([], ROOT / CONF)))
+settings = plain(compose([], ROOT / CONF))
+set_variables(settings)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With another backend than JAX, leave to the weekly run what no backend does by itself."""
+    if settings["backend"] != "jax":
+        for item in items:
+            if not item.get_closest_marker("backend"):
+                item.add_marker("weekly")
