@@ -58,8 +58,8 @@ def test_setup_compiles_the_environment_and_no_command_does_it_again(tmp_path: P
     assert compiled.exists()
 
 
-def test_data_is_added_where_runs_record_it(trained: Project, tmp_path: Path) -> None:
-    project = trained.copy(tmp_path)
+def test_data_is_added_where_runs_record_it(trained_sklearn: Project, tmp_path: Path) -> None:
+    project = trained_sklearn.copy(tmp_path)
     for folder in ("data/scans", "models"):
         (project.path / folder).mkdir(exist_ok=True)
         (project.path / folder / "old.txt").write_text("a scan")
@@ -67,7 +67,7 @@ def test_data_is_added_where_runs_record_it(trained: Project, tmp_path: Path) ->
     assert printed == "models/old.txt: runs record what is in data/; move it there\n"
     assert not (project.path / "models/old.txt.dvc").exists()
     project.inv("data.add", "data/scans/old.txt")
-    project.run("python", "-m", "my_ml_project.train", "trainer.max_epochs=1")
+    project.run("python", "-m", "my_ml_project.train")
     provenance = [run["config"].get("provenance") for run in project.runs()]
     *_, recorded = filter(None, provenance)
     assert recorded["data"]["data/scans/old.txt"] == hashlib.md5(b"a scan").hexdigest()
@@ -88,17 +88,20 @@ def test_another_python_trains_the_same_model(trained: Project, tmp_path: Path) 
     assert recorded["python"].startswith(OTHER_PYTHON)
 
 
-def test_an_applied_experiment_lasts_when_conf_changes(trained: Project, tmp_path: Path) -> None:
-    project = trained.copy(tmp_path)
+def test_an_applied_experiment_lasts_when_conf_changes(
+    trained_sklearn: Project, tmp_path: Path
+) -> None:
+    project = trained_sklearn.copy(tmp_path)
     project.run("git", "add", "--all")
     project.run("git", "commit", "--no-verify", "--quiet", "--message", "A trained model")
-    project.inv("train", "--", "trainer.max_epochs=1", "model=mlp")
+    project.inv("train", "--", "model=random_forest_classifier", "model.n_estimators=20")
     name = project.run("git", "for-each-ref", "--format=%(refname:lstrip=-1)", EXPERIMENTS).strip()
-    model = project.path / "conf/model/mlp.yaml"
+    file = "conf/model/random_forest_classifier.yaml"
+    model = project.path / file
     text = model.read_text("utf-8")
     model.write_text(text + "# unfinished\n")
     *_, refused = project.inv("exp.apply", name, code=1).splitlines()
-    assert refused.startswith("exp.apply: conf/model/mlp.yaml: not committed, and would be lost")
+    assert refused.startswith(f"exp.apply: {file}: not committed, and would be lost")
     assert model.read_text("utf-8") == text + "# unfinished\n"
     model.write_text(text)
     note = project.path / "data/raw/note.txt"
@@ -118,8 +121,8 @@ def test_an_applied_experiment_lasts_when_conf_changes(trained: Project, tmp_pat
     assert stages_run(project.inv("train")) == ["config"]
     params = (project.path / "params.yaml").read_text("utf-8")
     assert "capacity" not in params
-    assert "max_epochs: 1\n" in params
-    assert "model.MLP" in params
+    assert "n_estimators: 20\n" in params
+    assert "RandomForestClassifier" in params
 
 
 def test_a_wrong_override_is_one_line_before_anything_runs(

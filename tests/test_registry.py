@@ -68,12 +68,12 @@ def commit(project: Project, message: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def made_once(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    project = trained.copy(tmp_path_factory.mktemp("registry"))
+def made_once(trained_sklearn: Project, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    project = trained_sklearn.copy(tmp_path_factory.mktemp("registry"))
     first = made(project, commit(project, "First"))
-    project.inv("train", "--", "trainer.max_epochs=2")
+    project.inv("train", "--", "model.estimator.C=0.5")
     second = made(project, commit(project, "Second"))
-    project.inv("train", "--", "trainer.max_epochs=1")
+    project.inv("train", "--", "model.estimator.C=0.01")
     form = ("--sort=-committerdate", "--format=%(objectname)", "--count=1")
     experiment = made(project, project.run("git", "for-each-ref", *form, "refs/exps").strip())
     project.run("git", "reset", "--quiet", "--hard")
@@ -199,7 +199,7 @@ def test_another_clone_reads_what_was_shared(registry: Registry, tmp_path: Path)
         project.path.with_name(f"{project.path.name}-storage"),
         clone.with_name(f"{clone.name}-storage"),
     )
-    other = Project(clone)
+    other = replace(project, path=clone)
     assert [version for _, version, _, _ in rows(other)] == ["v0.0.1"]
     assert restored(other, "model", tmp_path / "restored") == registry.first.sha256
 

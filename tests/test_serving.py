@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import random
-import shutil
 import socket
 import subprocess
 import urllib.request
@@ -54,11 +53,13 @@ def test_ten_thousand_broken_bodies_cost_no_memory_and_no_error(served: Serving)
     assert served.infer(IMAGE)[1]
 
 
-def test_a_new_export_is_served_and_a_broken_one_is_not(trained: Project, tmp_path: Path) -> None:
-    project = trained.copy(tmp_path)
+def test_a_new_export_is_served_and_a_broken_one_is_not(
+    trained_sklearn: Project, tmp_path: Path
+) -> None:
+    project = trained_sklearn.copy(tmp_path)
     with serving(project) as running:
         first, _ = running.infer(IMAGE)
-        project.inv("train", "--", "trainer.max_epochs=2")
+        project.inv("train", "--", "model.estimator.C=0.5")
         until(lambda: with_patience(running) not in (None, first))
         second, _ = running.infer(IMAGE)
         model = project.path / "models/model.onnx"
@@ -77,14 +78,13 @@ def with_patience(running: Serving) -> str | None:
         return None
 
 
-def test_two_models_side_by_side(trained: Project, tmp_path: Path) -> None:
+def test_two_models_side_by_side(
+    trained: Project, trained_sklearn: Project, tmp_path: Path
+) -> None:
     project = trained.copy(tmp_path)
-    other = tmp_path / "mlp.onnx"
-    first = project.path / "models/model.onnx"
-    shutil.copy(first, other)
-    project.inv("train", "--", "model=mlp", "trainer.max_epochs=2")
-    with serving(project, f"--models=cnn={other},mlp=models/model.onnx") as running:
-        versions = {running.infer(IMAGE, model)[0] for model in ("cnn", "mlp")}
+    other = trained_sklearn.path / "models/model.onnx"
+    with serving(project, f"--models=cnn=models/model.onnx,regression={other}") as running:
+        versions = {running.infer(IMAGE, model)[0] for model in ("cnn", "regression")}
         assert len(versions) == 2
         with urllib.request.urlopen(f"{running.url}/v2/models") as got:
             listed = json.load(got)

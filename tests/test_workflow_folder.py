@@ -33,9 +33,9 @@ def test_the_folder_is_the_same_whatever_was_answered() -> None:
 
 @pytest.mark.slow
 def test_a_project_works_the_same_with_the_folder_installed(
-    trained: Project, tmp_path: Path
+    trained_sklearn: Project, tmp_path: Path
 ) -> None:
-    project = trained.copy(tmp_path)
+    project = trained_sklearn.copy(tmp_path)
     folder = project.path / "workflow"
     build = [UV, "build", "--quiet", "--wheel", f"--out-dir={tmp_path / 'wheel'}", str(folder)]
     subprocess.run(build, check=True, env=project.env)
