@@ -132,6 +132,28 @@ def eject(context: Context, project: str, path: str) -> None:
     on_any_project("eject", project, path)
 
 
+@task(
+    help={
+        "project": "its folder",
+        "url": "of the template, as the project records it; default: this folder",
+        "version": "that the project was made from; default: the one that its files are of",
+        "answer": "NAME=VALUE, where the project does not say it; repeatable",
+    },
+    iterable=["answer"],
+)
+def link(
+    context: Context,
+    project: str,
+    url: str = "",
+    version: str = "",
+    answer: list[str] | None = None,
+) -> None:
+    """Record this template in a project, or bring it to a repository as a branch to merge."""
+    options = [f"--answer={one}" for one in answer or ()]
+    options += [f"--version={version}"] if version else []
+    on_any_project("link", project, url or str(ROOT), *options)
+
+
 @task(help={"fix": "fix what can be fixed"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check format, types, imports and schema: of the template, of a project of each kind."""

@@ -418,6 +418,7 @@ def test_what_is_typed_at_the_prompt_is_kept_as_it_is_jinja_too():
         "dvc_remote_url": "../{{ storage }}",
         "wandb_entity": "",
         "ci": "3",
+        "template_updates": "1",
     }
     assert list(typed) == [
         name

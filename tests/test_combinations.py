@@ -19,6 +19,7 @@ _REMOTES = itertools.cycle(["local", "s3", "gcs", "azure", "ssh", "webdav"])
 _LICENSES = itertools.cycle(["MIT", "Apache-2.0", "BSD-3-Clause", "proprietary"])
 _ENTITIES = itertools.cycle(["", "my-team"])
 _KERAS = ["keras-jax", "keras-tensorflow", "keras-torch"]
+_UPDATES = itertools.cycle(["weekly", "off"])
 _FRAMEWORKS = itertools.cycle(["scikit-learn", *_KERAS, "pytorch"])
 SUPPORTED: list[dict[str, str]] = [
     {},  # the defaults
@@ -30,6 +31,7 @@ SUPPORTED: list[dict[str, str]] = [
             "license": next(_LICENSES),
             "wandb_entity": next(_ENTITIES),
             "framework": next(_FRAMEWORKS),
+            "template_updates": next(_UPDATES),
         }
         for ci, python in itertools.product(["github", "gitlab", "none"], ["3.13", "3.12", "3.11"])
     ),
@@ -49,7 +51,11 @@ UNSUPPORTED: list[dict[str, str]] = [
     {"project_name": "Random"},
 ]
 # What is left out unless the answer is this one.
-ONLY_FOR = {".github": ("ci", "github"), ".gitlab-ci.yml": ("ci", "gitlab")}
+ONLY_FOR = {
+    ".github": ("ci", "github"),
+    ".github/workflows/template-update.yml": ("template_updates", "weekly"),
+    ".gitlab-ci.yml": ("ci", "gitlab"),
+}
 # How names of files begin that are left out unless the framework is one of these.
 MARKS = {
     "{{cookiecutter.__epochs}}": ["pytorch", *_KERAS],
@@ -96,15 +102,16 @@ def test_unsupported(answers):
 
 @supported
 def test_exact_files(answers):
-    chosen = {"ci": "github", "framework": "pytorch", **answers}
+    chosen = {"ci": "github", "framework": "pytorch", "template_updates": "weekly", **answers}
     package = answers.get("package_name", project(answers).path.name.replace("-", "_"))
     expected = {".cruft.json"}
     for path in (template() / FOLDER).rglob("*"):
         name = path.relative_to(template() / FOLDER).as_posix()
         name = name.replace("{{cookiecutter.package_name}}", package)
         name = re.sub(r"\{\{'([^']+)' if [^}]+\}\}", r"\1", name)
-        answer, needed = ONLY_FOR.get(PurePosixPath(name).parts[0], ("framework", None))
-        is_wanted = chosen[answer] == needed if needed else True
+        around = [name, *map(str, PurePosixPath(name).parents)]
+        needed = [ONLY_FOR[one] for one in around if one in ONLY_FOR]
+        is_wanted = all(chosen[answer] == value for answer, value in needed)
         for mark, frameworks in MARKS.items():
             is_wanted &= mark not in name or chosen["framework"] in frameworks
             name = name.replace(mark, "")

@@ -22,6 +22,7 @@ from . import conflicts, extras, git, repository
 from .errors import CommandError, shortened
 from .git import GitError
 from .paths import ROOT, TRAIN_RUN
+from .template import evident, record
 from .tracking import provenance
 from .tracking.transaction_log import marker, wandb_folder
 
@@ -48,6 +49,19 @@ def files() -> Finding | list[Finding]:
         names = " ".join(ignored)
         found.append(Finding(False, f".gitignore leaves out {names}", f"git add --force {names}"))
     return found or Finding(True, "none is in conflict")
+
+
+def template() -> Finding:
+    """Is it recorded where the project comes from, and is that still so?"""
+    if not Path(record.FILE).exists():
+        return Finding(True, "not known, so there are no updates", "inv template.link URL")
+    known = record.read(Path())
+    package = known.answers.get("package_name", "")
+    if package and not Path(package).is_dir():
+        found = evident.package_of(Path()) or "NAME"
+        fix = f"inv template.link {shlex.quote(known.template)} --answer package_name={found}"
+        return Finding(False, f"the package {package} of {record.FILE} is not here", fix)
+    return Finding(True, f"version {known.version or known.commit} of {known.template}")
 
 
 def python() -> Finding:
@@ -248,6 +262,7 @@ def _gpu_name(backend: str) -> str | None:
 
 CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
     "files": files,
+    "template": template,
     "Python": python,
     "environment": environment,
     "Git": commits,

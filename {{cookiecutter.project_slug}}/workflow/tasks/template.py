@@ -1,8 +1,39 @@
-"""The template that the project comes from: following it."""
+"""The template that the project comes from: what is newer, where they differ, following it."""
 
 from invoke import Context, task
 
-from .shell import run_module
+from .shell import follows, run_module
+
+FORMATS = {"json": "for other programs"}
+
+
+@task(help=FORMATS)
+def check(context: Context, json: bool = False) -> None:
+    """Say what is newer in the template; exit code 2 if anything."""
+    options = ["--json"] if json else []
+    run_module("template.drift", "check", *options, shown=not json)
+
+
+@task(help=FORMATS)
+def diff(context: Context, json: bool = False) -> None:
+    """Show where managed files differ from the template's."""
+    options = ["--json"] if json else []
+    run_module("template.drift", "diff", *options, shown=not json)
+
+
+@task(
+    help={
+        "url": "the template's repository: a URL or a folder",
+        "version": "that the project was made from; default: the one that its files are of",
+        "answer": "NAME=VALUE, where the project does not say it; repeatable",
+    },
+    iterable=["answer"],
+)
+def link(context: Context, url: str, version: str = "", answer: list[str] | None = None) -> None:
+    """Record where the project comes from, if nothing does."""
+    given = [f"--answer={one}" for one in answer or ()]
+    run_module("template.link", url, *([f"--version={version}"] if version else []), *given)
+    follows("inv template.diff", "inv template.check")
 
 
 @task(
@@ -36,3 +67,9 @@ def update(
 def eject(context: Context, path: str) -> None:
     """Make a managed file the project's own: updates leave it."""
     run_module("template.eject", path)
+
+
+@task
+def propose(context: Context) -> None:
+    """Push the branch of an update; open a pull request of it."""
+    run_module("template.proposal")

@@ -56,22 +56,31 @@ def read(project: Path) -> Record:
             f"{path} is missing, so the project's template is not known: inv template.link URL"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        context = content["context"]["cookiecutter"]
-        return Record(
-            template=content["template"],
-            commit=content.get("commit"),
-            version=context.get("__version"),
-            answers=to_keep(context),
-            skip=tuple(content.get("skip") or ()),
-            checkout=content.get("checkout"),
-            directory=content.get("directory"),
-            others={k: v for k, v in content.items() if k not in KEYS},
-        )
+        return parse(path.read_text(encoding="utf-8"))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CommandError(
             f"{path} is not a record of cruft's form: git checkout {FILE}, or inv template.link URL"
         ) from None
+
+
+def parse(written: str) -> Record:
+    """Read what the file holds.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is not a record.
+    """
+    content = json.loads(written)
+    context = content["context"]["cookiecutter"]
+    return Record(
+        template=content["template"],
+        commit=content.get("commit"),
+        version=context.get("__version"),
+        answers=to_keep(context),
+        skip=tuple(content.get("skip") or ()),
+        checkout=content.get("checkout"),
+        directory=content.get("directory"),
+        others={k: v for k, v in content.items() if k not in KEYS},
+    )
 
 
 def write(project: Path, record: Record) -> None:

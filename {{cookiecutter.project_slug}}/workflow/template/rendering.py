@@ -74,7 +74,7 @@ def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: P
         command = [
             *(uv(), "tool", "run", "--from", COOKIECUTTER, "cookiecutter", "--no-input"),
             *("--config-file", str(config), "--output-dir", str(folder.resolve()), str(template)),
-            *(f"{key}={value}" for key, value in given.items()),
+            *(f"{key}={as_text(value)}" for key, value in given.items()),
         ]
         done = subprocess.run(
             command,
@@ -87,12 +87,19 @@ def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: P
             errors="replace",
         )
         if done.returncode:
-            raise CommandError(f"version {name} of the template: {_reason(done.stderr)}")
+            raise CommandError(
+                f"version {name} of the template: {_reason(done.stderr + done.stdout)}"
+            )
         replay = Path(settings["replay_dir"]) / f"{template.name}.json"
         context = json.loads(replay.read_text(encoding="utf-8"))["cookiecutter"]
     (project,) = folder.iterdir()
     (project / record.FILE).unlink(missing_ok=True)
     return Rendering(project, record.to_keep(context))
+
+
+def as_text(answer: str) -> str:
+    """Return an answer so that cookiecutter takes it as it is: without prompts, it renders them."""
+    return f"{{{{ {json.dumps(answer, ensure_ascii=False)} }}}}" if "{" in answer else answer
 
 
 def uv() -> str:
@@ -118,4 +125,4 @@ def _environment(temporary: str) -> dict[str, str]:
 
 def _reason(printed: str) -> str:
     lines = [line.strip() for line in printed.splitlines() if not CLOSING.search(line)]
-    return shortened(lines[0] if lines else printed, 400)
+    return shortened(lines[0] if lines else "cookiecutter failed", 400)

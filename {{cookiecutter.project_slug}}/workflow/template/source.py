@@ -147,6 +147,38 @@ class Source:
             " --version VERSION"
         )
 
+    def has(self, commit: str) -> bool:
+        """Whether a commit is there."""
+        return (self._commit(commit) or self._fetched(commit)) is not None
+
+    def history(self) -> Iterator[tuple[str, dict[str, str | None]]]:
+        """Yield each commit of the default branch, the oldest first, and what it changed.
+
+        That is: the blob of each path, None where it was removed.
+        """
+        how = (
+            "--first-parent",
+            "--reverse",
+            "-m",
+            "--root",
+            "--raw",
+            "--no-renames",
+            "--no-abbrev",
+        )
+        printed = os.fsdecode(self._git("log", *how, "-z", "--format=%H", self.newest()))
+        parts = iter(printed.split("\0"))
+        commit, changed = "", dict[str, str | None]()
+        for part in map(str.lstrip, parts):
+            if part.startswith(":"):
+                *_, blob, status = part.split()
+                changed[next(parts)] = None if status == "D" else blob
+            elif part:
+                if commit:
+                    yield commit, changed
+                commit, changed = part, {}
+        if commit:
+            yield commit, changed
+
     def behind(self, old: str, new: str) -> int:
         """Return how many commits of the branch of `new` the other one lacks."""
         listed = self._git("rev-list", "--count", "--first-parent", f"{old}..{new}")
@@ -209,7 +241,8 @@ class Source:
             had = set(before.get(heading, ()))
             kept = [x for x in lines if x not in had] if heading in before else lines
             if any(line.strip() and not line.startswith("#") for line in kept):
-                parts.append("\n".join([heading, "", *kept]).strip())
+                body = "\n".join(kept).strip()
+                parts.append(f"{heading}\n\n{body}")
         return "\n\n".join(parts)
 
     @property

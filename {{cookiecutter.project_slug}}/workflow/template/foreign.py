@@ -1,0 +1,128 @@
+"""A branch that brings the template to a repository which was not made from it.
+
+Nothing of the repository is overwritten, nor its work tree touched. The branch is a merge of its
+HEAD and of the template's files alone, so that a plain `git merge` takes it, and later updates have
+a common ancestor. Where both have a file, the repository's counts.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import CommandError
+from ..git import GitError
+from . import record, three_way
+from .evident import answers_of
+from .rendering import rendering
+from .source import Source
+from .three_way import Place, Tree
+
+ENVIRONMENT = "pyproject.toml"  # merged by hand once; updates have to reach it
+SHOWN = 8  # names in a line
+
+
+def bring(
+    project: Path, template: Source, address: str, version: str, given: Mapping[str, str]
+) -> list[str]:
+    """Make the branch, and return what came out, in lines.
+
+    Args:
+        address: the template's, as the record will have it.
+        version: of the template; "" for the newest one.
+
+    Raises:
+        CommandError: there is no commit to begin from, or a folder of the template's is there.
+    """
+    place = three_way.at(project)
+    head = place.commit("HEAD")
+    if head is None:
+        raise CommandError(f"{project} has no commit: git add --all, git commit, then again")
+    yours = three_way.tree_at(place, head)
+    if any(path.startswith("workflow/") for path in yours):
+        raise CommandError(
+            f"{project} has a folder workflow/ of its own, which is the template's name for what"
+            " it replaces with each update: rename yours first"
+        )
+    commit = template.resolve(version) if version else template.newest()
+    named = template.version(commit) or commit[:10]
+    branch = f"template-{named}"
+    if place.commit(f"refs/heads/{branch}"):
+        raise CommandError(f"the branch {branch} exists already: git merge {branch}")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        answers = {**_defaults(project, yours), **given}
+        rendered = rendering(template, commit, answers, Path(folder))
+        theirs = three_way.tree_of(place, rendered.project)
+    kept = in_the_way(theirs, yours)
+    new = record.Record(
+        template=address,
+        commit=commit,
+        version=template.version(commit),
+        answers=rendered.answers,
+        skip=tuple(sorted(kept - {ENVIRONMENT})),
+    )
+    theirs = three_way.with_content(place, theirs, record.FILE, record.text(new).encode())
+    both = {path: entry for path, entry in theirs.items() if path not in kept} | yours
+    _commit(place, branch, theirs, both, head, f"Version {named} of the template")
+    lines = [f"branch {branch}: {len(both) - len(yours)} files of the template beside yours"]
+    if kept:
+        shown = sorted(kept)[:SHOWN]
+        more = f" and {len(kept) - SHOWN} more" if len(kept) > SHOWN else ""
+        lines.append(f"yours, where both have a file: {', '.join(shown)}{more}")
+        names = " ".join(sorted(kept & {ENVIRONMENT}) or shown)
+        lines.append(f"what the template has there: git diff HEAD {branch}^2 -- {names}")
+    answered = ", ".join(f"{k}={v or 'empty'}" for k, v in rendered.answers.items())
+    return [*lines, f"answers: {answered}", f"to take it: git merge {branch}"]
+
+
+def in_the_way(theirs: Tree, yours: Tree) -> set[str]:
+    """Return the template's paths that the repository has, as a file or as a folder around one.
+
+    Names that differ in case alone are one file on some systems.
+    """
+    files = {path.casefold() for path in yours}
+    folders = {folder for path in files for folder in _around(path)}
+    return {
+        path
+        for path in theirs
+        if (name := path.casefold()) in files | folders or not files.isdisjoint(_around(name))
+    }
+
+
+def _defaults(project: Path, yours: Tree) -> dict[str, str]:
+    """Return answers that fit a repository: those that its files show, and names that are free."""
+    answers = answers_of(project)
+    slug = answers.get("project_slug") or project.name
+    answers["project_slug"] = "-".join(filter(None, _words(slug)))[:40].strip("-")
+    package = answers["project_slug"].replace("-", "_")
+    taken = {path.partition("/")[0] for path in yours}
+    answers["package_name"] = f"{package[:37]}_ml" if package in taken else package
+    answers.setdefault("project_name", project.name)
+    return answers
+
+
+def _commit(place: Place, branch: str, theirs: Tree, both: Tree, head: str, message: str) -> None:
+    """Commit the template's files alone, then the merge, and name that as the branch."""
+    top = Place(place.top, "", place.git_dir)
+    alone = {f"{place.prefix}{path}": entry for path, entry in theirs.items()}
+    try:
+        root = place.git("commit-tree", three_way.write(top, alone), "-m", message).strip()
+        parents = ("-p", head, "-p", root)
+        tree = three_way.write(place, both)
+        merged = place.git("commit-tree", tree, *parents, "-m", f"{message}, beside ours").strip()
+    except GitError as error:
+        if "identity" in str(error) or "email" in str(error):
+            raise CommandError(
+                'Git knows no author: git config user.name "YOUR NAME", and'
+                " git config user.email you@example.com"
+            ) from None
+        raise
+    place.git("update-ref", "-m", message, f"refs/heads/{branch}", merged, "")
+
+
+def _around(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:number]) for number in range(1, len(parts))]
+
+
+def _words(name: str) -> list[str]:
+    return "".join(c if c.isascii() and c.isalnum() else " " for c in name.lower()).split()

@@ -1,0 +1,168 @@
+"""Push the branch of an update, and open a pull or merge request of it.
+
+    python -m workflow.template.proposal [--project PATH]
+
+On GitHub by `gh`, on GitLab by options of the push; elsewhere the branch is pushed. In CI, the
+variable TEMPLATE_UPDATE_TOKEN may hold a token that may do so; it is in no command's arguments.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import git
+from ..errors import CommandError, one_line
+from ..git import GitError
+from ..paths import ROOT
+from . import record, source
+from .record import Record, without_secret
+from .source import open_source
+
+PREFIX = "template-update-"  # how the branch of an update begins
+TOKEN = "TEMPLATE_UPDATE_TOKEN"
+REMOTE = "origin"
+LIMIT = 50_000  # characters; GitHub takes 65 536
+# Git asks a helper for the credentials, which reads them from the environment.
+HELPERS = {
+    "github": "!gh auth git-credential",
+    "gitlab": f'!f() {{ echo username=oauth2; echo "password=${TOKEN}"; }}; f',
+}
+SETTINGS = {
+    "github": (
+        f"a secret {TOKEN}, with a token that may write contents, pull requests and workflows"
+        " (Settings > Secrets and variables > Actions), or, where the update changes no workflow,"
+        " Settings > Actions > General > Allow GitHub Actions to create and approve pull requests"
+    ),
+    "gitlab": (
+        f"a masked variable {TOKEN}, with a project access token that may write the repository"
+        " (Settings > CI/CD > Variables)"
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="template.proposal", description=__doc__)
+    parser.add_argument("--project", type=Path, default=ROOT, help="its folder; default: this one")
+    try:
+        print(propose(parser.parse_args().project))
+    except (CommandError, GitError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def propose(project: Path) -> str:
+    """Push the branch of an update that is checked out, and ask for its merge.
+
+    Returns:
+        What came out, in one line.
+
+    Raises:
+        CommandError: the branch cannot be pushed, or no request opened; which setting is missing.
+    """
+    branch = git.text(project, "branch", "--show-current") or ""
+    if not branch.startswith(PREFIX):
+        return "nothing to propose: no branch of an update is checked out"
+    url = git.text(project, "remote", "get-url", "--push", REMOTE)
+    if url is None:
+        raise CommandError(f"there is no remote {REMOTE} to push {branch} to: git remote add")
+    host = host_of(project, url)
+    if in_ci := "CI" in os.environ:
+        url = without_secret(url)  # GitLab's own token in it may not push
+    access = ["-c", "credential.helper=", "-c", f"credential.helper={HELPERS[host]}"]
+    options = access if in_ci and host else []
+    try:
+        there = git.run(project, *options, "ls-remote", url, f"refs/heads/{branch}").split()
+        if there and there[0].decode() != git.head(project):
+            return f"{branch} is in {REMOTE} already, and stays as it is: merge or delete it there"
+        title = f"Update the template to {branch.removeprefix(PREFIX)}"
+        asked = gitlab_options(title) if host == "gitlab" else []
+        git.run(project, *options, "push", *asked, url, f"HEAD:refs/heads/{branch}")
+    except GitError as error:
+        raise _refused(f"{branch} cannot be pushed", str(error), url, host) from None
+    if host == "gitlab":
+        return f"{branch} is pushed, and its merge request open"
+    if host == "github" and shutil.which("gh"):
+        return open_on_github(project, branch, title)
+    return f"{branch} is pushed: open a pull request of it"
+
+
+def host_of(project: Path, url: str) -> str:
+    """Return `github`, `gitlab`, or "" for another host, by the CI that runs or the URL."""
+    if "GITHUB_ACTIONS" in os.environ:
+        return "github"
+    if "GITLAB_CI" in os.environ:
+        return "gitlab"
+    return next((host for host in HELPERS if host in url.partition("/")[2] or host in url), "")
+
+
+def gitlab_options(title: str) -> list[str]:
+    """Return the options of a push by which GitLab opens a merge request."""
+    options = ["merge_request.create", f"merge_request.title={title}"]
+    options.append("merge_request.remove_source_branch")
+    if target := os.environ.get("CI_DEFAULT_BRANCH"):
+        options.append(f"merge_request.target={target}")
+    return [word for option in options for word in ("-o", option)]
+
+
+def open_on_github(project: Path, branch: str, title: str) -> str:
+    """Open a pull request by `gh`, unless there is one, and return its URL in a line.
+
+    Raises:
+        CommandError: GitHub refused.
+    """
+    shown = _gh(project, "pr", "view", branch, "--json", "url,state", "--jq", ".url")
+    if shown.returncode == 0 and shown.stdout.strip():
+        return f"{branch} is pushed; its pull request: {shown.stdout.strip()}"
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.md"
+        text.write_text(description(project), encoding="utf-8")
+        words = ("pr", "create", "--head", branch, "--title", title, "--body-file", str(text))
+        done = _gh(project, *words)
+    if done.returncode:
+        raise _refused("no pull request can be opened", done.stderr, "", "github")
+    return f"{branch} is pushed, and its pull request open: {done.stdout.strip()}"
+
+
+def description(project: Path) -> str:
+    """Return what an update has that the version before did not, in Markdown."""
+    new = record.read(project)
+    old = next((one for one in _records(project) if one.commit != new.commit), None)
+    text = f"The template's version {new.version}"
+    if old is None or not old.commit or not new.commit:
+        return text
+    text += f" ({new.commit[:10]}), after {old.version} ({old.commit[:10]}).\n\n"
+    try:
+        with open_source(new.template, source.cache(project)) as template:
+            return (text + template.changelog(old.commit, new.commit))[:LIMIT]
+    except (CommandError, GitError):  # the request is worth more than its text
+        return text
+
+
+def _records(project: Path) -> Iterator[Record]:
+    """Yield the record as the last commits have it, the newest first."""
+    for number in range(1, 20):
+        content = git.ask(project, "show", f"HEAD~{number}:./{record.FILE}")
+        if content is None:
+            return
+        yield record.parse(content.decode())
+
+
+def _gh(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["gh", *arguments]
+    return subprocess.run(
+        command, cwd=project, capture_output=True, check=False, encoding="utf-8", errors="replace"
+    )
+
+
+def _refused(what: str, reason: str, url: str, host: str) -> CommandError:
+    shown = one_line(reason).replace(url, without_secret(url)) if url else one_line(reason)
+    if "CI" in os.environ and host:
+        return CommandError(f"{what} ({shown}): the project's repository needs {SETTINGS[host]}")
+    return CommandError(f"{what}: {shown}")
+
+
+if __name__ == "__main__":
+    main()
