@@ -12,11 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from invoke import Context, Exit, task
+from invoke import Collection, Context, Exit, Task, task
+
+from fork import upstream
+from fork.copying import copy_template
+from fork.tasks import fleet_tasks, fork_tasks, merge_upstream
+from fork.team import FILES, FOLDER
 
 ROOT = Path(__file__).resolve().parent
 PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 WORKFLOW_TESTS = "tests/workflow"
+TEAM_TESTS = "team/tests"  # in a fork
 # Of each answer to `framework`: how the names of its own files begin, in the template.
 FRAMEWORKS = {
     "pytorch": "{{cookiecutter.__pytorch}}",
@@ -94,7 +100,10 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
         command = ["uv", "run", "--group", "servers", *command, "--no-loadscope-reorder"]
     if weekly:
         command += ["--hypothesis-profile=weekly"]
-    run(*command, *arguments)
+    if not any(path.startswith(TEAM_TESTS) for path in paths):
+        run(*command, *arguments)
+    if (ROOT / TEAM_TESTS).is_dir() and (slow or not paths or paths[0].startswith(TEAM_TESTS)):
+        run("pytest", "--override-ini=pythonpath=. tests", *rest, *(paths or [TEAM_TESTS]))
 
 
 @task(
@@ -157,6 +166,8 @@ def link(
 @task(help={"fix": "fix what can be fixed"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check format, types, imports and schema: of the template, of a project of each kind."""
+    if reason := upstream.stale(ROOT):
+        raise Exit(reason)
     run("ruff", "check", *(["--fix"] if fix else []))
     run("ruff", "format", *([] if fix else ["--check"]))
     run("mypy")
@@ -180,6 +191,7 @@ def check(context: Context, fix: bool = False) -> None:
 def lock(context: Context, upgrade: bool = False) -> None:
     """Lock the versions that every generated project starts from, for each framework."""
     names: set[str] = set()
+    is_fork = (ROOT / FOLDER).is_dir()
     for mark, framework in ONE_OF_EACH.items():
         with tempfile.TemporaryDirectory() as folder:
             project = Path(folder) / "locked-project"
@@ -189,7 +201,11 @@ def lock(context: Context, upgrade: bool = False) -> None:
             run("uv", "sync", "--all-groups", *extras(framework), folder=project)
             names |= shadowed_names(project, text)
         text = text.replace('"locked-project"', '"{{ cookiecutter.project_slug }}"')
-        write(PROJECT / f"{mark}uv.lock", text)
+        # A fork's own locks are laid over upstream's, of another index.
+        write((ROOT / FILES if is_fork else PROJECT) / f"{mark}uv.lock", text)
+    if is_fork:
+        upstream.lay_again(ROOT)
+        return
     hook = ROOT / "hooks" / "pre_gen_project.py"
     block = f'SHADOWED = """\n{in_lines(names)}\n""".split()\n'
     write(hook, SHADOWED.sub(rf"\g<1>{block}\g<2>", hook.read_text("utf-8")))
@@ -211,14 +227,18 @@ def bench(
     run(sys.executable, f"benchmarks/{script}.py")
 
 
-def generate(target: Path, **answers: str) -> None:
+def generate(target: Path, template: Path = ROOT, /, **answers: str) -> None:
     """Make a project from this template at `target`."""
     from cookiecutter.main import cookiecutter
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = cookiecutter(
-            str(ROOT), no_input=True, output_dir=folder, extra_context=answers, default_config=True
+            str(template),
+            no_input=True,
+            output_dir=folder,
+            extra_context=answers,
+            default_config=True,
         )
         shutil.move(made, target)
 
@@ -243,7 +263,8 @@ def new_project(framework: str) -> Iterator[Path]:
     """Make a project that is removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder).resolve() / "my-ml-project"
-        generate(project, framework=framework)
+        template = copy_template(ROOT, Path(folder) / "template", is_open=True)
+        generate(project, template, framework=framework)
         run("git", "init", "--quiet", folder=project)
         yield project
 
@@ -314,3 +335,9 @@ def in_lines(names: set[str]) -> str:
 
 def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
+
+
+namespace = Collection(*(found for found in list(globals().values()) if isinstance(found, Task)))
+namespace.add_task(merge_upstream)
+namespace.add_collection(fork_tasks)
+namespace.add_collection(fleet_tasks)

@@ -143,6 +143,15 @@ def without_secret(address: str) -> str:
     return re.sub(r"^((?:\w+\+)?https?://)[^/]*@|^(\S+?://[^/@:]+):[^/@]*(?=@)", r"\1\2", address)
 
 
+def fixed(answers: dict[str, str | None]) -> list[str]:
+    """Say what a fork's team has fixed: cookiecutter drops what is typed for it without a word."""
+    begin = "__fixed_"
+    names = [name for name in answers if name.startswith(begin)]
+    shown = ", ".join(f"{name.removeprefix(begin)}={answers[name]}" for name in names)
+    line = f"Fixed by your team: {shown}".encode("ascii", "backslashreplace").decode()
+    return [line] if names else []
+
+
 def next_commands(slug: str, has_uv: bool) -> str:
     """The closing text. Plain ASCII: it is printed to terminals of any encoding."""
     commands = [
@@ -166,7 +175,7 @@ def main() -> None:
     # As hex, no answer can end the string that it is passed in.
     answers = json.loads(bytes.fromhex("{{ (cookiecutter | jsonify).encode().hex() }}"))
     remove_left_out(Path())
-    for line in record(answers):
+    for line in [*record(answers), *fixed(answers)]:
         print(line)
     print(next_commands(answers["project_slug"], has_uv=shutil.which("uv") is not None))
 

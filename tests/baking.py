@@ -26,6 +26,10 @@ from configobj import ConfigObj
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
+from fork import settings
+from fork.copying import copy_template
+from fork.team import Team, read
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "{{cookiecutter.project_slug}}"
 
@@ -40,20 +44,39 @@ def workspace() -> Path:
 
 
 @functools.cache
-def template() -> Path:
+def fixed_template() -> Path:
     """A copy of what Git knows or would add: what users get, without caches and build products."""
-    copy = workspace() / "template"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    for name in sorted(set(listed.stdout.decode().split("\0")) - {""}):
-        if (ROOT / name).is_file():  # a file deleted but not yet committed is still listed
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    return copy
+    return copy_template(ROOT, workspace() / "fixed-template")
+
+
+@functools.cache
+def template() -> Path:
+    """The same; in a fork, what the team has fixed is asked, so that tests can give any answer."""
+    return copy_template(ROOT, workspace() / "template", is_open=True)
+
+
+def questions() -> dict[str, Any]:
+    """cookiecutter.json of the template that the tests generate from."""
+    everything: dict[str, Any] = json.loads((template() / "cookiecutter.json").read_text("utf-8"))
+    return everything
+
+
+def default(name: str) -> str:
+    """The answer to a question that nothing else is typed for: a fork's team has its own."""
+    offered = questions()[name]
+    return str(offered[0] if isinstance(offered, list) else offered)
+
+
+@functools.cache
+def team() -> Team:
+    """What a fork's team has laid over the template; nothing in upstream itself."""
+    return read(ROOT) if (ROOT / "team").is_dir() else Team()
+
+
+def is_the_teams(name: str) -> bool:
+    """Whether a fork's team adds a path to projects, changes it, or takes it away."""
+    named = {*team().files, *team().removed, *settings.FILES}
+    return any(f"{path}/".startswith(f"{name.rstrip('/')}/") for path in named)
 
 
 @functools.cache
@@ -166,7 +189,9 @@ def captured(number: int) -> Iterator[list[str]]:
             text.append(file.read().decode("utf-8"))
 
 
-def attempt(output_dir: Path | None = None, /, **answers: str) -> BakedProject | str:
+def attempt(
+    output_dir: Path | None = None, source: Path | None = None, /, **answers: str
+) -> BakedProject | str:
     """The project, or the one line of a refusal, which must leave nothing behind."""
     if output_dir is None:
         output_dir = new_folder() / "projects"
@@ -175,7 +200,7 @@ def attempt(output_dir: Path | None = None, /, **answers: str) -> BakedProject |
     with own_temporary_folder(), captured(1) as stdout, captured(2) as stderr:
         try:
             path = cookiecutter(
-                str(template()),
+                str(source or template()),
                 no_input=True,
                 extra_context=answers,
                 output_dir=str(output_dir),
@@ -197,6 +222,13 @@ def attempt(output_dir: Path | None = None, /, **answers: str) -> BakedProject |
 def bake(output_dir: Path | None = None, /, **answers: str) -> BakedProject:
     """Generate a project without a question; the rest of the answers are the defaults."""
     outcome = attempt(output_dir, **answers)
+    assert isinstance(outcome, BakedProject), f"refused: {outcome}"
+    return outcome
+
+
+def bake_as_team(**answers: str) -> BakedProject:
+    """Generate a project as people of a fork's team do: what is fixed there stays as it is."""
+    outcome = attempt(None, fixed_template(), **answers)
     assert isinstance(outcome, BakedProject), f"refused: {outcome}"
     return outcome
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from baking import team
 from browsing import chromium
 from driving import FRAMEWORK, PYTHON, Project, interpreter, set_up
 from filelock import FileLock
@@ -39,6 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     The quick ones fill the time until the last process has ended.
     """
+    items[:] = [item for item in items if not is_left_out(item)]
     order = {}
     for item in items:
         slow = item.get_closest_marker("slow")
@@ -49,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place = FIRST.index(name) if name in FIRST else len(FIRST)
         order[item] = place if slow else len(FIRST) + 1
     items.sort(key=lambda item: order[item])
+
+
+def is_left_out(item: pytest.Item) -> bool:
+    """Whether a test is about what a fork's team does without."""
+    about = item.get_closest_marker("about")
+    return about is not None and about.args[0] in team().removed
 
 
 def group_of(item: pytest.Item) -> str:

@@ -27,6 +27,8 @@ from tasks import extras
 # Projects are driven on the Python that runs the tests; CI has a job for each.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 FRAMEWORK = "pytorch"  # the default answer
+# What a project is driven with, whatever the defaults of a fork's team: nothing elsewhere.
+PLAIN = {"framework": FRAMEWORK, "dvc_remote": "local", "wandb_entity": ""}
 UV = os.environ.get("UV") or shutil.which("uv") or "uv"
 RESULTS = ("runs/train/metrics.json", "runs/train/history.csv", "reports/metrics.json")
 
@@ -175,6 +177,6 @@ def set_up(folder: Path, python: str = PYTHON, **answers: str) -> Project:
     """Generate a project in `folder` and run `inv setup`."""
     folder.mkdir(parents=True, exist_ok=True)
     framework = answers.get("framework", FRAMEWORK)
-    project = Project(bake(folder, **answers).path, python, framework)
+    project = Project(bake(folder, **{**PLAIN, **answers}).path, python, framework)
     project.inv("setup")
     return project

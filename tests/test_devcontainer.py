@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from baking import BakedProject, bake
+from baking import BakedProject, bake, default, questions
 from engine import BASE_IMAGE, PYTHON, docker, give, inspect, open_folder
-from test_docs import answers
 
-pytestmark = [pytest.mark.slow, pytest.mark.docker]
+pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.about(".devcontainer")]
 
 CLI = "@devcontainers/cli@0.89.0"
 USER = 1000  # of the person who starts it, where the tests run as root
@@ -165,7 +164,7 @@ def test_it_stands_on_the_image_of_training(devcontainer: Devcontainer) -> None:
 def test_it_starts_with_a_commit_and_hooks(devcontainer: Devcontainer) -> None:
     assert "ready: inv train" in devcontainer.printed
     commits = devcontainer.run("git", "log", "--format=%an <%ae> %s").splitlines()
-    assert commits == ["Your Name <you@example.com> Start from the template"]
+    assert commits == [f"{default('author')} <{default('email')}> Start from the template"]
     assert devcontainer.run("git", "status", "--porcelain") == ""
     found = devcontainer.run("inv", "doctor", code=1)
     for line in ("Python +3.11", "environment +of the image", "Git +1 commits", "hooks +installed"):
@@ -204,7 +203,7 @@ def test_a_repository_from_outside_keeps_its_hooks(devcontainer: Devcontainer) -
 
 @pytest.mark.parametrize(
     ("kind", "framework"),
-    [*zip(answers()["dvc_remote"], itertools.cycle(answers()["framework"]), strict=False)],
+    [*zip(questions()["dvc_remote"], itertools.cycle(questions()["framework"]), strict=False)],
 )
 def test_the_image_has_the_client_of_the_remote_and_the_backend(kind: str, framework: str) -> None:
     # Also where no task finds it out, because Docker is all that there is.

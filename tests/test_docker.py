@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 import pytest
+from baking import default
 from driving import Project, environment, interpreter, stages_run
 from engine import (
     BASE_IMAGE,
@@ -123,9 +124,9 @@ def test_labels_say_what_an_image_is_made_of_and_by_whom(built: tuple[Project, s
         known = {name.removeprefix("org.opencontainers.image."): labels[name] for name in labels}
         assert known == {
             "title": SLUG,
-            "authors": "Your Name <you@example.com>",
+            "authors": f"{default('author')} <{default('email')}>",
             "description": "A machine learning project whose results can be reproduced.",
-            "licenses": "MIT",
+            "licenses": default("license"),
             "version": "0.1.0",
             "uv.lock.sha256": lock,
         }

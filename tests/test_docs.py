@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from baking import FOLDER, ROOT, bake, run_cli, template
+from baking import FOLDER, ROOT, bake, is_the_teams, questions, run_cli, template
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -26,11 +26,6 @@ REGISTRIES = {
     "aws": ["public.ecr"],
     "dev": ["pkg"],
 }
-
-
-def answers() -> dict[str, Any]:
-    """cookiecutter.json."""
-    return json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 
 
 def table(text: str, head: str) -> list[list[str]]:
@@ -48,6 +43,7 @@ def tasks(folder: Path) -> dict[str, str]:
     listed = json.loads(run_cli("invoke", "--list", "--list-format=json", cwd=folder).stdout)
     found = {task["name"]: task["help"] for task in listed["tasks"]}
     for group in listed["collections"]:
+        found |= {group["name"]: ""} if group["default"] else {}
         found |= {f"{group['name']}.{task['name']}": task["help"] for task in group["tasks"]}
     return found
 
@@ -63,13 +59,13 @@ def test_each_fault_of_the_table_has_its_test() -> None:
 
 
 def test_the_table_of_questions_is_cookiecutter_json() -> None:
-    everything = answers()
-    questions = {name: value for name, value in everything.items() if not name.startswith("_")}
+    everything = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    asked = {name: value for name, value in everything.items() if not name.startswith("_")}
     rows = table(README, "question")
-    assert [row[0] for row in rows] == [f"`{name}`" for name in questions]
-    for (name, value), (_, asked, offered) in zip(questions.items(), rows, strict=True):
+    assert [row[0] for row in rows] == [f"`{name}`" for name in asked]
+    for (name, value), (_, line, offered) in zip(asked.items(), rows, strict=True):
         prompt = everything["__prompts__"][name]
-        assert asked == (prompt["__prompt__"] if isinstance(prompt, dict) else prompt)
+        assert line == (prompt["__prompt__"] if isinstance(prompt, dict) else prompt)
         if isinstance(value, list):
             assert offered == ", ".join(f"`{choice}`" for choice in value)
         elif "{" in value:
@@ -116,7 +112,7 @@ def test_contributing_names_only_what_is_there() -> None:
         assert re.search(rf"^{name}\b", combinations, re.MULTILINE)
 
 
-@pytest.mark.parametrize("ci", answers()["ci"])
+@pytest.mark.parametrize("ci", questions()["ci"])
 def test_the_projects_readme_is_true(ci: str) -> None:
     # tests/workflow/test_readme.py tests more, in the projects' environment.
     project = bake(ci=ci, package_name="some_package")
@@ -129,7 +125,8 @@ def test_the_projects_readme_is_true(ci: str) -> None:
         (project.path / "some_package", {line[1] for line in lines if not line[0]}),
     ):
         found = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
-        assert named == found - {"__init__.py", "__pycache__/"}
+        there = {name for name in found if not is_the_teams(name)} - {"__init__.py", "__pycache__/"}
+        assert {name for name in named if not is_the_teams(name)} == there
     listed = tasks(project.path)
     assert listed == {row[0][5:-1]: row[1] for row in table(project.read("docs/tasks.md"), "task")}
     assert {name: line for name, line in listed.items() if len(line) > 62} == {}
@@ -193,7 +190,7 @@ def test_jobs_may_read_and_no_more_and_end() -> None:
 def test_ci_runs_three_systems_and_every_python() -> None:
     matrix = jobs()["template/ci.yml/test"]["strategy"]["matrix"]
     assert {name.partition("-")[0] for name in matrix["system"]} == {"ubuntu", "macos", "windows"}
-    assert matrix["python"] == PYTHONS == sorted(answers()["python_version"])
+    assert matrix["python"] == PYTHONS == sorted(questions()["python_version"])
 
 
 def test_the_gate_needs_every_other_job() -> None:

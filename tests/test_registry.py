@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from baking import default
 from driving import Project
 from test_restore import run_ids
 from wandb_backend import Backend
@@ -124,9 +125,9 @@ def test_promotion_demotion_and_what_is_read_after_each(registry: Registry, tmp_
     assert "model@v0.0.2 is no longer in production; model@v0.0.1 is" in printed
     assert restored(project, "model", tmp_path / "four") == first.sha256
     assert rows(project) == [
-        ("production", "v0.0.1", True, "Your Name"),
-        ("production", "v0.0.2", False, "Your Name"),
-        ("production", "v0.0.1", False, "Your Name"),
+        ("production", "v0.0.1", True, default("author")),
+        ("production", "v0.0.2", False, default("author")),
+        ("production", "v0.0.1", False, default("author")),
     ]
 
     printed = project.inv("model.promote", "model@v0.0.2", "--stage=staging")

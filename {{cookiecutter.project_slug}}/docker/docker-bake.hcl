@@ -3,7 +3,7 @@
 
 # The image that all build on. A mirror: HOST/python:…, a fixed one: python:…@sha256:…
 variable "BASE_IMAGE" {
-  default = "python:{{ cookiecutter.python_version }}-slim-trixie"
+  default = "{{ cookiecutter.__images }}python:{{ cookiecutter.python_version }}-slim-trixie"
 }
 
 # Where the CPU image takes torch from: "cpu" is PyTorch's own index of CPU builds, an address that
@@ -18,7 +18,7 @@ variable "PACKAGE_INDEX" {
   default = ""
 }
 variable "CA_CERTIFICATES" {
-  default = ""
+  default = "{{ cookiecutter.__ca_file }}"
 }
 variable "HTTP_PROXY" {
   default = null

@@ -1,0 +1,360 @@
+"""The projects that a team made from its fork: how each stands, and updates of all.
+
+team/projects.toml lists them, a folder or a Git address each:
+
+    [orders]
+    git = "https://git.example.com/ml/orders.git"
+    [digits]
+    git = "../digits"
+    branch = "main"
+
+Each is cloned, into .git/fleet/ of the fork, and updated there on a branch of its own: nobody's
+checkout is touched. A project that fails is a row that says so, and the others go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from workflow.errors import CommandError, one_line
+from workflow.git import GitError
+from workflow.template import drift, record, three_way
+from workflow.template.record import without_secret
+from workflow.template.source import cache, open_source
+
+from fork import WORKFLOW
+from fork.team import FOLDER
+
+LIST = f"{FOLDER}/projects.toml"
+UPDATE = "workflow.template.update"
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+PARALLEL = 4
+# Which command knows the pull requests and checks of a host, by what is in the host's name.
+HOSTS = {"github": "gh", "gitlab": "glab"}
+
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A line of team/projects.toml.
+
+    Args:
+        git: a URL, or a folder, which counts from the fork's.
+        branch: that updates are for; "" for the default one.
+    """
+
+    name: str
+    git: str
+    branch: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a project stands.
+
+    Args:
+        newest: the version that it could have.
+        behind: whether there is something newer.
+        drift: managed files that were edited there; None where that is not known.
+        checks: of its newest commit, as the host says; "" where it cannot be asked.
+        problem: why nothing else is known; "" where all went well.
+    """
+
+    name: str
+    git: str
+    version: str = ""
+    newest: str = ""
+    behind: bool = False
+    drift: int | None = None
+    checks: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update of a project did, or would do.
+
+    Args:
+        state: "up to date", "would update", "updated", "conflict" or "failed".
+        files: that it changes, or those in conflict.
+        branch: that was pushed.
+        request: the address of the pull request.
+        problem: why it failed, in one line.
+    """
+
+    name: str
+    git: str
+    state: str
+    old: str = ""
+    new: str = ""
+    files: tuple[str, ...] = ()
+    branch: str = ""
+    request: str = ""
+    problem: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nobody has to look after it."""
+        return self.state not in ("conflict", "failed")
+
+
+def projects(root: Path) -> list[Project]:
+    """Read team/projects.toml.
+
+    Raises:
+        CommandError: it is not there, lists nothing, or something in it cannot be meant.
+    """
+    path = root / LIST
+    if not path.is_file():
+        raise CommandError(f'{LIST} is missing: write [NAME] and git = "ADDRESS" for each project')
+    try:
+        listed = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise CommandError(f"{LIST}: {error}") from None
+    found = []
+    for name, entry in listed.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("git"), str):
+            raise CommandError(f'{LIST}: {name}: needs git = "ADDRESS"')
+        if not NAME.fullmatch(name):
+            raise CommandError(f"{LIST}: {name}: is not a name: letters, digits, hyphens and dots")
+        if unknown := set(entry) - {"git", "branch"}:
+            raise CommandError(f"{LIST}: {name}.{min(unknown)}: is not one of git, branch")
+        found.append(Project(name, entry["git"], str(entry.get("branch", ""))))
+    if not found:
+        raise CommandError(f'{LIST} lists no project: write [NAME] and git = "ADDRESS" for each')
+    return found
+
+
+def status(root: Path) -> list[Status]:
+    """Return how each project stands."""
+    return _each(projects(root), lambda one: _status(root, one))
+
+
+def update(root: Path, apply: bool = False) -> list[Update]:
+    """Update each project to the fork's newest version.
+
+    Args:
+        apply: push a branch with each update, and open a pull request; else only say what would be.
+    """
+    return _each(projects(root), lambda one: _update(root, one, apply))
+
+
+def as_json(rows: Iterable[Status | Update]) -> str:
+    """Return rows for a program."""
+    return json.dumps([asdict(row) for row in rows], indent=2)
+
+
+def _each(listed: list[Project], row: Callable[[Project], Row]) -> list[Row]:
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(row, listed))
+
+
+def _status(root: Path, project: Project) -> Status:
+    shown = without_secret(project.git)
+    try:
+        clone = _cloned(root, project)
+        made = record.read(clone)
+        with open_source(made.template, cache(clone)) as source:
+            old, new = source.recorded(made), source.newest(made.checkout)
+            newest = source.version(new) or new[:7]
+            edited = drift.diff(clone).files
+    except (CommandError, GitError, OSError) as error:
+        return Status(project.name, shown, problem=one_line(error))
+    return Status(
+        project.name,
+        shown,
+        made.version or old[:7],
+        newest,
+        old != new,
+        len(edited),
+        _checks(clone),
+    )
+
+
+def _update(root: Path, project: Project, apply: bool) -> Update:
+    shown = without_secret(project.git)
+    try:
+        clone = _cloned(root, project)
+        place = three_way.at(clone)
+        start = str(place.commit("HEAD"))
+        old = record.read(clone).version or ""
+        done = subprocess.run(
+            [sys.executable, "-m", UPDATE, f"--project={clone}", "--no-test"],
+            env={**os.environ, "PYTHONPATH": WORKFLOW, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        lines = [*done.stderr.strip().splitlines(), *done.stdout.strip().splitlines()]
+        if conflicts := three_way.unmerged(place):
+            return Update(project.name, shown, "conflict", old, files=tuple(conflicts))
+        if done.returncode:
+            return Update(project.name, shown, "failed", old, problem=_reason(lines))
+        new = record.read(clone).version or ""
+        names = place.git("diff", "--name-only", "-z", start, "HEAD").split("\0")
+        changed = tuple(filter(None, names))
+        if not changed:
+            return Update(project.name, shown, "up to date", old, new)
+        if not apply:
+            return Update(project.name, shown, "would update", old, new, changed)
+        branch = place.git("symbolic-ref", "--short", "HEAD").strip()
+        place.git("push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{branch}")
+        request = _request(clone, project.branch or _default_branch(clone), branch, old, new)
+        return Update(project.name, shown, "updated", old, new, changed, branch, request)
+    except (CommandError, GitError, OSError) as error:
+        return Update(project.name, shown, "failed", problem=one_line(error))
+
+
+def _cloned(root: Path, project: Project) -> Path:
+    """Clone a project, or bring its clone to what the project's branch is now.
+
+    Raises:
+        CommandError: it cannot be reached, or is no project of a template.
+    """
+    folder = three_way.at(root).git_dir / "fleet" / project.name
+    address = _address(root, project)
+    try:
+        if folder.exists() and _origin(folder) != address:
+            shutil.rmtree(folder)
+        if not folder.exists():
+            folder.parent.mkdir(exist_ok=True)
+            place = three_way.at(root)
+            place.git("clone", "--quiet", "--no-tags", "--end-of-options", address, str(folder))
+        place = three_way.at(folder)
+        place.git("fetch", "--quiet", "--no-tags", "--prune", "origin")
+        place.git("remote", "set-head", "origin", "--auto")
+        branch = project.branch or _default_branch(folder)
+        if place.commit(f"refs/remotes/origin/{branch}") is None:
+            raise CommandError(f"{without_secret(project.git)} has no branch {branch}")
+        for unfinished in ("cherry-pick", "merge"):
+            with suppress(GitError):  # there is none
+                place.git(unfinished, "--abort")
+        place.git("reset", "--quiet", "--hard")
+        place.git("switch", "--quiet", "--force-create", branch, f"origin/{branch}")
+        place.git("clean", "--quiet", "--force", "-d", "-x")
+        for name in place.git("branch", "--format=%(refname:short)").split():
+            if name != branch:
+                place.git("branch", "--quiet", "-D", name)
+    except GitError as error:
+        secret = without_secret(address)
+        raise CommandError(
+            f"cannot be reached: {one_line(error).replace(address, secret)}"
+        ) from None
+    return folder
+
+
+def _address(root: Path, project: Project) -> str:
+    folder = (root / Path(project.git).expanduser()).resolve()
+    if folder.exists():
+        return str(folder)
+    if not re.match(r"\w[\w+.-]*:", project.git) and "@" not in project.git:
+        raise CommandError(f"cannot be reached: there is no folder {project.git}")
+    return project.git
+
+
+def _origin(folder: Path) -> str:
+    try:
+        return three_way.at(folder).git("remote", "get-url", "origin").strip()
+    except (CommandError, GitError):
+        return ""
+
+
+def _default_branch(folder: Path) -> str:
+    name = three_way.at(folder).git("symbolic-ref", "--short", "refs/remotes/origin/HEAD").strip()
+    return name.removeprefix("origin/")
+
+
+def _checks(clone: Path) -> str:
+    """Return what the host says of the newest checks: success, failure, or another word."""
+    tool = _tool(clone)
+    if tool == "gh":
+        listed = _ask(clone, "gh", "run", "list", "--limit=1", "--json=status,conclusion")
+        runs = json.loads(listed or "[]")
+        return (runs[0]["conclusion"] or runs[0]["status"]) if runs else ""
+    if tool == "glab":
+        listed = _ask(clone, "glab", "ci", "list", "--per-page=1", "--output=json")
+        runs = json.loads(listed or "[]")
+        return str(runs[0]["status"]) if runs else ""
+    return ""
+
+
+def _request(clone: Path, base: str, branch: str, old: str, new: str) -> str:
+    """Open a pull request; return its address, or "" where no tool for the host is there."""
+    title = f"--title=Update from the template: {old} to {new}"
+    body = "Made by inv fleet.update: what the template changed, merged with what is here."
+    tool = _tool(clone)
+    if tool == "gh":
+        branches = (f"--base={base}", f"--head={branch}")
+        printed = _ask(clone, "gh", "pr", "create", *branches, title, f"--body={body}")
+    elif tool == "glab":
+        branches = (f"--target-branch={base}", f"--source-branch={branch}")
+        described = (title, f"--description={body}", "--yes")
+        printed = _ask(clone, "glab", "mr", "create", *branches, *described)
+    else:
+        return ""
+    found = re.search(r"https?://\S+", printed)
+    return found[0] if found else ""
+
+
+def _tool(clone: Path) -> str:
+    """Return the command that knows a clone's host and is installed; "" for none."""
+    address = _origin(clone)
+    host = re.sub(r"^\w+://([^/@]*@)?|^[^/@]+@", "", address).partition("/")[0].partition(":")[0]
+    tools = [tool for part, tool in HOSTS.items() if part in host and shutil.which(tool)]
+    return tools[0] if tools else ""
+
+
+def _ask(clone: Path, *command: str) -> str:
+    done = subprocess.run(
+        command, cwd=clone, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _reason(lines: list[str]) -> str:
+    """Return the lines of a refusal as one, its files included."""
+    text = " ".join(line.strip() for line in lines) or "the update failed"
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def table(rows: Iterable[Status | Update]) -> str:
+    """Return rows as text in columns."""
+    cells = [_cells(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
+
+
+def _cells(row: Status | Update) -> list[str]:
+    if isinstance(row, Status):
+        if row.problem:
+            return [row.name, "?", "", "", row.problem]
+        newer = f"{row.version} -> {row.newest}" if row.behind else row.version
+        edited = f"{row.drift} managed files edited" if row.drift else "no drift"
+        return [row.name, newer, edited, f"checks: {row.checks or 'not known'}", ""]
+    versions = f"{row.old} -> {row.new}" if row.new and row.new != row.old else row.old
+    shown = ", ".join(row.files[:5]) + (f" and {len(row.files) - 5} more" if row.files[5:] else "")
+    what = {
+        "would update": f"{len(row.files)} files",
+        "updated": f"{len(row.files)} files, branch {row.branch} {row.request}".strip(),
+        "conflict": shown,
+        "failed": row.problem,
+    }
+    return [row.name, row.state, versions, what.get(row.state, "")]
