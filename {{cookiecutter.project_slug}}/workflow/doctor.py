@@ -183,6 +183,22 @@ def pipeline() -> Finding:
     return Finding(True, "nothing changed since the last training")
 
 
+def registry() -> Finding:
+    """Do the registry's tags here say the same as those of Git's remote?"""
+    from .registry import sharing
+
+    own, name = sharing.here(), sharing.remote()
+    if not own or not name:
+        return Finding(True, f"{len(own)} tags" if own else "nothing was promoted so far")
+    try:
+        clashes = sharing.clashes(own, sharing.there(name))
+    except sharing.NoAnswerError as error:
+        return Finding(True, f"{len(own)} tags, not compared: {shortened(error)}")
+    if clashes:
+        return Finding(False, f"{'; '.join(map(str, clashes))}, in {name}", "inv model.reconcile")
+    return Finding(True, f"{len(own)} tags, none clashes with {name}")
+
+
 def training() -> Finding:
     """Was a training interrupted?"""
     state = TRAIN_RUN / "unfinished" / "state.json"
@@ -271,6 +287,7 @@ CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
     "DVC remote": remote,
     "data": data,
     "pipeline": pipeline,
+    "registry": registry,
     "training": training,
     "disk": disk,
     "W&B": account,

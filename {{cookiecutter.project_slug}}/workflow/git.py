@@ -64,6 +64,7 @@ def run(
     content: bytes = b"",
     variables: dict[str, str] | None = None,
     elsewhere: bool = False,
+    seconds: float | None = None,
 ) -> bytes:
     """Run Git in a folder and return what it printed.
 
@@ -71,22 +72,27 @@ def run(
         content: what Git reads from its input.
         variables: set for this command only.
         elsewhere: in a repository other than the project's, whatever Git's variables name.
+        seconds: to wait for it, such as for a remote; None is without end.
 
     Raises:
-        GitError: its exit code is not 0, or it is not installed.
+        GitError: its exit code is not 0, it takes longer, or it is not installed.
     """
     if not shutil.which("git"):
         raise GitError("Git is not installed", INSTALL)
     left_out = OF_A_REPOSITORY if elsewhere else set()
     inherited = {name: value for name, value in os.environ.items() if name not in left_out}
-    done = subprocess.run(
-        ["git", *SETTINGS, *arguments],
-        cwd=folder,
-        env={**inherited, **(variables or {})},
-        input=content,
-        capture_output=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["git", *SETTINGS, *arguments],
+            cwd=folder,
+            env={**inherited, **(variables or {})},
+            input=content,
+            capture_output=True,
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise GitError(f"git {arguments[0]}: no answer in {seconds:g} seconds") from None
     if done.returncode:
         raise _error(arguments, done.stderr.decode(errors="replace"))
     return done.stdout

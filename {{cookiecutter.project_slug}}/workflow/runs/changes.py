@@ -202,8 +202,8 @@ def markdown(changes: Changes) -> str:
     ):
         lines += ["", f"| {title} | base | here |", "|---|---|---|"] if names else []
         for name in names[:ROWS]:
-            cells = (param_label(name), *(param_text(dict(one), name) for one in values))
-            lines.append(f"| {' | '.join(map(_code, cells))} |")
+            texts = (param_label(name), *(param_text(dict(one), name) for one in values))
+            lines.append(f"| {' | '.join(map(_code, texts))} |")
         if more := len(names) - ROWS:
             lines += [f"| and {more} more | | |"] if more > 0 else []
     if not changes.params and not changes.data:

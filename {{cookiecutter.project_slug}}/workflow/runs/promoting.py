@@ -11,10 +11,12 @@ from rich.text import Text
 
 from .. import git
 from ..deciding_metric import DecidingMetric
+from ..dvc_store import recorded
+from ..dvc_store.opening import open_revision
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import METRICS, PARAMS, home
-from ..registry import aliases, promotion, versions
+from ..registry import aliases, promotion, reconciling, sharing, versions
 from ..registry.versions import Period, Version
 from ..results import metric_text
 from . import commits, finding
@@ -29,8 +31,10 @@ def main() -> int:
             promote(**arguments)
         elif action == "demote":
             demote(**arguments)
+        elif action == "reconcile":
+            reconcile()
         else:
-            show()
+            show(**arguments)
     except (GitError, CommandError) as problem:
         raise SystemExit(f"model: {problem}") from None
     except KeyboardInterrupt:
@@ -38,9 +42,11 @@ def main() -> int:
     return 0
 
 
-def promote(run: str, stage: str) -> None:
+def promote(run: str, stage: str, offline: bool, push: bool) -> None:
     promotion.require_stage(stage)
+    update(offline)
     recorded = commits.with_model(run)
+    require_own_results(recorded.commit)
     done = promotion.promote(recorded.commit, str(recorded.model), stage)
     version = done.version
     already = "" if done.new else " already"
@@ -53,9 +59,83 @@ def promote(run: str, stage: str) -> None:
         print(f"W&B: {aliases.add(*logged(recorded), stage, version.name)} is {stage}")
     except CommandError as problem:
         print(f"W&B was not updated: {problem}; inv wandb.sync, then the same command again")
+    if push:
+        share()
 
 
-def demote(stage: str) -> None:
+def update(offline: bool) -> None:
+    """Ask the remote, where there is one, what others promoted.
+
+    Raises:
+        CommandError: it does not answer, or what was promoted here clashes with it.
+    """
+    if offline or not (remote := sharing.remote()):
+        return
+    try:
+        sharing.update(remote)
+    except sharing.NoAnswerError as problem:
+        raise CommandError(f"{problem}; without it: the same command with --offline") from None
+
+
+def require_own_results(commit: str) -> None:
+    """Raise CommandError where a commit has results of other code or config, as after a merge."""
+    with open_revision(commit) as repo:
+        stale = recorded.stale(repo)
+    if stale:
+        raise CommandError(
+            f"commit {commit[:12]} has the results of other code or config:"
+            f" {recorded.text(stale)}: inv train, commit, and promote that commit"
+        )
+
+
+def share() -> None:
+    """Send the tags to the remote; where another one was faster, give these the next numbers.
+
+    Raises:
+        CommandError: there is no remote, or it does not take them.
+    """
+    if not (remote := sharing.remote()):
+        raise CommandError("there is no remote to push to: git remote add origin ADDRESS")
+    try:
+        sent = sharing.push(remote)
+    except (sharing.NoAnswerError, sharing.ClashError):
+        if not sharing.clashes(sharing.here(), sharing.there(remote)):
+            raise
+        reconcile()
+        sent = sharing.push(remote)
+    print(f"to {remote}: {', '.join(sent) or 'nothing, it has all tags'}")
+
+
+def reconcile() -> None:
+    """Give what clashes with the remote the next numbers, and say what is where then.
+
+    Raises:
+        CommandError: there is no remote, or it does not answer.
+    """
+    if not (remote := sharing.remote()):
+        raise CommandError("there is no remote to reconcile with: git remote add origin ADDRESS")
+    own = sharing.here()
+    names = reconciling.reconcile(remote)
+    if not names:
+        print(f"nothing clashes with {remote}")
+    now = sharing.here()
+    for old, new in names.items():
+        theirs = f"{old} is commit {now[old].commit[:12]}, as in {remote}; " if old in now else ""
+        what = f"is {new} now" if new else "is there, too"
+        print(f"{theirs}that of commit {own[old].commit[:12]} {what}")
+    for period in versions.history():
+        if not period.until:
+            print(f"{period.version} is in {period.stage}: {result(period.version.commit)}")
+    for name in reconciling.renamed_versions(names).values():
+        version = next(v for v in versions.registered() if v.name == name)
+        try:
+            print(f"W&B: {aliases.add(*logged(of(version)), name)} is {name}")
+        except CommandError as problem:
+            print(f"W&B was not updated: {problem}")
+
+
+def demote(stage: str, offline: bool, push: bool) -> None:
+    update(offline)
     out, now = promotion.demote(stage)
     print(f"{out} is no longer in {stage}; {now or 'no version'} is")
     try:
@@ -65,6 +145,8 @@ def demote(stage: str) -> None:
     except CommandError as problem:
         fix = f"inv model.promote {now} --stage {stage}" if now else f"it is {stage} there still"
         print(f"W&B was not updated: {problem}; {fix}")
+    if push:
+        share()
 
 
 def of(version: Version) -> RecordedRun:
@@ -76,13 +158,33 @@ def logged(run: RecordedRun) -> tuple[str | None, str]:
     return run.provenance.get("run", {}).get("path"), str(run.model)
 
 
-def show() -> None:
-    if not (periods := versions.history()):
+def show(offline: bool) -> None:
+    if periods := versions.history():
+        console = Console(highlight=False)
+        console.width = max(console.width, 100)  # narrower, rich would leave columns out
+        console.print(table(periods))
+    else:
         print("no version was in any stage: inv model.promote RUN --stage production")
-        return
-    console = Console(highlight=False)
-    console.width = max(console.width, 100)  # narrower, rich would leave columns out
-    console.print(table(periods))
+    if not offline and (remote := sharing.remote()):
+        for line in compared(remote):
+            print(line)
+
+
+def compared(remote: str) -> list[str]:
+    """Return what the remote says otherwise than the tags here."""
+    own = sharing.here()
+    try:
+        others = sharing.there(remote)
+    except CommandError as problem:
+        return [f"not compared: {problem}"]
+    lines = [f"{clash}, in {remote}" for clash in sharing.clashes(own, others)]
+    if lines:
+        return [*lines, "to have both: inv model.reconcile"]
+    if lacking := [name for name in others if name not in own]:
+        lines.append(f"in {remote} and not here: {', '.join(lacking)}: inv model.reconcile")
+    if unshared := [name for name in own if name not in others]:
+        lines.append(f"not in {remote}: {', '.join(unshared)}: git push --tags")
+    return lines
 
 
 def table(periods: list[Period]) -> Table:
@@ -123,10 +225,14 @@ def parser() -> argparse.ArgumentParser:
     actions = root.add_subparsers(dest="action", required=True)
     action = actions.add_parser("promote", help="put the model of a run into a stage")
     action.add_argument("run", help="see `inv --help restore`")
-    action.add_argument("--stage", default=versions.PRODUCTION)
-    action = actions.add_parser("demote", help="demote the version in a stage")
-    action.add_argument("--stage", default=versions.PRODUCTION)
-    actions.add_parser("history", help="show which version was in which stage when")
+    demote = actions.add_parser("demote", help="demote the version in a stage")
+    history = actions.add_parser("history", help="show which version was in which stage when")
+    for changing in (action, demote):
+        changing.add_argument("--stage", default=versions.PRODUCTION)
+        changing.add_argument("--push", action="store_true", help="send the tags to Git's remote")
+    for asking in (action, demote, history):
+        asking.add_argument("--offline", action="store_true", help="without asking Git's remote")
+    actions.add_parser("reconcile", help="give what clashes with the remote the next numbers")
     return root
 
 
