@@ -27,6 +27,7 @@ from .source import Source, open_source
 Change = Literal["added", "changed", "removed"]
 OUTCOMES = 2  # the exit code that is neither "nothing" nor an error
 SHOWN = 12  # names in a line
+UPDATE = "inv template.update"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def summary(newer: Newer) -> list[str]:
     """Return what a check shows."""
     here = f"{newer.version or 'a version before 0.2.0'} ({newer.commit[:10]})"
     if not newer.behind:
-        return [f"current: {here} of {newer.template}"]
+        return [f"current: {here} of {newer.template}", "next: inv template.diff"]
     there = f"{newer.newest_version} ({newer.newest_commit[:10]})"
     commits = "1 commit" if newer.behind == 1 else f"{newer.behind} commits"
     lines = [f"{here} → {there}, {commits} newer, of {newer.template}", ""]
@@ -171,7 +172,7 @@ def summary(newer: Newer) -> list[str]:
         lines.append(f"changed here, too: {_listed(newer.changed_here)}")
     for name, answer in newer.questions.items():
         lines.append(f"new question {name}: {answer or 'empty'}, unless --answer {name}=… is given")
-    return [*lines, *(["", newer.changelog] if newer.changelog else []), ""]
+    return [*lines, *(["", newer.changelog] if newer.changelog else []), "", f"next: {UPDATE}"]
 
 
 def difference(drift: Drift) -> list[str]:
@@ -181,7 +182,12 @@ def difference(drift: Drift) -> list[str]:
         return [f"no drift: the managed files are those of {here}"]
     counts = Counter(drift.files.values())
     counted = ", ".join(f"{number} {change}" for change, number in sorted(counts.items()))
-    return [drift.patch.rstrip("\n"), "", f"managed files that are not those of {here}: {counted}"]
+    return [
+        drift.patch.rstrip("\n"),
+        "",
+        f"managed files that are not those of {here}: {counted}",
+        f"next: inv template.eject PATH (keep an edit), {UPDATE} --drop PATH (drop it)",
+    ]
 
 
 def as_json(outcome: Newer | Drift) -> str:

@@ -77,7 +77,7 @@ def propose(project: Path) -> str:
         there = git.run(project, *options, "ls-remote", url, f"refs/heads/{branch}").split()
         if there and there[0].decode() != git.head(project):
             return f"{branch} is in {REMOTE} already, and stays as it is: merge or delete it there"
-        title = f"Update the template to {branch.removeprefix(PREFIX)}"
+        title = f"Update from the template: {record.read(project).version}"
         asked = gitlab_options(title) if host == "gitlab" else []
         git.run(project, *options, "push", *asked, url, f"HEAD:refs/heads/{branch}")
     except GitError as error:
