@@ -203,6 +203,18 @@ def test_a_record_that_is_there_stays(option: str) -> None:
     assert record.read_text() == before
 
 
+def test_a_folder_whose_place_is_not_known_is_said() -> None:
+    repository = template_repository().rename(new_folder() / "unlike-any-other")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PWD", raising=False)  # as on Windows
+        arguments = ("--no-input", "-o", str(folder := new_folder()), repository.name)
+        done = run_cli("cookiecutter", *arguments, cwd=repository.parent)
+    line, *_ = done.stdout.splitlines()
+    assert line == f"It is not known where {repository.name} is: uv run inv template.link FOLDER."
+    record = json.loads((folder / "my-ml-project/.cruft.json").read_bytes())
+    assert (record["template"], record["commit"]) == (repository.name, None)
+
+
 def version() -> str:
     """The template's."""
     return json.loads((template() / "cookiecutter.json").read_bytes())["__version"]

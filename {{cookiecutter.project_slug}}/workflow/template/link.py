@@ -26,6 +26,7 @@ from .source import Source, open_source
 
 # So many of a project's files are, byte by byte, those of a version: it was made from the template.
 ALIKE = 10
+PACKAGE = re.compile(r"\{\{cookiecutter\.package_name\}\}")
 PLACEHOLDERS = re.compile(r"\{\{cookiecutter\.__\w+\}\}|\{\{'|' if [^}]+\}\}")
 
 
@@ -125,7 +126,7 @@ def closest(template: Source, project: Path) -> tuple[str, int]:
             folder, _, inside = path.partition("/")
             if not folder.startswith("{{"):
                 continue
-            name = PLACEHOLDERS.sub("", inside).replace("{{cookiecutter.package_name}}", package)
+            name = PACKAGE.sub(package, PLACEHOLDERS.sub("", inside))
             if name not in names:
                 names[name] = _blob(project / name)
             equal.discard(path)
