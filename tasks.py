@@ -216,13 +216,23 @@ def lock(context: Context, upgrade: bool = False) -> None:
         "images": "the images instead, on a Docker Engine",
         "serving": "the model service instead, beside other servers",
         "frameworks": "what each framework costs instead",
+        "updates": "updates of projects instead",
     }
 )
 def bench(
-    context: Context, images: bool = False, serving: bool = False, frameworks: bool = False
+    context: Context,
+    images: bool = False,
+    serving: bool = False,
+    frameworks: bool = False,
+    updates: bool = False,
 ) -> None:
     """Measure what benchmarks/README.md shows, and write its table."""
-    chosen = {"images": images, "serving": serving, "frameworks": frameworks}
+    chosen = {
+        "images": images,
+        "serving": serving,
+        "frameworks": frameworks,
+        "updates": updates,
+    }
     script = next((name for name, is_chosen in chosen.items() if is_chosen), "measure")
     run(sys.executable, f"benchmarks/{script}.py")
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 import yaml
 from baking import FOLDER, ROOT, git, workspace
-from driving import UV
+from driving import PYTHON, UV, Project, environment, interpreter
 
 sys.path.append(str(ROOT / FOLDER))
 from workflow.template import owners, progress, rendering, three_way, update
@@ -91,8 +91,9 @@ def nothing(project: Edited) -> None:
 
 def own_model(project: Edited) -> None:
     name = f"{project.package}/own.py"
-    project.add(name, f'"""{project.mark(name)}."""\n')
-    project.add("conf/model/own.yaml", f"# {project.mark('conf/model/own.yaml')}\n_target_: x\n")
+    project.add(name, f'"""{project.mark(name)}."""\n\n\nclass Own:\n    """A model."""\n')
+    text = f"# {project.mark('conf/model/own.yaml')}\n_target_: {project.package}.own.Own\n"
+    project.add("conf/model/own.yaml", text)
 
 
 def changed_config(project: Edited) -> None:
@@ -296,7 +297,7 @@ def commits() -> dict[str, str]:
     assert VERSIONS[0] in known, "the template's history is not here: git fetch --unshallow"
     history = git(ROOT, "log", "--first-parent", "--reverse", "--format=%H").split()
     history = [commit for commit in history if commit not in known.values()]
-    points = [history[len(history) * number // POINTS] for number in range(POINTS)]
+    points = [history[len(history) * n // (POINTS + 1)] for n in range(1, POINTS + 1)]
     return {name: known[name] for name in VERSIONS} | {point[:7]: point for point in points}
 
 
@@ -404,6 +405,99 @@ def assert_parses(project: Path) -> None:
             json.loads(path.read_text("utf-8"))
 
 
+def moved_modules(project: Edited) -> None:
+    """A project from before 1.0.0 with code of its own among the modules that moved."""
+    for name, text in MOVED_FILES.items():
+        project.add(name, text.lstrip())
+    for name, old, new in MOVED_EDITS:
+        text = (project.path / name).read_text("utf-8")
+        assert old in text, name
+        project.add(name, text.replace(old, new, 1))
+
+
+MOVED_FILES = {
+    f"{PACKAGE}/ours.py": '"""Our own."""\n\nLIMIT = 5\n',
+    f"{PACKAGE}/tracking/note.py": '''
+"""Our own callback, in a folder that moves."""
+
+import lightning as L
+
+from .. import paths
+from ..ours import LIMIT
+from . import provenance
+
+
+class Note(L.Callback):
+    written = (paths.MODEL, LIMIT, provenance.collect)
+''',
+    "conf/callbacks/note.yaml": f"note:\n  _target_: {PACKAGE}.tracking.note.Note\n",
+    "tests/test_ours.py": f"""
+from {PACKAGE} import paths
+from {PACKAGE}.tracking import log, note, provenance
+from {PACKAGE}.tracking.callbacks import StopReason
+from {PACKAGE}.values import ConfigError
+
+
+def test_ours() -> None:
+    assert log.RunLog and StopReason and ConfigError and provenance.collect
+    assert note.Note.written[:2] == (paths.MODEL, 5)
+""",
+    "scripts/ours.sh": f"python -m {PACKAGE}.experiments\nwc -l {PACKAGE}/tracking/note.py\n",
+}
+# File, old text, new text.
+MOVED_EDITS = [
+    ("conf/callbacks/default.yaml", "  - throughput\n", "  - note\n"),
+    (
+        f"{PACKAGE}/serving/service.py",
+        "from .settings import Settings\n",
+        "from .settings import Settings\nfrom ..ours import LIMIT\n",
+    ),
+    (f"{PACKAGE}/serving/service.py", '{"live": True}', '{"live": True, "limit": LIMIT}'),
+    (f"{PACKAGE}/doctor.py", "def main(", "OURS = True\n\n\ndef main("),
+]
+# Imports every module, but for what runs when it is imported, or has an environment of its own.
+IMPORT_ALL = """
+import importlib, pathlib
+for package in ("workflow", "my_ml_project"):
+    for path in sorted(pathlib.Path(package).rglob("*.py")):
+        if path.name not in ("__main__.py", "drift.py"):
+            importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+"""
+
+
+def test_own_code_among_modules_that_moved_is_carried_over(
+    tmp_path: Path, project_python: Path
+) -> None:
+    project = make(tmp_path, commits()["0.2.0"])
+    moved_modules(project)
+    save(project.path)
+    assert update.start(project.path, to="1.0.0", tests=False)
+    path = project.path
+
+    def python(*arguments: str) -> None:
+        environ = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            [str(project_python), *arguments], cwd=path, env=environ, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    python("-c", IMPORT_ALL)
+    python("-c", "from workflow.config.compose import compose; compose([])")
+    python("-m", "pytest", "-q", "tests/test_ours.py")
+    # Each edit is there: in its file, or in the one that it moved to.
+    for name, _, written in MOVED_EDITS:
+        at = name if name.startswith("conf") else f"workflow/{name.removeprefix(f'{PACKAGE}/')}"
+        text = (path / at).read_text("utf-8")
+        assert written.replace("from ..ours", f"from {PACKAGE}.ours") in text
+    assert (path / "scripts/ours.sh").read_text("utf-8").splitlines() == [
+        "python -m workflow.runs.experiments",
+        f"wc -l {PACKAGE}/tracking/note.py",
+    ]
+    # Again, it changes nothing.
+    migration = str(ROOT / "migrations" / "two_houses.py")
+    python(migration, str(path), "--check")
+
+
 DIAGONAL = {
     "0.2.0": [own_model, edited_readme, edited_gitignore, renamed_file, results],
     "1.0.0": [own_task, edited_ci, binary_file, deleted_folder],
@@ -427,3 +521,25 @@ def test_every_edit_lasts_from_every_point_of_the_history(
     name = [*commits()][len(VERSIONS) + point] if isinstance(point, int) else point
     conflicts = updated(tmp_path, commits()[name], edit)
     print(f"{name} {edit.__name__}: {conflicts}")
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize(
+    ("version", "framework"),
+    [*((version, "pytorch") for version in VERSIONS), ("3.0.0", "scikit-learn")],
+)
+def test_an_updated_project_of_each_version_is_checked_tested_and_trains(
+    version: str, framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter(PYTHON, framework)
+    variables = {**environment(PYTHON, framework), "UV_NO_SYNC": "1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    made = make(tmp_path, commits()[version], framework=framework)
+    for edit in (own_model, own_task, edited_readme):
+        edit(made)
+    save(made.path)
+    assert update.start(made.path)
+    project = Project(made.path, PYTHON, framework, variables)
+    project.inv("train")
+    assert project.json("reports/metrics.json")["accuracy"] > 0.9

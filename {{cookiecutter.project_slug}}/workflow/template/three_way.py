@@ -31,7 +31,7 @@ SETTINGS = {
     "core.safecrlf": "false",
     "merge.conflictStyle": "merge",
     "merge.default": "text",
-    "merge.directoryRenames": "true",
+    "merge.directoryRenames": "false",  # a file of the project's own stays where it is
     "merge.renameLimit": "10000",
     "merge.renames": "true",
     "merge.renormalize": "false",
