@@ -70,7 +70,18 @@ def case(answers: dict[str, str]) -> str:
     return ",".join(value[:12] or "empty" for value in answers.values()) or "defaults"
 
 
-supported = pytest.mark.parametrize("answers", SUPPORTED, ids=case)
+def in_one_process(answers: dict[str, str]) -> pytest.MarkDecorator:
+    """Mark the tests of one project, which is generated in each process that needs it."""
+    return pytest.mark.xdist_group(f"combination-{case(answers)}")
+
+
+supported = pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(answers, id=case(answers), marks=in_one_process(answers))
+        for answers in SUPPORTED
+    ],
+)
 _baked: dict[str, BakedProject] = {}
 
 
