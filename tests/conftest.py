@@ -27,7 +27,16 @@ Shared = Callable[[str, Callable[[Path], Project]], Project]
 # Modules whose tests share what only one of them may use at a time.
 ENGINE = "docker"
 # The groups that take longest are started first, or one process would end with them alone.
-FIRST = (ENGINE, "test_frameworks", "test_project", "test_restore", "test_online", "test_start")
+FIRST = (
+    ENGINE,
+    "test_frameworks",
+    "test_project",
+    "test_online",
+    "test_start",
+    "test_sync",
+    "test_restore",
+    "test_updates",
+)
 
 settings.register_profile("contributor", max_examples=30, deadline=None, database=None)
 settings.register_profile("weekly", settings.get_profile("contributor"), max_examples=300)
