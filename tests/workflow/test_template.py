@@ -355,7 +355,7 @@ def test_a_link_finds_the_version_by_the_files_and_keeps_what_is_recorded(
 ) -> None:
     monkeypatch.setattr(link, "ALIKE", 2)  # a small project
     before = record.read(project)
-    (project / record.FILE).unlink()
+    (project / record.FILE).write_text("{}\n")  # not one that can be read
     (project / "workflow/b.py").write_text("B = 3\n")
     printed = link.link(project, str(template), given={"author": "Zoë = Q"})
     known = record.read(project)

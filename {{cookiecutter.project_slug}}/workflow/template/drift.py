@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -214,17 +214,15 @@ def _with_changes(newer: Newer, project: Path, recorded: record.Record, template
     for name in changed:
         by_owner.setdefault(owner(name, recorded.skip), []).append(name)
     new = there.answers.keys() - recorded.answers.keys()
-    return Newer(
-        **{
-            **asdict(newer),
-            "files": dict(sorted(by_owner.items())),
-            "changed_here": [
-                name
-                for name in by_owner.get("merged", [])
-                if here.get(name) not in (before.get(name), after.get(name))
-            ],
-            "questions": {name: there.answers[name] for name in there.answers if name in new},
-        }
+    return replace(
+        newer,
+        files=dict(sorted(by_owner.items())),
+        changed_here=[
+            name
+            for name in by_owner.get("merged", [])
+            if here.get(name) not in (before.get(name), after.get(name))
+        ],
+        questions={name: there.answers[name] for name in there.answers if name in new},
     )
 
 

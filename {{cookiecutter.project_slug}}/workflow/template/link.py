@@ -12,7 +12,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CommandError
@@ -28,17 +28,6 @@ from .source import Source, open_source
 ALIKE = 10
 PACKAGE = re.compile(r"\{\{cookiecutter\.package_name\}\}")
 PLACEHOLDERS = re.compile(r"\{\{cookiecutter\.__\w+\}\}|\{\{'|' if [^}]+\}\}")
-
-
-@dataclass(frozen=True)
-class Linked:
-    """What became of a link: the commit, how many files are as rendered, and which answers."""
-
-    version: str | None
-    commit: str
-    same: int
-    rendered: int
-    answers: Mapping[str, str]
 
 
 def main() -> None:
@@ -70,7 +59,7 @@ def link(
     folder = Path(address).expanduser()
     place = folder.resolve().as_posix() if folder.is_dir() else record.without_secret(address)
     with open_source(address, source.cache(project)) as template:
-        recorded = record.read(project) if (project / record.FILE).exists() else None
+        recorded = _recorded(project)
         made_from, alike = closest(template, project)
         if recorded is None and alike < ALIKE:
             return foreign.bring(project, template, place, version, given or {})
@@ -160,6 +149,14 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--answer", action="append", default=[], metavar="NAME=VALUE")
     root.add_argument("--project", type=Path, default=ROOT, help="its folder; default: this one")
     return root
+
+
+def _recorded(project: Path) -> record.Record | None:
+    """Return a project's record; None where there is none that can be read."""
+    try:
+        return record.read(project)
+    except CommandError:
+        return None
 
 
 def _blob(path: Path) -> str | None:
