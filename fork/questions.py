@@ -68,6 +68,8 @@ def ask(root: Path, answer: Callable[[str], str] = input) -> tuple[dict[str, str
         offered = questions[name]
         shown = ", ".join(offered) if isinstance(offered, list) else _short(offered)
         typed = answer(f"{_line(questions, name)} [{shown}]: ").strip()
+        while isinstance(offered, list) and typed.removesuffix(FIXED) not in ("", *offered):
+            typed = answer(f"one of {shown}: ").strip()
         if typed.endswith(FIXED):
             fixed[name] = typed.removesuffix(FIXED).strip()
         elif typed:

@@ -21,6 +21,7 @@ from baking import FOLDER, ROOT, BakedProject, git, new_folder, run_cli, templat
 from driving import UV
 from test_generation import files
 from workflow.errors import CommandError
+from workflow.template.source import open_source
 
 from fork import fleet, layer, questions, settings, upstream
 
@@ -44,10 +45,23 @@ def clone_of(source: Path) -> Path:
     return clone
 
 
+def newest() -> str:
+    """The newest commit of upstream's: in a fork, the one that was merged last."""
+    is_fork = (ROOT / "team").is_dir()
+    return upstream.upstream(ROOT).commit if is_fork else git(ROOT, "rev-parse", "HEAD").strip()
+
+
 @pytest.fixture(scope="module")
 def theirs() -> Path:
-    """Upstream, as it is now."""
-    return template_repository()
+    """Upstream, as it is now; in a fork, as it was when it was merged last."""
+    if not (ROOT / "team").is_dir():
+        return template_repository()
+    repository = new_folder() / "template"
+    with open_source(str(ROOT)) as source:
+        source.archive(newest(), repository)
+    git(repository, "init", "--quiet", "--initial-branch=main")
+    commit(repository)
+    return repository
 
 
 @pytest.fixture(scope="module")
@@ -313,10 +327,12 @@ def test_a_file_of_the_team_replaces_the_one_that_an_answer_keeps(fork: Path) ->
 # --- Settings --------------------------------------------------------------------------------
 
 
-def test_each_setting_is_a_variable_that_upstream_leaves_empty_or_changes_files() -> None:
-    everything = cookiecutter_json(ROOT)
+def test_each_setting_is_a_variable_that_upstream_leaves_empty_or_changes_files(
+    theirs: Path,
+) -> None:
+    everything = cookiecutter_json(theirs)
     for name, setting in settings.SETTINGS.items():
-        if setting.variable and name != "year" and not (ROOT / "team").exists():
+        if setting.variable and name != "year":
             assert everything[setting.variable] == "", name
 
 
@@ -519,14 +535,13 @@ def test_what_stands_in_the_way_of_a_merge_is_one_line(fork: Path, changing: Pat
 # --- A year of upstream ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "points", [3, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.weekly])]
-)
+@pytest.mark.parametrize("points", [3, pytest.param(30, marks=pytest.mark.weekly)])
+@pytest.mark.slow  # it needs all of the history
 def test_a_year_of_upstream_is_merged_without_a_conflict(points: int) -> None:
     # This repository's own history: the layer of the example team, and its tests, at each point.
     log = ("log", "--first-parent", "--reverse", "--format=%H")
-    known = git(ROOT, *log).split()
-    first, *_ = git(ROOT, *log, "--", f":(literal){WHERE}/.devcontainer").split()
+    known = git(ROOT, *log, newest()).split()
+    first, *_ = git(ROOT, *log, newest(), "--", f":(literal){WHERE}/.devcontainer").split()
     since = known[known.index(first) :]
     chosen = [since[round(n * (len(since) - 1) / (points - 1))] for n in range(points)]
     fork = clone_of(ROOT)
@@ -586,7 +601,8 @@ def test_inv_fork_starts_a_fork_in_a_clone(theirs: Path) -> None:
 def test_the_terminal_is_asked_what_a_company_sets_once(theirs: Path) -> None:
     typed = {
         "Who owns it": ["Acme"],
-        "Continuous integration": ["gitlab!"],
+        "Continuous integration": ["gitlap!"],
+        "one of github, gitlab, none": ["gitlab!"],
         "Package index, as": ["https://me:pw@x.example", "https://x.example/simple"],
     }
     asked = []
@@ -599,7 +615,7 @@ def test_the_terminal_is_asked_what_a_company_sets_once(theirs: Path) -> None:
     defaults, fixed = questions.ask(theirs, answer)
     assert defaults == {"author": "Acme"}
     assert fixed == {"ci": "gitlab", "package_index": "https://x.example/simple"}
-    assert len(asked) == len(questions.ASKED) + len(settings.SETTINGS) + 1
+    assert len(asked) == len(questions.ASKED) + len(settings.SETTINGS) + 2
     team = json.loads(questions.first_files(defaults, fixed)["cookiecutter.json"])
     assert team["fixed"] == {"ci": "gitlab"}
     assert team["settings"]["package_index"] == "https://x.example/simple"
