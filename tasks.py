@@ -81,7 +81,7 @@ Next:
 def test(context: Context, everything: bool = False, weekly: bool = False) -> None:
     """Run the tests: on projects, then of the template. Pytest's own arguments after `--`."""
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    paths = [text for text in arguments if text.startswith("tests")]
+    paths = [text for text in arguments if text.startswith(("tests", TEAM_TESTS))]
     rest = [text for text in arguments if text not in paths]
     # Slow tests wait for servers much of the time: one process more than there are processors.
     slow = everything or weekly
@@ -102,8 +102,9 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
         command += ["--hypothesis-profile=weekly"]
     if not any(path.startswith(TEAM_TESTS) for path in paths):
         run(*command, *arguments)
-    if (ROOT / TEAM_TESTS).is_dir() and (slow or not paths or paths[0].startswith(TEAM_TESTS)):
-        run("pytest", "--override-ini=pythonpath=. tests", *rest, *(paths or [TEAM_TESTS]))
+    own = [path for path in paths if path.startswith(TEAM_TESTS)]
+    if own or ((ROOT / TEAM_TESTS).is_dir() and not paths):
+        run("pytest", "--override-ini=pythonpath=. tests", *rest, *(own or [TEAM_TESTS]))
 
 
 @task(

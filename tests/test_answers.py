@@ -165,7 +165,7 @@ def case(answers: dict[str, str]) -> str:
     ("answers", "line"), REFUSED, ids=[case(answers) for answers, _ in REFUSED]
 )
 def test_refused(answers, line):
-    said = refused(**answers)
+    said = refused(**{"dvc_remote": "local", **answers})
     assert re.search(line, said), said
     assert len(said) < 300
 
