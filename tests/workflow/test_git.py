@@ -103,7 +103,7 @@ def test_a_damaged_repository_is_an_error(folder: Path) -> None:
 def test_a_folder_inside_of_a_repository_gets_its_own_only_if_asked(folder: Path) -> None:
     outer = folder.parent
     repository.make(outer)
-    with pytest.raises(GitError, match=r"whose clones would lack the project.*--nested"):
+    with pytest.raises(GitError, match=r"to belong to it.*--subfolder; .*: inv setup --nested$"):
         repository.make(folder)
     assert not (folder / ".git").exists()
     (outer / ".gitignore").write_text("project/\n")  # which its clones lack anyway

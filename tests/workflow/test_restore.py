@@ -131,12 +131,21 @@ def test_a_secret_of_the_commit_stays_out_only_where_the_patch_would_show_it(
     assert patch.take(repository) == patch.Changes(b"", {"old.py": "AWS Access Key in line 1"})
 
 
-def test_it_is_the_same_from_a_folder_of_the_repository(changed: Path) -> None:
-    assert patch.take(changed / "package") == patch.take(changed)
-    without = patch.take(changed / "package", without=[Path("model.py"), Path("new")])
+def test_of_a_folder_of_the_repository_the_rest_is_left_out(changed: Path, tmp_path: Path) -> None:
+    found = patch.take(changed / "package")
     whole = set(patch.files(patch.take(changed).patch))
+    own = {name for name in whole if name.startswith("package/")}
+    assert set(patch.files(found.patch)) == own < whole
+    git(changed, "config", "diff.relative", "true")  # of a user
+    assert patch.take(changed / "package") == found
+    worktree = tmp_path / "worktree"
+    git(changed, "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
+    patch.apply(found.patch, worktree)
+    assert files(worktree / "package") == files(changed / "package")
+
+    without = patch.take(changed / "package", without=[Path("model.py"), Path("new")])
     left_out = {"package/model.py", "package/new/deep/scale.py"}
-    assert set(patch.files(without.patch)) == whole - left_out
+    assert set(patch.files(without.patch)) == own - left_out
 
 
 def test_without_changes_or_without_git_there_is_no_patch(repository: Path, tmp_path: Path) -> None:

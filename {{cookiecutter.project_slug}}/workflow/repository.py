@@ -3,7 +3,7 @@
 Settings of Git, of a user or a company, may rule out a part of it: that part is left out, and one
 line says what to type.
 
-    python -m workflow.repository make          a repository, where there is none
+    python -m workflow.repository make          a repository, where there is none; or --subfolder
     python -m workflow.repository initialize    author, hooks, first commit
     python -m workflow.repository require       one line, and 1, where Git does not open it
 """
@@ -16,7 +16,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from . import git
+from . import git, monorepo
+from .errors import CommandError
 from .git import GitError
 from .paths import ROOT
 
@@ -32,27 +33,36 @@ def main() -> None:
         elif action == "initialize":
             initialize(ROOT)
         else:
-            git.require(ROOT)
-    except GitError as problem:
+            require(ROOT)
+    except (CommandError, GitError) as problem:
         raise SystemExit(str(problem)) from None
 
 
-def make(folder: Path, nested: bool = False) -> None:
-    """Make a repository of a folder, unless it is one.
+def make(folder: Path, nested: bool = False, subfolder: bool = False) -> None:
+    """Make a repository of a folder, unless it is one, or belongs to the one around it.
 
     Args:
         nested: also inside of another repository.
+        subfolder: it belongs to the repository around it.
 
     Raises:
-        GitError: it is inside of one, whose clones would lack the project; or Git is missing.
+        CommandError: what a subfolder needs at the top of its repository cannot be written there.
+        GitError: it is inside of one, and neither is asked for; or Git is missing.
     """
     if (folder / ".git").exists():
         git.require(folder)
         return
-    if not nested and (outer := around(folder)):
+    outer = around(folder)
+    if outer and (subfolder or monorepo.is_member(folder)):
+        for path in monorepo.join(folder):
+            print(f"{path.relative_to(outer.resolve()).as_posix()} written")
+        return
+    if subfolder:
+        raise GitError(f"{folder} is in no Git repository", "inv setup")
+    if outer and not nested:
         raise GitError(
-            f"{folder} is inside of the Git repository {outer}, whose clones would lack the"
-            " project: move it out of there, or give it a repository of its own all the same",
+            f"{folder} is inside of the Git repository {outer}: to belong to it, as one of its"
+            " folders: inv setup --subfolder; for a repository of its own all the same",
             "inv setup --nested",
         )
     # DVC reads neither repositories that hash by SHA-256, nor those that keep refs in a table.
@@ -68,6 +78,13 @@ def around(folder: Path) -> Path | None:
     return top
 
 
+def require(folder: Path) -> None:
+    """Raise GitError where a project has no repository, or Git does not open it."""
+    git.require(folder)
+    if not (folder / ".git").exists() and not monorepo.is_member(folder):
+        raise GitError("the project is not a Git repository yet", "inv setup")
+
+
 def initialize(folder: Path) -> None:
     """Name the author, install the hooks, make the first commit.
 
@@ -77,7 +94,7 @@ def initialize(folder: Path) -> None:
     set_author(folder)
     left_out = [install_hooks(folder)]
     do(folder, "nbdime", "config-git", "--enable")
-    if git.head(folder) is None:
+    if git.head(folder) is None or (not monorepo.is_member(folder) and monorepo.prefix(folder)):
         left_out += commit(folder)
     for line in filter(None, left_out):
         print(line)
@@ -105,7 +122,8 @@ def install_hooks(folder: Path) -> str:
         # pre-commit installs nothing where core.hooksPath is set, not even to its own place.
         setting = {"COUNT": "1", "KEY_0": "core.hooksPath", "VALUE_0": ""}
         variables = {f"GIT_CONFIG_{name}": value for name, value in setting.items()}
-        do(folder, "pre-commit", "install", variables=variables)
+        # In a subfolder it would take the configuration there, and run at the top.
+        do(git.top(folder) or folder, "pre-commit", "install", variables=variables)
     return ""
 
 
@@ -127,13 +145,15 @@ def commit(folder: Path) -> list[str]:
     Raises:
         GitError: a hook refused the commit, and has said why.
     """
-    do(folder, "git", "add", "--all")
+    paths = monorepo.at_top(folder)  # those of others in the repository are theirs
+    do(folder, "git", "add", "--all", "--", ".", *paths)
     if hidden := git.hidden(folder):  # by a global gitignore
         do(folder, "git", "add", "--force", *hidden)
     reason = unsigned(folder)
     option = ["--no-gpg-sign"] if reason else []
     try:
-        do(folder, "git", "commit", "--quiet", *option, "--message", MESSAGE)
+        only = ["--", ".", *paths] if monorepo.prefix(folder) else []
+        do(folder, "git", "commit", "--quiet", *option, "--message", MESSAGE, *only)
     except GitError:
         raise GitError(
             "there is no first commit, for the reason above; when that is settled",
@@ -176,6 +196,7 @@ def parser() -> argparse.ArgumentParser:
     actions = root.add_subparsers(dest="action", required=True)
     make_one = actions.add_parser("make", help="a repository, where there is none")
     make_one.add_argument("--nested", action="store_true", help="also inside of another one")
+    make_one.add_argument("--subfolder", action="store_true", help="belong to the one around it")
     actions.add_parser("initialize", help="author, hooks, first commit")
     actions.add_parser("require", help="one line, and 1, where Git does not open it")
     return root

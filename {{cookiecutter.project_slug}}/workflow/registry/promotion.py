@@ -91,7 +91,7 @@ def _gto(action: str, **arguments: str | bool) -> None:
 
     _identify()
     try:
-        getattr(api, action)(".", versions.MODEL, **arguments)
+        getattr(api, action)(str(git.top(ROOT)), versions.artifact(), **arguments)
     except GTOException as error:
         raise CommandError(f"gto: {one_line(error)}") from None
 

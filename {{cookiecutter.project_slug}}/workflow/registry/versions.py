@@ -4,6 +4,8 @@
     model#production#1    this commit's version came into the stage
     model#production!#2   it was demoted
 
+In a repository of several projects the name has the project's folder: churn=model@v0.0.1.
+
 What people write of these is gto's notation: model@v0.0.1, model#production; model alone is what
 is in production. https://github.com/iterative/gto
 """
@@ -47,6 +49,12 @@ class Period:
     since: datetime
     until: datetime | None
     by: str
+
+
+def artifact() -> str:
+    """Return what gto calls the model: with the project's folder, where that is not the top."""
+    folder = (git.text(home(), "rev-parse", "--show-prefix") or "").rstrip("/")
+    return f"{folder}:{MODEL}" if folder else MODEL
 
 
 def named(text: str) -> Version | None:
@@ -131,7 +139,7 @@ def _events() -> list[dict[str, Any]]:
 
     git.require(home())
     try:
-        events = api.history(str(home()), MODEL, ascending=True)
+        events = api.history(str(git.top(home()) or home()), artifact(), ascending=True)
     except SCMError:
         raise CommandError("the project is not a Git repository yet: inv setup") from None
     except GTOException as error:

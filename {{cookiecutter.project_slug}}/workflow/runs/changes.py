@@ -189,7 +189,9 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def markdown(changes: Changes) -> str:
     """Return the changes as a page of Markdown, for a pull request."""
-    lines = [f"### What this changes, against {_escaped(str(changes.base))}", ""]
+    folder = (git.text(home(), "rev-parse", "--show-prefix") or "").rstrip("/")
+    where = f" in {_escaped(folder)}" if folder else ""  # one of several projects
+    lines = [f"### What this changes{where}, against {_escaped(str(changes.base))}", ""]
     lines += [f"> {_escaped(note)}" for note in changes.notes]
     if changes.metrics:
         lines += ["", "| metric | base | here | |", "|---|---:|---:|---|"]

@@ -11,10 +11,16 @@ from ..paths import ROOT
 from .shell import PACKAGE, run, run_module, uv
 
 
-@task(help={"nested": "a repository of its own, though inside of another one"})
-def setup(context: Context, nested: bool = False) -> None:
+@task(
+    help={
+        "nested": "a repository of its own, though inside of another one",
+        "subfolder": "belong to the repository around it, as one of its folders",
+    }
+)
+def setup(context: Context, nested: bool = False, subfolder: bool = False) -> None:
     """Make the project ready: environment, Git, hooks, a commit."""
-    run_module("repository", "make", *(["--nested"] if nested else []))
+    where = ["--nested"] if nested else ["--subfolder"] if subfolder else []
+    run_module("repository", "make", *where)
     if "UV_NO_SYNC" not in os.environ:  # which an image sets: its environment is complete
         # Here once, not at each `uv run`: the first import of torch takes 4 s then, not 10.
         run(uv(), "sync", "--inexact", "--compile-bytecode", *extras())

@@ -43,8 +43,6 @@ def follows(*commands: str) -> None:
 
 def require_git() -> None:
     """End the task, before anything runs, where Git does not open the project: DVC would fail."""
-    if not (ROOT / ".git").exists():
-        raise Exit("the project is not a Git repository yet: inv setup", code=1)
     code = exit_code("python", "-m", f"{PACKAGE}.repository", "require")
     if code:
         raise Exit(code=code)

@@ -23,7 +23,7 @@ LIMIT = 32 * 2**20  # bytes of untracked files, together
 DIFF = (
     *("-c", "core.quotePath=true", "diff", "--cached", "--binary", "--full-index"),
     *("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--submodule=short"),
-    *("--ignore-submodules=dirty", "--src-prefix=a/", "--dst-prefix=b/"),
+    *("--ignore-submodules=dirty", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/"),
 )
 
 
@@ -46,7 +46,7 @@ class Changes:
 
 
 def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()) -> Changes:
-    """Return the changes against HEAD of the repository around `folder`; ignored files never.
+    """Return the changes in `folder` against HEAD of its repository; ignored files never.
 
     Neither the index nor the objects of the repository are touched.
 
@@ -60,7 +60,7 @@ def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()
     top = git.top(folder)
     if top is None or git.head(folder) is None:
         return Changes(b"")
-    kept, left_out = _untracked(top, limit)
+    kept, left_out = _untracked(folder, top, limit)
     prefix = git.run(folder, "rev-parse", "--show-prefix").decode().strip()
     excluded = [f":(top,exclude,literal){prefix}{path.as_posix()}" for path in without]
     with TemporaryDirectory() as temporary:
@@ -77,12 +77,12 @@ def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()
                 [str(own_objects), *([others] if others else [])]
             ),
         }
-        git.run(top, "add", "--update", variables=variables)
+        git.run(folder, "add", "--update", "--", ".", variables=variables)
         if kept:
             _of_files(top, ["add"], kept, variables)
-        if secrets := dict(_secrets(top, excluded, variables)):
+        if secrets := dict(_secrets(folder, excluded, variables)):
             _of_files(top, ["reset", "--quiet"], secrets, variables)
-        patch = git.run(top, *DIFF, "HEAD", "--", ".", *excluded, variables=variables)
+        patch = git.run(folder, *DIFF, "HEAD", "--", ".", *excluded, variables=variables)
     return Changes(patch, dict(sorted({**left_out, **secrets}.items())))
 
 
@@ -119,9 +119,10 @@ def _of_files(
     git.run(top, "--literal-pathspecs", *command, *paths, content=content, variables=variables)
 
 
-def _untracked(top: Path, limit: int) -> tuple[list[str], dict[str, str]]:
+def _untracked(folder: Path, top: Path, limit: int) -> tuple[list[str], dict[str, str]]:
     """Return the untracked files within the limit, and why the others are not among them."""
-    listed = git.run(top, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
+    options = ("--others", "--exclude-standard", "--full-name", "-z", "--", ".")
+    listed = git.run(folder, "ls-files", *options).split(b"\0")
     names = [os.fsdecode(name) for name in listed if name]
     left_out = {name: "a repository of its own" for name in names if name.endswith("/")}
     small: list[str] = []
@@ -135,16 +136,17 @@ def _untracked(top: Path, limit: int) -> tuple[list[str], dict[str, str]]:
 
 
 def _secrets(
-    top: Path, excluded: list[str], variables: dict[str, str]
+    folder: Path, excluded: list[str], variables: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the changed files that would put a secret into the patch, and what is in them."""
     names = ("diff", "--cached", "--raw", "--no-abbrev", "-z", "--no-renames")
-    fields = git.run(top, *names, "HEAD", "--", ".", *excluded, variables=variables).split(b"\0")
+    listed = git.run(folder, *names, "HEAD", "--", ".", *excluded, variables=variables)
+    fields = listed.split(b"\0")
     changed = [
         (os.fsdecode(name), entry.decode().split())
         for entry, name in zip(fields[::2], fields[1::2], strict=False)
     ]
-    blobs = _blobs(top, {sha for _, entry in changed for sha in entry[2:4]}, variables)
+    blobs = _blobs(folder, {sha for _, entry in changed for sha in entry[2:4]}, variables)
     for name, (_, _, before, after, _) in changed:
         found = [
             secret
@@ -154,17 +156,17 @@ def _secrets(
         ]
         if not found:
             continue
-        added = git.run(top, *DIFF, "HEAD", "--", f":(top,literal){name}", variables=variables)
+        added = git.run(folder, *DIFF, "HEAD", "--", f":(top,literal){name}", variables=variables)
         for secret in found:
             if b"\nGIT binary patch\n" in added or secret.value.encode() in added:
                 yield name, str(secret)
                 break
 
 
-def _blobs(top: Path, names: set[str], variables: dict[str, str]) -> dict[str, bytes]:
+def _blobs(folder: Path, names: set[str], variables: dict[str, str]) -> dict[str, bytes]:
     """Return the contents of those objects that are files."""
     asked = "".join(f"{name}\n" for name in sorted(names)).encode()
-    printed = git.run(top, "cat-file", "--batch", content=asked, variables=variables)
+    printed = git.run(folder, "cat-file", "--batch", content=asked, variables=variables)
     contents, start = {}, 0
     while start < len(printed):
         end = printed.index(b"\n", start)

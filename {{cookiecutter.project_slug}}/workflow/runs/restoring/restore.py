@@ -37,8 +37,8 @@ class Part:
 
 
 def default_folder(run: RecordedRun) -> Path:
-    """Return where a run is restored: beside the project."""
-    return ROOT.parent / f"{ROOT.name}-restored" / run.name
+    """Return where a run is restored: beside the repository, by the project's name."""
+    return _top().parent / f"{ROOT.name}-restored" / run.name
 
 
 def plan(run: RecordedRun) -> list[Part]:
