@@ -8,7 +8,7 @@ from .. import git
 from ..dvc_store.objects import Store
 from ..errors import CommandError, one_line
 from ..git import GitError
-from ..paths import MODEL, ROOT
+from ..paths import MODEL, ROOT, home
 from ..tracking import provenance
 from . import versions
 from .versions import Version
@@ -91,7 +91,7 @@ def _gto(action: str, **arguments: str | bool) -> None:
 
     _identify()
     try:
-        getattr(api, action)(str(git.top(ROOT)), versions.artifact(), **arguments)
+        getattr(api, action)(str(git.top(home())), versions.artifact(), **arguments)
     except GTOException as error:
         raise CommandError(f"gto: {one_line(error)}") from None
 

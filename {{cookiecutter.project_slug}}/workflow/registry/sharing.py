@@ -12,7 +12,7 @@ from .. import git
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import home
-from .versions import MODEL
+from .versions import artifact
 
 PREFIX = "refs/tags/"
 ANSWER_SECONDS = 60  # for a remote; somebody may have to type a password
@@ -140,7 +140,8 @@ def _others(remote: str) -> tuple[Tags, Tags]:
 
 
 def _patterns() -> tuple[str, str]:
-    return f"{PREFIX}{MODEL}@*", f"{PREFIX}{MODEL}#*"
+    name = artifact().replace(":", "=")  # as gto writes it in tags
+    return f"{PREFIX}{name}@*", f"{PREFIX}{name}#*"
 
 
 def _ask_remote(remote: str, *arguments: str, content: str = "") -> str:
