@@ -405,6 +405,25 @@ def assert_parses(project: Path) -> None:
             json.loads(path.read_text("utf-8"))
 
 
+def moved_names(project: Edited) -> None:
+    """Own files that name what moved within `workflow/` in 3.0.0 and 3.1.0."""
+    old, new = "workflow.lightning", "workflow.training"
+    project.add("conf/callbacks/ours.yaml", f"ours:\n  _target_: {old}.wandb_callbacks.{VIEW}\n")
+    imports = ("{0}.{1} import {2}", "{0} import {3} as own")
+    text = "".join(f"from {line}\n" for line in imports)
+    project.add("tests/ours.py", text.format(old, "checkpoints", "load", "checkpoints"))
+
+    def are_renamed(path: Path) -> None:
+        assert f": {new}.best_model.{VIEW}\n" in (path / "conf/callbacks/ours.yaml").read_text()
+        expected = text.format(new, "checkpoints", "load", "checkpoints")
+        assert (path / "tests/ours.py").read_text() == expected
+
+    project.extra.append(are_renamed)
+
+
+VIEW = "PredictionsTable"
+
+
 def moved_modules(project: Edited) -> None:
     """A project from before 1.0.0 with code of its own among the modules that moved."""
     for name, text in MOVED_FILES.items():
@@ -501,7 +520,7 @@ def test_own_code_among_modules_that_moved_is_carried_over(
 DIAGONAL = {
     "0.2.0": [own_model, edited_readme, edited_gitignore, renamed_file, results],
     "1.0.0": [own_task, edited_ci, binary_file, deleted_folder],
-    "2.0.0": [own_test, script, windows],
+    "2.0.0": [own_test, script, windows, moved_names],
     "3.0.0": [changed_config, class_in_model, deleted_file, ejected],
     "3.1.0": [changed_value, committed_windows, renamed_package, monorepo],
 }

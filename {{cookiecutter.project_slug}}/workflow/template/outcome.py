@@ -30,7 +30,7 @@ def told_of_conflicts(place: Place, step: Step) -> str:
         return ""
     return "\n".join(
         [
-            f"in conflict, {len(left)} of the files that both you and the template changed:",
+            f"in conflict ({len(left)}), changed both here and by the template:",
             *(f"    {path}" for path in left),
             "next: edit each, keep what is right, without the lines of the markers; then"
             " git add it,",

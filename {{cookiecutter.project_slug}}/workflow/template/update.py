@@ -85,10 +85,11 @@ def start(
         return proceed(place, source, state)
 
 
-def resume(project: Path) -> bool:
+def resume(project: Path, tests: bool = True) -> bool:
     """Continue an update: what is left of a merge, the versions after it, the checks."""
     place = three_way.at(project)
     state = under_way(place)
+    state.tests = state.tests and tests
     with open_source(record.read(project).template, cache(project)) as source:
         return proceed(place, source, state)
 
@@ -265,7 +266,7 @@ def main() -> None:
             abort(options.project)
             return
         if options.resume:
-            passed = resume(options.project)
+            passed = resume(options.project, not options.no_test)
         else:
             answers = given_answers(options.answer)
             passed = start(options.project, options.to, answers, options.drop, not options.no_test)
