@@ -300,7 +300,7 @@ def test_a_full_disk_is_seen(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert doctor.look("disk")[0].fine or shutil.disk_usage(".").free < doctor.ROOM
     monkeypatch.setattr(doctor, "ROOM", shutil.disk_usage(".").total + 1)
     assert re.match(r"\d+ MiB free", wrong("disk").detail)
-    assert wrong("disk").fix == "dvc gc --all-commits --all-experiments"
+    assert wrong("disk").fix == "inv clean"
 
 
 @pytest.mark.parametrize(

@@ -219,8 +219,7 @@ def training() -> Finding:
 def disk() -> Finding:
     free = shutil.disk_usage(".").free
     if free < ROOM:
-        fix = "dvc gc --all-commits --all-experiments"
-        return Finding(False, f"{free >> 20} MiB free", fix)
+        return Finding(False, f"{free >> 20} MiB free", "inv clean")
     return Finding(True, f"{free >> 30} GiB free")
 
 

@@ -12,7 +12,7 @@ from dvc.repo import Repo
 from . import conflicts
 from .dvc_store import opening
 from .dvc_store.command import hush
-from .dvc_store.objects import absent, made
+from .dvc_store.objects import Store, absent, made
 from .dvc_store.remote import Problem, problem
 from .errors import CommandError, shortened
 
@@ -67,8 +67,12 @@ def _require_added(repo: Repo, found: Problem) -> None:
         print("next: inv train")
 
 
-def push() -> None:
+def push(everything: bool = False) -> None:
     """Send the files of this revision, and of registered versions, to the remote.
+
+    Args:
+        everything: all that the cache has; `dvc push --all-commits` takes a remote that is a
+            relative folder for another one.
 
     Raises:
         CommandError: the remote cannot be used.
@@ -80,6 +84,7 @@ def push() -> None:
         raise CommandError(f"{found.detail}: {found.fix}")
     try:
         sent, registered = repo.push(), promotion.push()
+        others = Store().push(repo.cache.local.all()) if everything else 0
     except CommandError:
         raise
     except Exception as error:  # each kind of remote raises errors of its own client
@@ -88,6 +93,8 @@ def push() -> None:
     print(f"to the remote {remote}: {f'{sent} sent' if sent else 'nothing to send, it has all'}")
     if registered:
         print(f"{registered} files of registered versions sent")
+    if everything:
+        print(f"{others} files of other commits and experiments sent")
     print("next: git push, so that others find them: inv data.pull")
 
 
@@ -175,12 +182,15 @@ def main() -> None:
     actions = {"pull": pull, "push": push, "status": status}
     parser.add_argument("action", choices=actions)
     parser.add_argument("--needed", action="store_true", help="pull what the pipeline needs")
+    parser.add_argument("--everything", action="store_true", help="push all that the cache has")
     arguments = parser.parse_args()
     action = arguments.action
     hush()
     try:
         if arguments.needed:
             pull(needed=True)
+        elif arguments.everything:
+            push(everything=True)
         else:
             actions[action]()
     except CommandError as error:

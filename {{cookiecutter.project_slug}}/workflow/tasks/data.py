@@ -31,11 +31,11 @@ def pull(context: Context, needed: bool = False) -> None:
     run_module("storage", "pull", *(["--needed"] if needed else []))
 
 
-@task
-def push(context: Context) -> None:
+@task(help={"everything": "also what other commits and experiments made: all that is in the cache"})
+def push(context: Context, everything: bool = False) -> None:
     """Send data and models to the remote, with every version."""
     require_git()
-    run_module("storage", "push")
+    run_module("storage", "push", *(["--everything"] if everything else []))
 
 
 @task

@@ -34,6 +34,12 @@ def doctor(context: Context) -> None:
     run_module("doctor")
 
 
+@task(help={"apply": "remove what can go; without it, nothing is removed"})
+def clean(context: Context, apply: bool = False) -> None:
+    """Show what takes room, and what can go without a loss."""
+    run_module("cleaning", *(["--apply"] if apply else []))
+
+
 def extras() -> list[str]:
     """Return the options of uv for the extras that the project needs."""
     command = [sys.executable, "-m", f"{PACKAGE}.extras"]

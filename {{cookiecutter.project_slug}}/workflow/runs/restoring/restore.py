@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from ... import files, git
 from ...dvc_store.objects import Store
 from ...errors import CommandError
-from ...paths import BUILT, MODEL, PARAMS, ROOT
+from ...paths import BUILT, MODEL, PARAMS, ROOT, home
 from ...tracking import patch, provenance
 from ..finding import RecordedRun
 from . import environment, image
@@ -124,6 +124,50 @@ def reuse(run: RecordedRun, folder: Path) -> Path | None:
     for path, md5 in run.data.items():
         store.fetch(path, md5, project)
     return project
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A worktree that a run was restored into.
+
+    Args:
+        folder: the worktree.
+        project: in it, where the project is not the whole repository.
+        note: what was noted of it.
+    """
+
+    folder: Path
+    project: Path
+    note: dict[str, Any]
+
+    @property
+    def run(self) -> str:
+        return str(self.note.get("run") or self.note.get("unfinished"))
+
+    @property
+    def is_unfinished(self) -> bool:
+        return "unfinished" in self.note
+
+    def is_unchanged(self) -> bool:
+        """Whether the code there is that of the run: no edit, no commit since."""
+        commit, code = self.note.get("commit"), self.note.get("code")
+        return git.head(self.folder) == commit and _code(self.project) == code
+
+
+def restored() -> Iterator[Restored]:
+    """Yield the worktrees that runs were restored into."""
+    inside = os.fsdecode(git.run(home(), "rev-parse", "--show-prefix")).strip()
+    for line in os.fsdecode(git.run(home(), "worktree", "list", "--porcelain")).splitlines():
+        folder = Path(line.removeprefix("worktree "))
+        if line.startswith("worktree ") and folder.is_dir() and (note := _read_note(folder)):
+            yield Restored(folder, folder / inside, note)
+
+
+def remove(folder: Path) -> None:
+    """Remove a worktree that a run was restored into, with all that is in it."""
+    git.run(home(), "worktree", "remove", "--force", str(folder))
+    if folder.parent.name == f"{home().name}-restored" and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
 
 
 def require_free(folder: Path) -> None:

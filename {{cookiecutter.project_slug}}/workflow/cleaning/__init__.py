@@ -1,0 +1,1 @@
+"""What takes room in a project, and what of it can go: nothing that exists nowhere else."""
