@@ -9,8 +9,10 @@ import functools
 import hashlib
 import json
 import operator
+import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -40,7 +42,7 @@ class Own:
         values: of it: other ones than the default.
         quick: overrides with which a training takes little time.
         model: a file in conf/model/ that a user could write.
-        middle: what the training prints in the middle of its epochs; None where it has none.
+        middle: what the training prints early and late in its epochs; None where it has none.
         is_weekly: whether it is tried weekly alone.
     """
 
@@ -48,7 +50,7 @@ class Own:
     values: tuple[float, float, float]
     model: str
     quick: tuple[str, ...] = ()
-    middle: str | None = None
+    middle: tuple[str, str] | None = None
     is_weekly: bool = False
 
 
@@ -57,7 +59,7 @@ PYTORCH = Own(
     values=(0.001, 0.01, 0.03),
     quick=("trainer.max_epochs=2",),
     model="defaults: [mlp]\nhidden: [64, 64, 64]\n",
-    middle="epoch  9/20",
+    middle=("epoch  3/20", "epoch 12/20"),
 )
 KERAS = replace(PYTORCH, key="optimizer.learning_rate", quick=("trainer.epochs=2",))
 OWN = {
@@ -111,10 +113,62 @@ def own(framework: str) -> Own:
     return OWN[framework]
 
 
+@dataclass(frozen=True)
+class Training:
+    """A project whose pipeline has run once.
+
+    Args:
+        printed: by each `inv train`: where there are epochs, Ctrl-C ended the training at first,
+            then it was killed, and then it resumed to its end.
+    """
+
+    project: Project
+    printed: tuple[str, ...] = ()
+
+
 @pytest.fixture(scope="module")
-def trained(framework: str, trained_with: Callable[[str], Project]) -> Project:
-    """A project whose pipeline has run once; no test changes it."""
-    return trained_with(framework)
+def training(
+    framework: str,
+    own: Own,
+    begun_with: Callable[[str], Project],
+    trained_with: Callable[[str], Project],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Training:
+    if not own.middle:
+        return Training(trained_with(framework))
+    project = begun_with(framework).copy(tmp_path_factory.mktemp("trained"))
+    early, late = own.middle
+    pressed = project.interrupt("inv", "train", when=early, how=press_ctrl_c)
+    assert not (project.path / "runs/train/model.ckpt").exists()
+    change_what_only_serves(project)
+    killed = project.interrupt("inv", "train", when=late, how=kill_training)
+    project.run("git", "restore", "workflow", "conf")
+    return Training(project, (pressed, killed, project.inv("train")))
+
+
+def press_ctrl_c(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def kill_training(process: subprocess.Popen[str]) -> None:
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if "my_ml_project.train" in " ".join(child.cmdline()):
+            child.kill()
+
+
+def change_what_only_serves(project: Project) -> None:
+    """Change code that decides no result, and how models are served."""
+    for module in ("serving/service.py", "deployment/stack.py", "tracking/upload.py"):
+        with (project.path / "workflow" / module).open("a", encoding="utf-8") as file:
+            file.write("# changed\n")
+    serving = project.path / "conf/serving/default.yaml"
+    serving.write_text(serving.read_text("utf-8").replace("capacity: ", "capacity: 1"), "utf-8")
+
+
+@pytest.fixture(scope="module")
+def trained(training: Training) -> Project:
+    """That project; no test changes it."""
+    return training.project
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +185,15 @@ def committed(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "Trained")
     return project
+
+
+@pytest.fixture(scope="module")
+def reproduced(committed: Project, run_id: str) -> tuple[Project, str]:
+    """Where the run was trained again, in one go, and what that printed."""
+    assert "restored: " in committed.inv("restore", run_id)
+    printed = committed.inv("reproduce", run_id)
+    folder = committed.path.with_name(f"{committed.path.name}-restored")
+    return replace(committed, path=folder / run_id), printed
 
 
 def head(project: Project) -> str:
@@ -162,7 +225,7 @@ def test_the_model_is_good_and_says_what_it_is(trained: Project, run_id: str) ->
 
 @pytest.mark.slow
 def test_one_run_tracks_it_from_the_training_to_the_evaluation(trained: Project) -> None:
-    training, evaluation = trained.runs()
+    *_, training, evaluation = trained.runs()  # after those that were interrupted
     assert training["run_id"] == evaluation["run_id"]
     assert training["state"] == evaluation["state"] == "finished"
     metrics = trained.json("runs/train/metrics.json")
@@ -181,35 +244,31 @@ def test_one_run_tracks_it_from_the_training_to_the_evaluation(trained: Project)
 
 @pytest.mark.slow
 def test_a_second_train_does_nothing_and_says_so(committed: Project) -> None:
+    runs = set((committed.path / "wandb").glob("offline-run-*"))
     printed = committed.inv("train")
     assert "up to date: nothing changed since" in printed
     assert stages_run(printed) == []
-    assert len(list((committed.path / "wandb").glob("offline-run-*"))) == 2
+    assert set((committed.path / "wandb").glob("offline-run-*")) == runs
     assert committed.run("git", "status", "--porcelain") == ""
+    change_what_only_serves(committed)
+    assert "up to date" in committed.inv("train")
+    committed.run("git", "restore", ".")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", cases(WITH_EPOCHS), indirect=True)
-def test_a_killed_training_resumes_to_the_same_result(
-    own: Own,
-    framework: str,
-    begun_with: Callable[[str], Project],
-    trained: Project,
-    tmp_path: Path,
+def test_an_interrupted_training_resumes_to_the_same_result(
+    training: Training, run_id: str, reproduced: tuple[Project, str]
 ) -> None:
-    project = begun_with(framework).copy(tmp_path)
-
-    def kill(process: subprocess.Popen[str]) -> None:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            if "my_ml_project.train" in " ".join(child.cmdline()):
-                child.kill()
-
-    assert own.middle
-    project.interrupt("inv", "train", when=own.middle, how=kill)
-    printed = project.inv("train")
-    (resumed,) = re.findall(r"resuming the interrupted run (\w+)", printed)
-    assert {run["run_id"] for run in project.runs()} == {resumed}
-    assert project.results() == trained.results()
+    pressed, killed, finished = training.printed
+    assert "Traceback" not in pressed
+    for printed in (killed, finished):
+        assert re.findall(r"resuming the interrupted run (\w+)", printed) == [run_id]
+    *trainings, _ = training.project.runs()
+    assert len(trainings) == 3
+    assert len({run["config"]["provenance"]["config"] for run in trainings}) == 1
+    in_one_go, _ = reproduced
+    assert in_one_go.results() == training.project.results()
 
 
 # Experiments
@@ -275,15 +334,15 @@ def test_queued_experiments_use_and_record_their_own_config(
 
 
 @pytest.mark.slow
-def test_a_past_run_is_restored_and_reproduced(committed: Project, run_id: str) -> None:
-    assert "restored: " in committed.inv("restore", run_id)
-    printed = committed.inv("reproduce", run_id)
+def test_a_past_run_is_restored_and_reproduced(
+    committed: Project, reproduced: tuple[Project, str]
+) -> None:
+    restored, printed = reproduced
     assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
     for metric in ("val/loss", "test/accuracy", "test/loss", "model/weights_sha256"):
         assert re.search(rf"^ *{metric} +(\S+) +\1 +identical", printed, re.MULTILINE), printed
-    restored = committed.path.with_name(f"{committed.path.name}-restored") / run_id
     assert stages_run(printed)[-3:] == ["train", "export", "evaluate"]
-    assert Project(restored).results() == committed.results()
+    assert restored.results() == committed.results()
 
 
 @pytest.mark.slow

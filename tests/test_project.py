@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -172,35 +171,6 @@ def test_a_fresh_clone_has_nothing_to_run(trained: Project, tmp_path: Path) -> N
     printed = copy.inv("train")
     assert stages_run(printed) == []
     assert "up to date" in printed
-
-
-def test_ctrl_c_ends_the_training_and_the_next_resumes(
-    begun: Project, trained: Project, tmp_path: Path
-) -> None:
-    project = begun.copy(tmp_path)
-
-    def press(process: subprocess.Popen[str]) -> None:
-        os.killpg(process.pid, signal.SIGINT)
-
-    printed = project.interrupt("inv", "train", when="epoch  9/20", how=press)
-    assert "Traceback" not in printed
-    assert not (project.path / "runs/train/model.ckpt").exists()
-    change_what_only_serves(project)
-    assert "resuming the interrupted run" in project.inv("train")
-    assert project.json("reports/metrics.json") == trained.json("reports/metrics.json")
-    configs = [run.runs()[0]["config"]["provenance"]["config"] for run in (project, trained)]
-    assert configs[0] == configs[1]
-    change_what_only_serves(project)
-    assert "up to date" in project.inv("train")
-
-
-def change_what_only_serves(project: Project) -> None:
-    """Change code that decides no result, and how models are served."""
-    for module in ("serving/service.py", "deployment/stack.py", "tracking/upload.py"):
-        with (project.path / "workflow" / module).open("a", encoding="utf-8") as file:
-            file.write("# changed\n")
-    serving = project.path / "conf/serving/default.yaml"
-    serving.write_text(serving.read_text("utf-8").replace("capacity: ", "capacity: 1"), "utf-8")
 
 
 def test_a_result_that_dvc_had_is_not_trained_again(trained: Project, tmp_path: Path) -> None:
