@@ -146,8 +146,8 @@ def test_a_repository_from_elsewhere_gets_a_branch_and_loses_nothing(prefix: str
     # What the template has of a file that is theirs.
     (shown,) = re.findall(r"^what the template has there: git (diff .+)$", printed, re.MULTILINE)
     assert "dvc" in git(project, *shown.replace("HEAD", "HEAD^1").split())
-    refused = link(project, "--answer=ci=make", code=1)
-    assert "has no ci 'make'" in refused.stderr
+    refused = link(project, "--answer=license=make", code=1)
+    assert "has no license 'make'" in refused.stderr
 
 
 def test_a_folder_called_workflow_is_not_taken_over() -> None:
