@@ -20,7 +20,7 @@ from packaging.version import Version
 
 @pytest.fixture(scope="module")
 def project() -> BakedProject:
-    return bake()
+    return bake(ci="github")
 
 
 def tool(name: str) -> str:
