@@ -227,6 +227,20 @@ def test_two_who_promoted_the_same_commit_have_one_version(
     assert in_production() == "v0.0.2"
 
 
+def test_a_tag_that_is_only_called_like_one_of_the_registry_does_not_count(
+    work_as: Callable[[str], None],
+) -> None:
+    work_as("Ann")
+    git("tag", "model@v1")
+    git("push", "--quiet", "--tags")
+    work_as("Bob")
+    git("tag", "model@v1")
+    promote()
+    promoting.reconcile()
+    assert in_production() == "v0.0.1"
+    assert "model@v1" not in tags()
+
+
 def test_with_push_nobody_has_the_number_of_another(
     work_as: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,5 +154,8 @@ def _ask_remote(remote: str, *arguments: str, content: str = "") -> str:
 
 
 def _by_name(tags: Iterable[tuple[str, str, str]]) -> Tags:
+    """Return the tags that gto reads: others may be called nearly so."""
+    from gto.tag import parse_name
+
     found = (Tag(ref.removeprefix(PREFIX), tag, commit) for ref, tag, commit in tags)
-    return {tag.name: tag for tag in found}
+    return {tag.name: tag for tag in found if parse_name(tag.name, raise_on_fail=False)}
