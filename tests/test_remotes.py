@@ -137,6 +137,7 @@ def test_data_goes_there_and_comes_back(
     served_folder.mkdir()
     with server(served_folder) as remote:
         answers = {"dvc_remote": remote.kind, "dvc_remote_url": remote.url}
+        answers["framework"] = "scikit-learn"
         project = set_up(tmp_path, **answers)
         for option, value in remote.local.items():
             project.run("dvc", "remote", "modify", "--local", "storage", option, value)
@@ -174,21 +175,21 @@ def test_data_goes_there_and_comes_back(
             assert (project.path / "data/photos").is_dir()
 
 
-def with_remote(begun: Project, folder: Path, url: str) -> Project:
+def with_remote(begun_sklearn: Project, folder: Path, url: str) -> Project:
     """A copy of a project, with another remote in place of its own."""
-    project = begun.copy(folder)
+    project = begun_sklearn.copy(folder)
     project.run("dvc", "remote", "modify", "storage", "url", url)
     project.run("git", "commit", "--all", "--quiet", "--message", "Another remote")
     return project
 
 
 def test_git_push_sends_data_with_the_keys_in_env_and_says_why_it_cannot(
-    begun: Project, tmp_path: Path
+    begun_sklearn: Project, tmp_path: Path
 ) -> None:
     server = tmp_path / "server"
     server.mkdir()
     with s3(server) as remote:
-        project = with_remote(begun, tmp_path, remote.url)
+        project = with_remote(begun_sklearn, tmp_path, remote.url)
         options = ("remote", "modify", "--local", "storage", "endpointurl")
         project.run("dvc", *options, remote.local["endpointurl"])
         (project.path / "data/one.txt").write_text("a sample")
@@ -209,9 +210,9 @@ def test_git_push_sends_data_with_the_keys_in_env_and_says_why_it_cannot(
 
 
 def test_a_remote_that_does_not_answer_is_one_line_of_the_doctor(
-    begun: Project, tmp_path: Path
+    begun_sklearn: Project, tmp_path: Path
 ) -> None:
-    project = with_remote(begun, tmp_path, f"webdav://127.0.0.1:{free_port()}/dvc")
+    project = with_remote(begun_sklearn, tmp_path, f"webdav://127.0.0.1:{free_port()}/dvc")
     printed = project.inv("doctor", code=1)
     (line,) = [line for line in printed.splitlines() if line.startswith("fix")]
     assert "DVC remote" in line
