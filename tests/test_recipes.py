@@ -183,12 +183,12 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 # Each change runs these. The others are run weekly: their kinds of data are in these too, and a
 # pretrained model is fetched.
-OFTEN = ("diabetes", "pictures", "orders")
+OFTEN = {(FRAMEWORK, "pictures"), (FRAMEWORK, "orders"), ("scikit-learn", "diabetes")}
 CASES = [
     pytest.param(
         (framework, name),
         id=f"{framework}-{name}",
-        marks=() if framework == FRAMEWORK and name in OFTEN else pytest.mark.weekly,
+        marks=() if (framework, name) in OFTEN else pytest.mark.weekly,
     )
     for framework in FRAMEWORKS
     for name, recipe in RECIPES.items()
