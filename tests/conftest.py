@@ -139,7 +139,7 @@ def trained(trained_with: Callable[[str], Project]) -> Project:
 
 @pytest.fixture(scope="session")
 def begun_sklearn(begun_with: Callable[[str], Project]) -> Project:
-    """The same with scikit-learn: where no framework is tested, it trains four times as fast."""
+    """The same with scikit-learn: where no framework is tested, it trains faster."""
     return begun_with("scikit-learn")
 
 
