@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from workflow import signature
+from workflow import formats, signature
 from workflow.signature import SignatureError, check, decode, encode, encode_target
 
 DATA = {
@@ -30,6 +30,8 @@ ROWS = [
 
 def test_signature_is_the_one_that_the_exported_file_carries() -> None:
     assert signature.signature(DATA) == {
+        "format": 2,
+        "version": formats.version(),
         "inputs": [
             {
                 "name": "grey",
