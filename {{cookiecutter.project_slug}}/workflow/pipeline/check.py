@@ -28,9 +28,10 @@ def main() -> None:
         )
     if LOCK.exists():
         print("the results are those of this code, config and data")
+        print("next: inv report")
     else:
         print("nothing was trained so far")
-    print("next: inv train")
+        print("next: inv train")
 
 
 if __name__ == "__main__":
