@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,8 @@ def work_as(
 
 
 def promote(run: str = "HEAD", offline: bool = False, push: bool = False) -> None:
+    # gto orders tags by their date, which has no fractions of a second: people take longer, too.
+    time.sleep(1 - time.time() % 1)
     promoting.promote(run, "production", offline, push)
 
 
