@@ -15,7 +15,7 @@ from my_ml_project.train import train
 from random_data import CLASSES, TABLE, VALUE
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from test_estimators import FREE, SHIPPED, shipped
-from workflow.checkpoint_file import PROVENANCE
+from workflow.checkpoint_file import PROVENANCE, STAMP
 from workflow.config.values import ConfigError
 from workflow.paths import PREPARED_DATA, ROOT
 from workflow.prepared import read_split
@@ -100,7 +100,7 @@ def members(checkpoint: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(checkpoint) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     del content[PROVENANCE]
-    assert set(content) == {CONFIG, MODEL}
+    assert set(content) == {f"{STAMP}.json", CONFIG, MODEL}
     return content
 
 
