@@ -64,7 +64,7 @@ def test_what_a_version_recorded_is_read_today(version: str, tmp_path: Path) -> 
         assert re.search(r"accuracy 0\.\d+|loss \d\.\d+", row)
     assert read("runs.experiments", "--all-commits=2").count("0.2") > 2
 
-    for start in (run, commit, "runs/train/model.ckpt"):
+    for start in (run, commit):
         override = f"train.init_from={start}"
         if version in BEFORE_KINDS:
             printed = read("pipeline.params", "--check", override, code=1)
