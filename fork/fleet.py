@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from workflow.errors import CommandError, one_line
+from workflow.errors import CommandError, enumerated, one_line
 from workflow.git import GitError
 from workflow.template import drift, record, three_way
 from workflow.template.record import without_secret
@@ -350,7 +350,7 @@ def _cells(row: Status | Update) -> list[str]:
         edited = f"{row.drift} managed files edited" if row.drift else "no drift"
         return [row.name, newer, edited, f"checks: {row.checks or 'not known'}", ""]
     versions = f"{row.old} -> {row.new}" if row.new and row.new != row.old else row.old
-    shown = ", ".join(row.files[:5]) + (f" and {len(row.files) - 5} more" if row.files[5:] else "")
+    shown = enumerated(row.files, 5)
     what = {
         "would update": f"{len(row.files)} files",
         "updated": f"{len(row.files)} files, branch {row.branch} {row.request}".strip(),

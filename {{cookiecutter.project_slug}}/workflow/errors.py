@@ -20,6 +20,12 @@ def shortened(error: object, limit: int = 200) -> str:
     return one_line(error)[:limit]
 
 
+def enumerated(names: Sequence[str], limit: int = 8) -> str:
+    """Return the first names, and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
 def listed(names: Sequence[str], limit: int = 8) -> str:
     """Return names as a message has them: the first ones, and how many there are."""
     shown = ", ".join(names[:limit])

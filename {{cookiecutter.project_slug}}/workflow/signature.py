@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import formats
+from .errors import enumerated
 
 Spec = dict[str, Any]  # an input or output of a signature: name, datatype, shape, kind, …
 Inputs = dict[str, np.ndarray]  # of samples: arrays (n, …) by name
@@ -297,7 +298,7 @@ def _positions(name: str, given: np.ndarray, known: Sequence[str], what: str) ->
     indices = {text: index for index, text in enumerate(known)}
     positions = np.array([indices.get(text, -1) for text in texts.tolist()], dtype=np.int64)
     found = positions[inverse]
-    _refuse(name, found < 0, f"is not one of the {what}: {_listed(known)}", given)
+    _refuse(name, found < 0, f"is not one of the {what}: {enumerated(known, 10)}", given)
     return found
 
 
@@ -336,8 +337,3 @@ def _refuse(name: str, wrong: np.ndarray, problem: str, values: np.ndarray | Non
     value = "" if values is None else f" ({values[first]})"
     more = f"; so are {len(samples) - 1} more" if len(samples) > 1 else ""
     raise SignatureError(f"{name} of sample {first}{value} {problem}{more}")
-
-
-def _listed(names: Sequence[str], limit: int = 10) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -14,7 +14,7 @@ from .dvc_store import opening
 from .dvc_store.command import hush
 from .dvc_store.objects import Store, absent, made
 from .dvc_store.remote import Problem, problem
-from .errors import CommandError, shortened
+from .errors import CommandError, enumerated, shortened
 
 
 def pull(needed: bool = False) -> None:
@@ -155,8 +155,7 @@ def open_repo() -> Repo:
 def some(paths: Iterable[str], limit: int = 3) -> str:
     """Return the first paths, how many more there are, and the verb."""
     names = list(paths)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{', '.join(names[:limit])}{more} {'is' if len(names) == 1 else 'are'}"
+    return f"{enumerated(names, limit)} {'is' if len(names) == 1 else 'are'}"
 
 
 def _reasons(reasons: list[Any]) -> list[str]:

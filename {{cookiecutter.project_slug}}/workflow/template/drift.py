@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import git
-from ..errors import CommandError
+from ..errors import CommandError, enumerated
 from ..git import GitError
 from ..paths import ROOT
 from . import record, source
@@ -169,7 +169,7 @@ def summary(newer: Newer) -> list[str]:
     if not newer.files:
         lines.append("no file of this project would change")
     if newer.changed_here:
-        lines.append(f"changed here, too: {_listed(newer.changed_here)}")
+        lines.append(f"changed here, too: {enumerated(newer.changed_here, SHOWN)}")
     for name, answer in newer.questions.items():
         lines.append(f"new question {name}: {answer or 'empty'}, unless --answer {name}=… is given")
     return [*lines, *(["", newer.changelog] if newer.changelog else []), "", f"next: {UPDATE}"]
@@ -258,12 +258,7 @@ def _counted(names: list[str]) -> str:
         f"{folder} ({number})" if folder.endswith("/") else folder
         for folder, number in folders.most_common()
     ]
-    return f"{len(names)}: {_listed(parts)}"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return f"{len(names)}: {enumerated(parts, SHOWN)}"
 
 
 if __name__ == "__main__":

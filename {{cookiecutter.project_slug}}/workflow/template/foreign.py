@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import CommandError
+from ..errors import CommandError, enumerated
 from ..git import GitError
 from . import record, three_way
 from .evident import answers_of
@@ -66,8 +66,7 @@ def bring(
     lines = [f"branch {branch}: {len(both) - len(yours)} files of the template beside yours"]
     if kept:
         shown = sorted(kept)[:SHOWN]
-        more = f" and {len(kept) - SHOWN} more" if len(kept) > SHOWN else ""
-        lines.append(f"yours, where both have a file: {', '.join(shown)}{more}")
+        lines.append(f"yours, where both have a file: {enumerated(sorted(kept), SHOWN)}")
         names = " ".join(sorted(kept & {ENVIRONMENT}) or shown)
         lines.append(f"what the template has there: git diff HEAD {branch}^2 -- {names}")
     answered = ", ".join(f"{k}={v or 'empty'}" for k, v in rendered.answers.items())

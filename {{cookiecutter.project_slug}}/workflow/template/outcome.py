@@ -1,5 +1,6 @@
 """What an update says: its conflicts, what stops it, what came out, and what to type next."""
 
+from ..errors import enumerated
 from . import owners, record, three_way
 from .progress import Progress, Step
 from .source import Source
@@ -7,7 +8,6 @@ from .three_way import Place
 
 CONTINUE = "inv template.update --continue"
 ABORT = "inv template.update --abort"
-SHOWN = 8  # files of each owner at the end
 
 
 def shown(source: Source, commit: str) -> str:
@@ -71,8 +71,3 @@ def print_outcome(place: Place, state: Progress, passed: bool) -> None:
         print(f"next: git diff {start}..., git switch {start} && git merge {state.branch}")
     else:
         print(f"inv check or inv test failed: fix it here and commit, then {CONTINUE}; or {ABORT}")
-
-
-def enumerated(paths: list[str]) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return ", ".join(paths[:SHOWN]) + more

@@ -1,9 +1,9 @@
 """What has to be so before an update begins; where it is not, nothing is touched."""
 
-from ..errors import CommandError
+from ..errors import CommandError, enumerated
 from ..git import GitError
 from . import migrations, progress, record, three_way
-from .outcome import ABORT, CONTINUE, enumerated
+from .outcome import ABORT, CONTINUE
 from .source import Source
 from .three_way import Place
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .. import git
-from ..errors import CommandError
+from ..errors import CommandError, enumerated
 from ..git import GitError
 
 # Of each path, from the folder that is merged: mode and object, as `git update-index` takes them.
@@ -236,10 +236,9 @@ def require_free(place: Place, theirs: Tree) -> None:
     head = tree_at(place, "HEAD")
     files = [path for path in theirs if path not in head and os.path.lexists(place.folder / path)]
     if files:
-        names = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
         raise CommandError(
-            f"files that Git does not track are where new ones would be: {names}: move them away,"
-            " or commit them"
+            "files that Git does not track are where new ones would be:"
+            f" {enumerated(files, 5)}: move them away, or commit them"
         )
 
 

@@ -18,14 +18,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import CommandError
+from ..errors import CommandError, enumerated
 from ..git import GitError
 from ..paths import ROOT
 from . import migrations, owners, progress, record, three_way, uv_lock
 from .outcome import (
     ABORT,
     CONTINUE,
-    enumerated,
     print_outcome,
     said_of_edited,
     shown,

@@ -1,10 +1,10 @@
 """Where code is: which commit in this repository, on which branch."""
 
 from ... import git
+from ...errors import enumerated
 from ...paths import ROOT
 from ...tracking import patch
 from ..finding import COMMIT, RecordedRun
-from ..restoring.restore import some
 from .subjects import Git
 
 FORM = "--format=%h %s, %cs"
@@ -21,7 +21,7 @@ def commit(name: str | None) -> str:
     if not about:
         return f"{name[:12]}, not in this repository: git fetch, from where it was made"
     refs = [ref for ref in _git("for-each-ref", f"--contains={name}", NAMES, *REFS) if ref]
-    return f"{about[0]}, {f'on {some(refs, 3)}' if refs else 'on no branch and in no tag'}"
+    return f"{about[0]}, {f'on {enumerated(refs, 3)}' if refs else 'on no branch and in no tag'}"
 
 
 def changes(git: Git, recorded: RecordedRun | None) -> str | None:
@@ -30,12 +30,12 @@ def changes(git: Git, recorded: RecordedRun | None) -> str | None:
         return None
     if recorded and recorded.changes:
         files = patch.files(recorded.changes)
-        lacks = f", but not {some(git.left_out)}" if git.left_out else ""
-        return f"{some(files)}, not committed; {patch.FILE} of the run has it{lacks}"
+        lacks = f", but not {enumerated(git.left_out, 5)}" if git.left_out else ""
+        return f"{enumerated(files, 5)}, not committed; {patch.FILE} of the run has it{lacks}"
     if git.patch and not recorded:
         return f"not known: they are in {patch.FILE} of the run, which cannot be read here"
     if git.left_out and not git.patch:
-        return f"not known: not committed, and not kept with the run: {some(git.left_out)}"
+        return f"not known: not committed, and not kept with the run: {enumerated(git.left_out, 5)}"
     return "not known: they were not committed, and not kept with the run"
 
 

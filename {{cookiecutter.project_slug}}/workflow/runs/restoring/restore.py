@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from ... import files, git
 from ...dvc_store.objects import Store
-from ...errors import CommandError
+from ...errors import CommandError, enumerated
 from ...paths import BUILT, MODEL, PARAMS, ROOT, home
 from ...tracking import patch, provenance
 from ..finding import RecordedRun
@@ -55,11 +55,12 @@ def plan(run: RecordedRun) -> list[Part]:
     parts = [Part("code", f"commit {run.commit}")]
     if run.changes:
         files = patch.files(run.changes)
-        parts.append(Part("changes", f"{len(files)} files: {some(files)}"))
+        parts.append(Part("changes", f"{len(files)} files: {enumerated(files, 5)}"))
     elif run.lost_changes:
         parts.append(Part("changes", "they were not kept with the run", found=False))
     if run.left_out:
-        parts.append(Part("changes", f"not kept with the run: {some(run.left_out)}", found=False))
+        lost = f"not kept with the run: {enumerated(run.left_out, 5)}"
+        parts.append(Part("changes", lost, found=False))
     parts.append(Part("config", "the run's own" if run.config else "params.yaml of the commit"))
     try:
         store = Store()
@@ -303,9 +304,3 @@ def _git(*arguments: str, folder: Path = ROOT) -> bytes:
 
 def _succeeds(*arguments: str, folder: Path = ROOT) -> bool:
     return git.ask(folder, *arguments) is not None
-
-
-def some(names: list[str], limit: int = 5) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
