@@ -199,8 +199,10 @@ def lock(context: Context, upgrade: bool = False) -> None:
             generate(project, project_name="locked project", framework=framework)
             run("uv", "lock", *(["--upgrade"] if upgrade else []), folder=project)
             text = (project / "uv.lock").read_text("utf-8")
-            run("uv", "sync", "--all-groups", *extras(framework), folder=project)
-            names |= shadowed_names(project, text)
+            # The backends of Keras have a lock in common, and modules of their own.
+            for name in (name for name in FRAMEWORKS if FRAMEWORKS[name] == mark):
+                run("uv", "sync", "--all-groups", *extras(name), folder=project)
+                names |= shadowed_names(project, text)
         text = text.replace('"locked-project"', '"{{ cookiecutter.project_slug }}"')
         # A fork's own locks are laid over upstream's, of another index.
         write((ROOT / FILES if is_fork else PROJECT) / f"{mark}uv.lock", text)
