@@ -43,8 +43,9 @@ def tasks(folder: Path) -> dict[str, str]:
     listed = json.loads(run_cli("invoke", "--list", "--list-format=json", cwd=folder).stdout)
     found = {task["name"]: task["help"] for task in listed["tasks"]}
     for group in listed["collections"]:
-        found |= {group["name"]: ""} if group["default"] else {}
-        found |= {f"{group['name']}.{task['name']}": task["help"] for task in group["tasks"]}
+        for task in group["tasks"]:
+            dotted = f"{group['name']}.{task['name']}"
+            found[group["name"] if task["name"] == group["default"] else dotted] = task["help"]
     return found
 
 

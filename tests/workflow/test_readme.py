@@ -23,7 +23,7 @@ TEXT = "\n".join(PAGES.values())
 PACKAGE = Path(fetch.__file__).parent
 # Not there before the first `inv train`.
 BUILT = {"dvc.lock", "params.yaml", "runs/"}
-TAKES_OVERRIDES = {"train", "exp.queue"}
+TAKES_OVERRIDES = {"train", "exp.queue", "sweep"}
 
 
 def between(name: str) -> str:
@@ -82,7 +82,9 @@ def tasks() -> dict[str, str]:
     found = {task["name"]: task["help"] for task in everything["tasks"]}
     for collection in everything["collections"]:
         for task in collection["tasks"]:
-            found[f"{collection['name']}.{task['name']}"] = task["help"]
+            name = f"{collection['name']}.{task['name']}"
+            is_default = task["name"] == collection["default"]  # `inv sweep` is sweep.start
+            found[collection["name"] if is_default else name] = task["help"]
     return found
 
 

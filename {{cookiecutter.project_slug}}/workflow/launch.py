@@ -14,6 +14,8 @@ from .config.schema import framework_of, plain, validate
 from .config.values import ConfigError
 from .errors import CommandError
 from .git import GitError
+from .serving import starter
+from .trial import PrunedError, exchange
 from .variables import VariableError, check, drop_unused
 
 SET_BY_USER = dict(os.environ)  # a training sets variables too, and a sweep has many in a process
@@ -35,7 +37,8 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
         drop_unused()
         resolve_mode(config.tracking.mode)
         set_variables(plain(config))
-        return train(plain(config), Path(HydraConfig.get().runtime.output_dir))
+        starter.watch()
+        return _train(train, plain(config), Path(HydraConfig.get().runtime.output_dir))
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
     except (CommandError, GitError) as error:
@@ -46,6 +49,23 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
         if error.errno != errno.ENOSPC:
             raise
         raise SystemExit("the disk is full: make room, then inv train again") from None
+
+
+def _train(
+    train: Callable[[dict[str, Any], Path], float], config: dict[str, Any], run_dir: Path
+) -> float:
+    """Train; as a trial of a sweep, say there what came out."""
+    trial = exchange() if os.environ.get("LOCAL_RANK", "0") == "0" else None
+    try:
+        value = train(config, run_dir)
+    except PrunedError as pruned:
+        print(pruned, flush=True)
+        if trial:
+            trial.end(None, pruned=True)
+        return float("nan")
+    if trial:
+        trial.end(float(value))
+    return value
 
 
 def set_variables(config: dict[str, Any]) -> None:

@@ -42,10 +42,12 @@ RECORDS = (
     "workflow.keras.checkpoint",
     "workflow.keras.devices",
     "workflow.keras.quiet",
+    "workflow.keras.trial_reports",
     "workflow.keras.wandb_callbacks",
     "workflow.lightning.devices",
     "workflow.lightning.resume",
     "workflow.lightning.run_log",
+    "workflow.lightning.trial_reports",
     "workflow.lightning.wandb_callbacks",
     "workflow.scikit_learn.checkpoint",
 )

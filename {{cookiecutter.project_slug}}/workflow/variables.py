@@ -57,7 +57,7 @@ RULES = (
     Rule(
         ("WANDB_NAME", "WANDB_NOTES", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE"),
         USED,
-        "recorded with the run; an experiment has its own name",
+        "recorded with the run; an experiment has its own name, a trial the group of its sweep",
     ),
     Rule(
         ("WANDB_DISABLE_CODE", "WANDB_DISABLE_GIT", "WANDB_SAVE_CODE"),
@@ -136,7 +136,8 @@ RULES = (
         "ranks alone; checkpoints on a signal and requeueing are off",
         framework="pytorch",
     ),
-    Rule(("CUDA_VISIBLE_DEVICES",), USED, "which GPUs"),
+    Rule(("CUDA_VISIBLE_DEVICES",), USED, "which GPUs; a sweep gives each trial one of them"),
+    Rule(("SWEEP_TRIAL",), USED, "as `inv sweep` sets it for a trial: where it reports"),
     Rule(
         ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"),
         USED,

@@ -62,7 +62,7 @@ def expand(overrides: list[str]) -> list[list[str]]:
     """
     choices = []
     for text in overrides:
-        override = _parse(text)
+        override = parse(text)
         if override.is_sweep_override():
             key = override.get_key_element()
             try:
@@ -86,7 +86,7 @@ def experiments(overrides: list[str], grid: bool = False) -> list[DictConfig]:
     """
     expanded = expand(overrides)
     for text in overrides:
-        if not grid and _parse(text).is_sweep_override():
+        if not grid and parse(text).is_sweep_override():
             queue = f"inv exp.queue -- {shlex.join(overrides)}"
             raise ConfigError(text, f"is a grid, and inv train trains one model: {queue}")
         _refuse_serving(_key(text))
@@ -122,8 +122,12 @@ def _unreadable(error: yaml.MarkedYAMLError, folder: Path) -> tuple[str, str]:
     return f"{file}, line {mark.line + 1}", error.problem
 
 
-def _parse(text: str) -> Override:
-    """Parse one override, or say in one line what stands there instead."""
+def parse(text: str) -> Override:
+    """Parse one override.
+
+    Raises:
+        ConfigError: it is none; says in one line what stands there instead.
+    """
     name, equals, value = text.partition("=")
     if text in ("-m", "--multirun"):
         raise ConfigError(text, "is an option of Hydra: a grid goes to inv exp.queue -- KEY=A,B")

@@ -22,6 +22,7 @@ from ..serving.settings import Settings
 from . import data_kinds
 from .places import package_of
 from .schema import framework_of
+from .search import Search
 from .signatures import NoSuchTargetError
 from .targets import GIVEN, HYDRAS, signature_of
 from .values import Made, Rule, Signature, declared_in, makes
@@ -29,7 +30,7 @@ from .values import Made, Rule, Signature, declared_in, makes
 Schema = dict[str, Any]
 
 FILE = CONF / "schema.json"
-NOT_COMPOSED = {"hydra", "serving"}  # Hydra's own, and what a training does not read
+NOT_COMPOSED = {"hydra", "search", "serving"}  # Hydra's own, and what a training does not read
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", NoneType: "null"}
 # Hydra fills these in: ${another.key}, or ??? for a value that is still missing.
 REFERENCE = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}
@@ -78,13 +79,25 @@ def build(conf: Path = CONF) -> Schema:
         "additionalProperties": REFERRED_MADE,
     }
     serving = _of_keys(declared_in(Settings))
-    definitions = {**nodes, "config": whole, "serving": serving}
+    definitions = {**nodes, "config": whole, "search": _search(conf), "serving": serving}
     definitions |= {"reference": REFERENCE, "made": MADE}
     for name in groups:
         package = _package(conf / name, conf)
         if package != name:
             definitions[name] = {"$ref": f"#/definitions/{package or 'config'}"}
     return {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": definitions}
+
+
+def _search(conf: Path) -> Schema:
+    """Return the schema of a search space, with the samplers and pruners that conf/ names."""
+    search = _of_keys(declared_in(Search))
+    space = {"type": ["string", "number", "boolean", "null"]}
+    search["properties"]["space"] = {"type": "object", "additionalProperties": space}
+    found = _targets(conf / "search", "search")
+    for key in ("sampler", "pruner"):
+        made = _made(found.get(f"search.{key}", []))
+        search["properties"][key] = {"anyOf": [made, _null()]}
+    return search
 
 
 def text(conf: Path = CONF) -> str:

@@ -15,6 +15,7 @@ from ..paths import CHECKPOINT, HISTORY
 from ..training import history
 from ..training.best_model import Samples, View
 from ..training.session import BaseSession, DivergedError
+from ..trial import PrunedError, exchange
 from . import checkpoint
 from .callbacks import (
     EpochSeed,
@@ -28,6 +29,7 @@ from .callbacks import (
 )
 from .devices import hardware, require_devices, set_up
 from .start import load_start
+from .trial_reports import TrialReports
 from .wandb_callbacks import CheckpointArtifact
 
 
@@ -95,7 +97,7 @@ class Session(BaseSession):
                 self._load(model)
             try:
                 yield self
-            except DivergedError:  # there is nothing to resume, but to start from
+            except (DivergedError, PrunedError):  # for another run to start from
                 for callback in self._added:
                     if isinstance(callback, CheckpointArtifact):
                         callback.keep()
@@ -106,6 +108,7 @@ class Session(BaseSession):
         """What `fit` gets beside the data: the epochs to train, and all callbacks."""
         callbacks = [one for one in self._added if not isinstance(one, View)]
         last = self.config["trainer"]["epochs"]
+        trial = exchange()
         return {
             "initial_epoch": last if self._stopped else self.epochs,
             "epochs": last,
@@ -116,6 +119,7 @@ class Session(BaseSession):
                 EpochSeed(self.config["seed"], self._batches),
                 StopDiverged(self.metric_name),
                 *callbacks,
+                *([TrialReports(self.metric_name, trial)] if trial else []),
                 _Record(self),
             ],
         }

@@ -18,6 +18,7 @@ from ..deciding_metric import DecidingMetric
 from ..paths import CHECKPOINT, HISTORY
 from ..training.best_model import View
 from ..training.session import BaseSession
+from ..trial import exchange
 from . import resume
 from .callbacks import (
     EpochSeed,
@@ -32,6 +33,7 @@ from .devices import hardware, require_devices
 from .processes import job_environment
 from .run_log import RunLog
 from .start import initialize, load_start
+from .trial_reports import TrialReports
 from .wandb_callbacks import ShowBestModel
 
 if TYPE_CHECKING:
@@ -153,6 +155,7 @@ class Session(BaseSession):
         )
         # `save_last` of `best` would write only when an epoch is better.
         last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+        trial = exchange()
         return [
             RequireMetrics(self.metric_name),
             EpochSeed(self.config["seed"]),
@@ -160,6 +163,7 @@ class Session(BaseSession):
             StopDiverged(self.metric_name),
             History(self.run_dir / HISTORY.name),
             RunLog(self.first_step),
+            *([TrialReports(self.metric_name, trial)] if trial else []),
             *(callback for callback in self._added if not isinstance(callback, View)),
             ShowBestModel([view for view in self._added if isinstance(view, View)]),
             self._best,

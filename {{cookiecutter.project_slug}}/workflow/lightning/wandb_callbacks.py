@@ -19,6 +19,7 @@ from torch import Tensor
 from ..training import artifact
 from ..training.best_model import Samples, View
 from ..training.session import DivergedError
+from ..trial import PrunedError
 from .run_log import RunLog
 
 
@@ -120,7 +121,7 @@ class CheckpointArtifact(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, DivergedError):  # there is nothing to resume, but to start from
+        if isinstance(exception, DivergedError | PrunedError):  # for another run to start from
             self._keep(trainer)
 
     def _keep(self, trainer: L.Trainer) -> None:

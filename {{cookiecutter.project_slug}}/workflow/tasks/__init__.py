@@ -14,11 +14,12 @@ from . import (
     quality,
     runs,
     serve,
+    sweep,
     template,
     wandb,
 )
 
-namespace = Collection(data, deploy, docker, exp, model, monitor, template, wandb)
+namespace = Collection(data, deploy, docker, exp, model, monitor, sweep, template, wandb)
 for module in (project, pipeline, runs, quality, serve):
     for task in Collection.from_module(module).tasks.values():
         namespace.add_task(task)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .. import files
+from .. import files, trial
 from ..config.values import ConfigError
 from ..deciding_metric import DecidingMetric
 from ..errors import CommandError
@@ -66,6 +66,7 @@ class BaseSession:
 
         Raises:
             CommandError: the training diverged, now or before with the same inputs.
+            PrunedError: the sweep that it is a trial of has stopped it.
         """
         fingerprint = self.start.fingerprint if self.start else None
         self.unfinished = unfinished.find(
@@ -81,7 +82,14 @@ class BaseSession:
         try:
             yield self
         except (KeyboardInterrupt, SystemExit):  # the latter is Lightning's answer to Ctrl-C
-            raise SystemExit(f"interrupted: {self.after_interrupt}") from None
+            raise SystemExit(f"{trial.INTERRUPTED}: {self.after_interrupt}") from None
+        except trial.PrunedError as error:
+            if self.wandb_run is not None:
+                self.wandb_run.tags = (*(self.wandb_run.tags or ()), "pruned")
+                self.wandb_run.summary["stop_reason"] = str(error)
+                self.wandb_run.finish()
+                upload.finish()
+            raise
         except DivergedError as error:
             if self.wandb_run is not None:
                 self.unfinished.diverge(str(error))
@@ -123,6 +131,8 @@ class BaseSession:
             self.first_step = next_step(run_id)
             self.wandb_run = start_run(self.config, self._provenance, changes, run_id)
             self.unfinished = self.unfinished.start(self.wandb_run.id)
+            if exchange := trial.exchange():
+                exchange.start(identity(self.wandb_run))
 
     def _return_complete(self) -> None:
         run_id = self.unfinished.run_id

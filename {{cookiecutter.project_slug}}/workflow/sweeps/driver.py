@@ -1,0 +1,170 @@
+"""Running a sweep on this machine: workers, each a process, and a line for each trial that ends."""
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from optuna.trial import FrozenTrial, TrialState
+
+from ..errors import CommandError, shortened
+from ..paths import ROOT
+from .space import as_overrides
+from .study import Sweep
+from .worker import INTERRUPTED, REFUSED
+
+LOOK_SECONDS = 0.2
+DEATHS = 5  # of workers while no trial ends: then something else is wrong
+WORDS = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass
+class Driver:
+    """Keeps workers alive until no trial is left.
+
+    Args:
+        jobs: how many trials at a time.
+        gpus: of which each training gets one.
+        fail_after: how many trials may fail before no other is taken; None: any number.
+    """
+
+    sweep: Sweep
+    jobs: int
+    gpus: list[str]
+    fail_after: int | None = None
+
+    def run(self) -> None:
+        """Run the sweep to its end, or to its limit of failures.
+
+        Raises:
+            CommandError: the workers cannot go on.
+            KeyboardInterrupt: it was interrupted; the trainings have ended.
+        """
+        ended = {trial.number for trial in self.sweep.trials if trial.state.is_finished()}
+        failed = sum(trial.state == TrialState.FAIL for trial in self.sweep.trials)
+        self._limit = None if self.fail_after is None else failed + self.fail_after
+        workers = {slot: self._start(slot) for slot in range(self.jobs)}
+        deaths = 0
+        try:
+            while workers:
+                time.sleep(LOOK_SECONDS)
+                new = [*self._new(ended)]
+                for line in new:
+                    print(line, flush=True)
+                deaths = 0 if new else deaths
+                for slot, (process, _) in list(workers.items()):
+                    if process.poll() is None:
+                        continue
+                    self._close(workers.pop(slot))
+                    if process.returncode == 0:
+                        continue
+                    if process.returncode == INTERRUPTED:
+                        raise KeyboardInterrupt
+                    deaths += 1
+                    if process.returncode == REFUSED or deaths == DEATHS:
+                        raise CommandError(self._last_line(slot))
+                    workers[slot] = self._start(slot)
+        except KeyboardInterrupt:  # the workers got the same Ctrl-C
+            for process, _ in workers.values():
+                process.wait()
+            raise
+        finally:
+            for worker in workers.values():
+                self._close(worker)
+        for line in self._new(ended):
+            print(line, flush=True)
+
+    def _start(self, slot: int) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+        command = [sys.executable, "-m", "workflow.sweeps.worker", "--sweep", self.sweep.plan.name]
+        command += ["--slot", str(slot), "--driver", str(os.getpid())]
+        command += ["--gpus", ",".join(self.gpus)] if self.gpus else []
+        command += ["--failures", str(self._limit)] if self._limit is not None else []
+        log = self._log(slot).open("ab")
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+        return process, log
+
+    @staticmethod
+    def _close(worker: tuple[subprocess.Popen[bytes], IO[bytes]]) -> None:
+        worker[1].close()
+
+    def _log(self, slot: int) -> Path:
+        return self.sweep.folder / f"worker-{slot}.log"
+
+    def _last_line(self, slot: int) -> str:
+        lines = self._log(slot).read_text(encoding="utf-8", errors="replace").splitlines()
+        return shortened(next((line for line in reversed(lines) if line.strip()), "no output"))
+
+    def _new(self, ended: set[int]) -> Iterator[str]:
+        """Yield a line for each trial that has ended and has none so far."""
+        trials = self.sweep.trials
+        for trial in trials:
+            if trial.state.is_finished() and trial.number not in ended:
+                ended.add(trial.number)
+                yield f"{_line(trial)}   {_progress(trials)}"
+
+
+def outcome(sweep: Sweep) -> Iterator[str]:
+    """Yield what came out of a sweep, and what follows."""
+    plan, trials = sweep.plan, sweep.trials
+    counts = Counter(trial.state for trial in trials)
+    shown = ", ".join(f"{counts[state]} {WORDS[state]}" for state in WORDS if counts[state])
+    yield f"sweep {plan.name}: {len(trials)} trials: {shown}"
+    for trial in [trial for trial in trials if trial.state == TrialState.FAIL][:3]:
+        yield f"trial {trial.number} failed: {trial.user_attrs.get('error', 'no reason known')}"
+    best = best_trial(sweep)
+    if best:
+        yield f"best: trial {best.number}, {plan.metric} {_value(best)}: {_params(best)}"
+    if not all(trial.state.is_finished() for trial in trials):
+        yield f"next: inv sweep --name {plan.name}, which continues it"
+    elif best:
+        yield f"next: inv sweep.show {plan.name}, inv sweep.apply {plan.name}"
+    else:
+        yield f"next: inv sweep.show {plan.name}"
+
+
+def best_trial(sweep: Sweep) -> FrozenTrial | None:
+    """Return the finished trial with the best value; None where none has finished."""
+    finished = [trial for trial in sweep.trials if trial.state == TrialState.COMPLETE]
+    better = min if sweep.plan.mode == "min" else max
+    return better(finished, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def _line(trial: FrozenTrial) -> str:
+    came_out = WORDS[trial.state]
+    if trial.state == TrialState.COMPLETE:
+        came_out = _value(trial)
+    elif trial.state == TrialState.PRUNED and trial.intermediate_values:
+        came_out = f"pruned after epoch {max(trial.intermediate_values) + 1}"
+    elif trial.state == TrialState.FAIL:
+        came_out = f"failed: {trial.user_attrs.get('error', '')}"
+    return f"trial {trial.number}: {came_out}   {_params(trial)}"
+
+
+def _progress(trials: list[FrozenTrial]) -> str:
+    done = sum(trial.state.is_finished() for trial in trials)
+    running = [str(trial.number) for trial in trials if trial.state == TrialState.RUNNING]
+    following = f", running: {', '.join(running)}" if running else ""
+    return f"[{done}/{len(trials)}{following}]"
+
+
+def _value(trial: FrozenTrial) -> str:
+    spread = trial.user_attrs.get("std")
+    text = f"{trial.value:.4f}"
+    return text if spread is None else f"{text} ± {spread:.4f}"
+
+
+def _params(trial: FrozenTrial) -> str:
+    return " ".join(as_overrides(trial.params))

@@ -1,0 +1,72 @@
+"""Optuna's samplers and pruners, made from nodes with `_target_`, and what Optuna logs."""
+
+import warnings
+from typing import Any
+
+import optuna
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, QMCSampler, TPESampler
+
+from ..config.values import ConfigError
+from ..errors import one_line
+
+SEED = "seed"
+
+
+def quiet() -> None:
+    """Leave out what Optuna says and nobody can act on: the sweep says itself what comes out."""
+    optuna.logging.disable_default_handler()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", module="optuna")
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def sampler(node: dict[str, Any] | None, seed: int) -> BaseSampler:
+    """Return a sampler, for one trial.
+
+    Args:
+        node: None for Tree-structured Parzen estimators, Optuna's own default.
+        seed: of this trial, unless the node has one of its own; so a trial that is taken over
+            continues as it was, and no two are alike.
+
+    Raises:
+        ConfigError: it is no sampler, or cannot be made.
+    """
+    if node is None:
+        return TPESampler(seed=seed, constant_liar=True)
+    own = dict(node)
+    made = _made("sampler", own, BaseSampler)
+    if isinstance(made, GridSampler | BruteForceSampler):
+        raise ConfigError("sampler", "a grid needs none: leave out `sampler` and `trials`")
+    # A sequence that fills the space has one seed, and the study says how far it is.
+    if not isinstance(made, QMCSampler):
+        own[SEED] = seed + 1_000_003 * int(own.get(SEED) or 0)
+        try:
+            return _made("sampler", own, BaseSampler)
+        except ConfigError:  # a sampler without a seed
+            return made
+    return made
+
+
+def pruner(node: dict[str, Any] | None) -> BasePruner:
+    """Return a pruner; without a node, one that prunes nothing.
+
+    Raises:
+        ConfigError: it is no pruner, or cannot be made.
+    """
+    return NopPruner() if node is None else _made("pruner", node, BasePruner)
+
+
+def _made(key: str, node: dict[str, Any], kind: type) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = instantiate(node)
+    except (HydraException, ImportError, TypeError, ValueError) as error:
+        cause = error.__cause__ or error
+        raise ConfigError(key, f"{node.get('_target_')}: {one_line(cause)}") from None
+    if not isinstance(made, kind):
+        raise ConfigError(key, f"{node.get('_target_')} is no {key} of Optuna")
+    return made
