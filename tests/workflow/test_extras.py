@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from workflow import doctor, extras
+from workflow import doctor, extras, uv
 from workflow.containers import images
 from workflow.errors import CommandError
 from workflow.paths import ROOT
@@ -44,7 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path, "conf/config.yaml", "framework: keras\nbackend: jax # of Keras\n")
     write(tmp_path, ".dvc/config", REMOTE.format("s3://bucket/dvc"))
     monkeypatch.chdir(tmp_path)
-    subprocess.run([environment.uv(), "lock", "--quiet", "--offline"], check=True)
+    subprocess.run([uv.command(), "lock", "--quiet", "--offline"], check=True)
     return tmp_path
 
 
@@ -122,6 +122,21 @@ def test_a_restored_run_has_the_backend_and_the_device_that_it_had(
     assert installed == (["jax-1.0.dist-info"] if backend == "jax" else [])
 
 
+@pytest.mark.parametrize("code", ['Path().glob("*/**/*.py")', "Path().glob('*.py')"])
+def test_an_environment_has_what_the_code_of_then_can_read(project: Path, code: str) -> None:
+    write(project, "workflow/lightning/resume.py", f"sorted({code})\n")
+    with zipfile.ZipFile(project / "jax-1.0-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("jax/one.py", "# coding: big5\n# 中\n".encode("big5"))
+        wheel.writestr("jax/two.py", "# 中\n".encode())
+    write(project, ".dvc/config", "")
+    write(project, "params.yaml", "backend: jax\n")
+    (project / "uv.lock").unlink()  # it has the wheel's hash
+    subprocess.run([uv.command(), "lock", "--quiet", "--offline"], check=True)
+    environment.make(project, {"backend": "jax"})
+    names = {path.name for path in (project / ".venv").rglob("jax/*.py")}
+    assert names == ({"two.py"} if "**" in code else {"one.py", "two.py"})
+
+
 def test_an_environment_that_lacks_the_backend_is_not_that_of_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -137,7 +152,7 @@ def test_doctor_says_how_to_install_what_the_config_names(
     monkeypatch.setenv("UV_PROJECT_ENVIRONMENT", str(project / ".venv"))
     (found,) = doctor.look("environment")
     assert found.fix == "uv sync --inexact --extra s3 --extra jax"
-    subprocess.run([environment.uv(), *found.fix.split()[1:]], check=True)
+    subprocess.run([uv.command(), *found.fix.split()[1:]], check=True)
     assert doctor.look("environment")[0].fine
 
 

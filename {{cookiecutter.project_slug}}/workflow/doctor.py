@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import conflicts, extras, git, repository
+from . import conflicts, extras, git, repository, uv
 from .errors import CommandError, shortened
 from .git import GitError
 from .paths import ROOT, TRAIN_RUN
@@ -84,19 +84,18 @@ def environment() -> Finding:
     """Is the lock in step with pyproject.toml, and the environment with the lock?"""
     if "UV_NO_SYNC" in os.environ:
         return Finding(True, f"of the image {os.environ.get('WANDB_DOCKER', '')}")
-    uv = os.environ.get("UV") or shutil.which("uv")
-    if not uv:
+    if not (installed := uv.find()):
         return Finding(False, "uv is not installed", "pip install uv")
     if not Path("uv.lock").exists():
         return Finding(False, "uv.lock is missing", "uv lock")
-    locked = _run(uv, "lock", "--check")
+    locked = _run(installed, "lock", "--check")
     if locked.returncode:
         if "parse" in locked.stderr.lower():
             lines = locked.stderr.strip().splitlines()
             return Finding(False, lines[0].removeprefix("error: "), "git checkout uv.lock")
         return Finding(False, "uv.lock is older than pyproject.toml", "uv lock")
     sync = _sync(extras.needed(Path()))
-    if _run(uv, *sync[1:], "--check").returncode:
+    if _run(installed, *sync[1:], "--check").returncode:
         return Finding(False, "the environment differs from uv.lock", shlex.join(sync))
     return Finding(True, "as uv.lock says")
 

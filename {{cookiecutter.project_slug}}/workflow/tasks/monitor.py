@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import PACKAGE, run, run_module, uv
+from .shell import PACKAGE, run_module, run_uv
 
 FEATURES = "runs/drift/features.json"
 
@@ -13,4 +13,4 @@ def drift(context: Context, model: str = "model=models/model.onnx", fail: bool =
     run_module("monitoring.features", f"--model={model}", FEATURES)
     script = f"{PACKAGE}/monitoring/drift.py"
     options = ["--fail"] if fail else []
-    run(uv(), "run", "--script", "--locked", script, FEATURES, "reports", *options)
+    run_uv("run", "--script", "--locked", script, FEATURES, "reports", *options)

@@ -8,7 +8,7 @@ from invoke import Context, task
 from invoke.exceptions import Exit
 
 from ..paths import ROOT
-from .shell import PACKAGE, run, run_module, uv
+from .shell import PACKAGE, run_module, run_uv
 
 
 @task(
@@ -23,7 +23,7 @@ def setup(context: Context, nested: bool = False, subfolder: bool = False) -> No
     run_module("repository", "make", *where)
     if "UV_NO_SYNC" not in os.environ:  # which an image sets: its environment is complete
         # Here once, not at each `uv run`: the first import of torch takes 4 s then, not 10.
-        run(uv(), "sync", "--inexact", "--compile-bytecode", *extras())
+        run_uv("sync", "--inexact", "--compile-bytecode", *extras())
     run_module("repository", "initialize")
     print("ready: inv train")
 

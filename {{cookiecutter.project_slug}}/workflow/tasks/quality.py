@@ -2,7 +2,7 @@
 
 from invoke import Context, task
 
-from .shell import follows, overrides, run, run_module, uv
+from .shell import follows, overrides, run, run_module, run_uv
 
 
 @task
@@ -27,4 +27,4 @@ def check(context: Context, fix: bool = False) -> None:
 @task
 def notebook(context: Context) -> None:
     """Open the notebooks in JupyterLab."""
-    run(uv(), "run", "--group", "notebook", "jupyter", "lab", "notebooks")
+    run_uv("run", "--group", "notebook", "jupyter", "lab", "notebooks")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
+from .. import uv
 from ..errors import CommandError
 from ..paths import ROOT
 
@@ -65,6 +66,11 @@ def require_code(experiment: bool = False) -> None:
         raise Exit(str(error), code=1) from None
 
 
+def run_uv(*arguments: str) -> None:
+    """Run the uv that runs this environment."""
+    run(uv.find() or "uv", *arguments)
+
+
 def run_module(
     module: str, *arguments: str, ends_with_this: bool = False, shown: bool = True
 ) -> None:
@@ -109,11 +115,6 @@ def environment() -> dict[str, str]:
     from_file = {key: value for key, value in dotenv_values(ROOT / ".env").items() if value}
     inherited = {key: value for key, value in os.environ.items() if key not in OF_A_STAGE}
     return {**from_file, **inherited, "PATH": path}
-
-
-def uv() -> str:
-    """Return the uv that runs this environment; `uv run` names it in UV."""
-    return os.environ.get("UV", "uv")
 
 
 def overrides() -> list[str]:

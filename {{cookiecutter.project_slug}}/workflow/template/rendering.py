@@ -7,13 +7,13 @@ of cookiecutter are left out, as their defaults would be answers that nobody gav
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import uv
 from ..errors import CommandError, shortened
 from . import record, uv_lock
 from .source import Source
@@ -72,7 +72,7 @@ def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: P
         config = Path(temporary) / "config.yaml"
         config.write_text(json.dumps(settings), encoding="utf-8")  # YAML reads JSON
         command = [
-            *(uv(), "tool", "run", "--from", COOKIECUTTER, "cookiecutter", "--no-input"),
+            *(uv.command(), "tool", "run", "--from", COOKIECUTTER, "cookiecutter", "--no-input"),
             *("--config-file", str(config), "--output-dir", str(folder.resolve()), str(template)),
             *(f"{key}={as_text(value)}" for key, value in given.items()),
         ]
@@ -100,18 +100,6 @@ def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: P
 def as_text(answer: str) -> str:
     """Return an answer so that cookiecutter takes it as it is: without prompts, it renders them."""
     return f"{{{{ {json.dumps(answer, ensure_ascii=False)} }}}}" if "{" in answer else answer
-
-
-def uv() -> str:
-    """Return the uv that runs this environment, or the one on the PATH.
-
-    Raises:
-        CommandError: there is none.
-    """
-    found = os.environ.get("UV") or shutil.which("uv")
-    if not found:
-        raise CommandError("uv is not installed, which runs cookiecutter: pip install uv")
-    return found
 
 
 def _environment(temporary: str) -> dict[str, str]:

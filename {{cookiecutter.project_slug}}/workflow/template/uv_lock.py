@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import uv
 from ..errors import CommandError, shortened
 
 # Variables by which uv would solve something else, or nothing: pyproject.toml alone decides.
@@ -96,13 +97,10 @@ def _lock(project: Path, pinned: Mapping[str, str]) -> str | None:
     """Run `uv lock`; return why it fails, None where it does not."""
     kept = {name: value for name, value in os.environ.items() if name not in DECIDED}
     options = [f"--upgrade-package={name}=={version}" for name, version in pinned.items()]
-    command = [os.environ.get("UV", "uv"), "lock", "--project", str(project), *options]
-    try:
-        done = subprocess.run(
-            command, cwd=project, env=kept, capture_output=True, encoding="utf-8", check=False
-        )
-    except FileNotFoundError:
-        raise CommandError("uv is not installed, which solves the lock: pip install uv") from None
+    command = [uv.command(), "lock", "--project", str(project), *options]
+    done = subprocess.run(
+        command, cwd=project, env=kept, capture_output=True, encoding="utf-8", check=False
+    )
     return shortened(done.stderr, 400) if done.returncode else None
 
 

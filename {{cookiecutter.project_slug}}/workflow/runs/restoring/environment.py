@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ... import extras
+from ... import extras, uv
 from ...errors import CommandError
 from ...paths import PARAMS, ROOT
 from ...tracking import provenance
@@ -18,6 +18,8 @@ from ...tracking import provenance
 SHARES = ("UV_PROJECT_ENVIRONMENT", "UV_NO_SYNC")  # say that projects have one environment
 # One for each package: ` + numpy==2.3.4`.
 PACKAGE_LINE = re.compile(r"(\x1b\[\d+m)* [-+~](\x1b\[\d+m)* \S")
+# In the workflow of 1.0.0: it reads each such file as UTF-8, those of .venv too.
+READS_ALL = 'glob("*/**/*.py")'
 OF_THIS_FOLDER = ("VIRTUAL_ENV", "PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME")
 
 
@@ -38,7 +40,7 @@ def python(version: str | None) -> str | None:
     if not version:
         return None
     for request in (version, version.rpartition(".")[0]):
-        find = [uv(), "python", "find", "--no-project", request]
+        find = [uv.command(), "python", "find", "--no-project", request]
         done = subprocess.run(find, env=variables(), capture_output=True, check=False)
         if not done.returncode:
             return request
@@ -52,7 +54,7 @@ def make(folder: Path, origin: dict[str, Any]) -> None:
         CommandError: uv could not; its own output says why.
     """
     cuda = (origin.get("accelerator") or "cpu") != "cpu"
-    command = [uv(), "sync", "--locked", "--compile-bytecode"]
+    command = [uv.command(), "sync", "--locked", "--compile-bytecode"]
     command += extras.options(extras.needed(folder, PARAMS, cuda=cuda))
     command += ["--python", request] if (request := python(origin.get("python"))) else []
     print(f"$ {shlex.join(command)}", flush=True)
@@ -64,6 +66,9 @@ def make(folder: Path, origin: dict[str, Any]) -> None:
                 print(line, end="", flush=True)
     if process.returncode:
         raise CommandError("uv could not make the environment: the lines above say why")
+    resume = folder / "workflow" / "lightning" / "resume.py"
+    if resume.exists() and READS_ALL in resume.read_text(encoding="utf-8"):
+        _remove_other_encodings(folder / ".venv")
 
 
 def interpreter(folder: Path) -> Path:
@@ -78,5 +83,10 @@ def variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
-def uv() -> str:
-    return os.environ.get("UV", "uv")
+def _remove_other_encodings(folder: Path) -> None:
+    """Remove modules that are not in UTF-8: tests of libraries, such as joblib's in Big5."""
+    for path in folder.rglob("*.py"):
+        try:
+            path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            path.unlink()

@@ -12,7 +12,7 @@ from typing import Any, cast
 import yaml
 from omegaconf import OmegaConf
 
-from ... import files, git
+from ... import files, git, uv
 from ...dvc_store.objects import Store
 from ...errors import CommandError, enumerated
 from ...paths import BUILT, MODEL, PARAMS, ROOT, home
@@ -203,7 +203,7 @@ def _environment(run: RecordedRun) -> Part:
     name = f"uv.lock {(lock or provenance.sha256(committed))[:12]}"
     if environment.shared(run.provenance):
         return Part("environment", f"{name}, Python {version}, which is this environment")
-    if not shutil.which(environment.uv()):
+    if not uv.find():
         return Part("environment", "uv is not installed: pip install uv", found=False)
     request = environment.python(version)
     if version and request != version:
