@@ -14,7 +14,7 @@ from pathlib import Path
 
 from invoke import Collection, Context, Exit, Task, task
 
-from fork import upstream
+from fork import projects, upstream
 from fork.copying import copy_template
 from fork.tasks import fleet_tasks, fork_tasks, merge_upstream
 from fork.team import FILES, FOLDER
@@ -107,63 +107,6 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
         run("pytest", "--override-ini=pythonpath=. tests", *rest, *(own or [TEAM_TESTS]))
 
 
-@task(
-    help={
-        "project": "its folder",
-        "to": "a version, tag or commit; default: the newest",
-        "answer": "NAME=VALUE, to a new question, or another answer; repeatable",
-        "drop": "a managed file or folder whose edits are dropped; repeatable",
-        "no_test": "without the project's own checks and tests",
-        "continue_": "after a conflict, or a check that failed",
-        "abort": "as if nothing had happened",
-    },
-    iterable=["answer", "drop"],
-)
-def update(
-    context: Context,
-    project: str,
-    to: str = "",
-    answer: list[str] | None = None,
-    drop: list[str] | None = None,
-    no_test: bool = False,
-    continue_: bool = False,
-    abort: bool = False,
-) -> None:
-    """Update a project that has no `inv template.update`: one of 3.1.0 or earlier."""
-    options = [f"--to={to}"] if to else []
-    options += [f"--answer={one}" for one in answer or ()] + [f"--drop={one}" for one in drop or ()]
-    flags = {"--no-test": no_test, "--continue": continue_, "--abort": abort}
-    on_any_project("update", project, *options, *(name for name, is_set in flags.items() if is_set))
-
-
-@task(help={"project": "its folder", "path": "a file or folder in it"})
-def eject(context: Context, project: str, path: str) -> None:
-    """Make a managed file of such a project its own."""
-    on_any_project("eject", project, path)
-
-
-@task(
-    help={
-        "project": "its folder",
-        "url": "of the template, as the project records it; default: this folder",
-        "version": "that the project was made from; default: the one that its files are of",
-        "answer": "NAME=VALUE, where the project does not say it; repeatable",
-    },
-    iterable=["answer"],
-)
-def link(
-    context: Context,
-    project: str,
-    url: str = "",
-    version: str = "",
-    answer: list[str] | None = None,
-) -> None:
-    """Record this template in a project, or bring it to a repository as a branch to merge."""
-    options = [f"--answer={one}" for one in answer or ()]
-    options += [f"--version={version}"] if version else []
-    on_any_project("link", project, url or str(ROOT), *options)
-
-
 @task(help={"fix": "fix what can be fixed"})
 def check(context: Context, fix: bool = False) -> None:
     """Lint, check format, types, imports and schema: of the template, of a project of each kind."""
@@ -196,13 +139,16 @@ def lock(context: Context, upgrade: bool = False) -> None:
     for mark, framework in ONE_OF_EACH.items():
         with tempfile.TemporaryDirectory() as folder:
             project = Path(folder) / "locked-project"
-            generate(project, project_name="locked project", framework=framework)
+            template = copy_template(ROOT, Path(folder) / "template", is_open=True)
+            generate(project, template, project_name="locked project", framework=framework)
             run("uv", "lock", *(["--upgrade"] if upgrade else []), folder=project)
             text = (project / "uv.lock").read_text("utf-8")
-            # The backends of Keras have a lock in common, and modules of their own.
-            for name in (name for name in FRAMEWORKS if FRAMEWORKS[name] == mark):
-                run("uv", "sync", "--all-groups", *extras(name), folder=project)
-                names |= shadowed_names(project, text)
+            # The backends of Keras have a lock in common, and modules of their own. The names are
+            # upstream's: a fork has the same packages, of another index.
+            for name in FRAMEWORKS if not is_fork else ():
+                if FRAMEWORKS[name] == mark:
+                    run("uv", "sync", "--all-groups", *extras(name), folder=project)
+                    names |= shadowed_names(project, text)
         text = text.replace('"locked-project"', '"{{ cookiecutter.project_slug }}"')
         # A fork's own locks are laid over upstream's, of another index.
         write((ROOT / FILES if is_fork else PROJECT) / f"{mark}uv.lock", text)
@@ -254,13 +200,6 @@ def generate(target: Path, template: Path = ROOT, /, **answers: str) -> None:
             default_config=True,
         )
         shutil.move(made, target)
-
-
-def on_any_project(module: str, project: str, *arguments: str) -> None:
-    """Run a module of this version's workflow/template/ on a project of any version."""
-    command = (sys.executable, "-m", f"workflow.template.{module}")
-    options = (f"--project={Path(project).resolve()}", *arguments)
-    run(*command, *options, folder=PROJECT, variables={"PYTHONDONTWRITEBYTECODE": "1"})
 
 
 def run_on_project(framework: str, *options: str) -> None:
@@ -351,6 +290,7 @@ def write(path: Path, text: str) -> None:
 
 
 namespace = Collection(*(found for found in list(globals().values()) if isinstance(found, Task)))
-namespace.add_task(merge_upstream)
+for found in (merge_upstream, projects.update, projects.eject, projects.link):
+    namespace.add_task(found)
 namespace.add_collection(fork_tasks)
 namespace.add_collection(fleet_tasks)

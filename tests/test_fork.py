@@ -598,6 +598,27 @@ def test_inv_fork_starts_a_fork_in_a_clone(theirs: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.weekly  # the index is asked about each package
+def test_inv_lock_of_a_fork_locks_what_its_team_needs(theirs: Path) -> None:
+    fork = clone_of(theirs)
+    text = (fork / PROJECT / "pyproject.toml").read_text("utf-8")
+    added = text.replace("dependencies = [\n", 'dependencies = [\n    "idna>=3",\n', 1)
+    answers = json.dumps({"fixed": {"framework": "scikit-learn"}})
+    files = {"cookiecutter.json": answers, "files/pyproject.toml": added}
+    upstream.start(fork, str(theirs), files)
+    done = inv(fork, "lock")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "uv sync" not in done.stdout
+    assert upstream.stale(fork) is None
+    folder = new_folder()
+    run_cli("cookiecutter", "--no-input", str(fork), cwd=folder).check_returncode()
+    project = folder / "my-ml-project"
+    assert '{ name = "idna" },' in (project / "uv.lock").read_text("utf-8").split("[package.dev")[0]
+    check = [UV, "lock", "--check", "--offline", "--project", str(project)]
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 0
+
+
 def test_the_terminal_is_asked_what_a_company_sets_once(theirs: Path) -> None:
     typed = {
         "Who owns it": ["Acme"],

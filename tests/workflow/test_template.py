@@ -255,6 +255,23 @@ def test_a_template_that_is_not_reachable_is_one_line(
     assert "hunter2" not in done.stderr
 
 
+@pytest.mark.parametrize("address", ["/nowhere/template", "/somewhere/t.zip"])
+def test_the_weekly_job_of_a_template_that_one_machine_has_says_so_and_is_no_failure(
+    address: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record.write(project, replace(record.read(project), template=address))
+    commit(project, "Moved")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    refused = run("update", project=project)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    done = run("update", "--scheduled", project=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("::notice title=Template update::not updated: ")
+    assert "inv template.link URL" in line
+    assert proposal.propose(project).startswith("nothing to propose")
+
+
 # --- A version, rendered ---------------------------------------------------------------------
 
 

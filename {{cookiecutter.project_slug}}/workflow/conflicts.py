@@ -14,14 +14,6 @@ from .git import GitError
 from .paths import BUILT
 
 BEGIN, END = "<<<<<<< ", ">>>>>>> "  # of the lines that Git writes around the two sides
-# What Git keeps while it waits for a person, and what makes it continue; a rebase has two of them.
-UNDER_WAY = {
-    "rebase-merge": "git rebase --continue",
-    "rebase-apply": "git rebase --continue",
-    "MERGE_HEAD": "git commit",
-    "CHERRY_PICK_HEAD": "git cherry-pick --continue",
-    "REVERT_HEAD": "git revert --continue",
-}
 
 
 @dataclass(frozen=True)
@@ -82,12 +74,18 @@ def is_built(path: str) -> bool:
     return any(f"{path}/".startswith(f"{built.as_posix()}/") for built in BUILT)
 
 
+def has_markers(text: str) -> bool:
+    """Whether a file has lines as Git writes them around both sides of a conflict."""
+    lines = text.splitlines()
+    return all(any(line.startswith(mark) for line in lines) for mark in (BEGIN, END))
+
+
 def finish(folder: Path = Path()) -> str:
     """Return what ends the merge that Git waits for; "" where it waits for none."""
-    for name, command in UNDER_WAY.items():
-        path = _text(folder, "rev-parse", "--git-path", name).strip()
-        if path and (folder / path).exists():
-            return f"git add --all && {command}"
+    git_dir = _text(folder, "rev-parse", "--absolute-git-dir").strip()
+    command = git.under_way(Path(git_dir)) if git_dir else ""
+    if command and command != "bisect":
+        return f"git add --all && git {'commit' if command == 'merge' else f'{command} --continue'}"
     return "git add --all" if _unmerged(folder) else ""  # of `git stash pop`
 
 
@@ -123,7 +121,7 @@ def _one_side(path: str, folder: Path) -> tuple[str, str]:
     # Somebody has committed the markers.
     for commit in _text(folder, "log", "--max-count=50", "--format=%h", "--", path).split():
         text = _text(folder, "show", f"{commit}:./{path}")
-        if text and not any(line.startswith((BEGIN, END)) for line in text.splitlines()):
+        if text and not has_markers(text):
             return f"git checkout {commit} -- {quoted}", ""
     return "", ""
 

@@ -27,6 +27,16 @@ OF_A_REPOSITORY = {
     "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
 }
+# What Git keeps in its folder while it waits for a person, and the command that left it so. The
+# first counts: a rebase may have what a cherry-pick has, too.
+UNDER_WAY = {
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "BISECT_LOG": "bisect",
+}
 # Dot-files of the project; all others are an editor's or the system's.
 DOT_FILES = {
     ".cruft.json",
@@ -143,6 +153,15 @@ def require(folder: Path) -> None:
 def head(folder: Path) -> str | None:
     """Return the current commit; None where there is no repository, or no commit in it."""
     return text(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+
+
+def under_way(git_dir: Path) -> str:
+    """Return the command of Git that waits for a person, such as "merge"; "" where none does.
+
+    Args:
+        git_dir: where Git keeps the state of the work tree.
+    """
+    return next((command for name, command in UNDER_WAY.items() if (git_dir / name).exists()), "")
 
 
 def hidden(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from invoke import Context, task
 
+from ..template import options
 from .shell import follows, run_module
 
 FORMATS = {"json": "for other programs"}
@@ -10,43 +11,26 @@ FORMATS = {"json": "for other programs"}
 @task(help=FORMATS)
 def check(context: Context, json: bool = False) -> None:
     """Say what is newer in the template; exit code 2 if anything."""
-    options = ["--json"] if json else []
-    run_module("template.drift", "check", *options, shown=not json)
+    run_module("template.drift", "check", *(["--json"] if json else []), shown=not json)
 
 
 @task(help=FORMATS)
 def diff(context: Context, json: bool = False) -> None:
     """Show where managed files differ from the template's."""
-    options = ["--json"] if json else []
-    run_module("template.drift", "diff", *options, shown=not json)
+    run_module("template.drift", "diff", *(["--json"] if json else []), shown=not json)
 
 
 @task(
-    help={
-        "url": "the template's repository: a URL or a folder",
-        "version": "that the project was made from; default: the one that its files are of",
-        "answer": "NAME=VALUE, where the project does not say it; repeatable",
-    },
-    iterable=["answer"],
+    help={"url": "the template's repository: a URL or a folder", **options.LINK},
+    iterable=options.LINK_REPEATABLE,
 )
 def link(context: Context, url: str, version: str = "", answer: list[str] | None = None) -> None:
     """Record where the project comes from, if nothing does."""
-    given = [f"--answer={one}" for one in answer or ()]
-    run_module("template.link", url, *([f"--version={version}"] if version else []), *given)
+    run_module("template.link", url, *options.of_link(version, answer))
     follows("inv template.diff", "inv template.check")
 
 
-@task(
-    help={
-        "to": "a version, tag or commit of the template; default: the newest",
-        "answer": "NAME=VALUE, to a new question, or another answer; repeatable",
-        "drop": "a managed file or folder whose edits are dropped; repeatable",
-        "no_test": "without inv check and inv test",
-        "continue_": "after a conflict, or a check that failed",
-        "abort": "as if nothing had happened",
-    },
-    iterable=["answer", "drop"],
-)
+@task(help={**options.UPDATE, "scheduled": options.SCHEDULED}, iterable=options.UPDATE_REPEATABLE)
 def update(
     context: Context,
     to: str = "",
@@ -55,12 +39,11 @@ def update(
     no_test: bool = False,
     continue_: bool = False,
     abort: bool = False,
+    scheduled: bool = False,
 ) -> None:
     """Update the project from its template, on a branch."""
-    options = [f"--to={to}"] if to else []
-    options += [f"--answer={one}" for one in answer or ()] + [f"--drop={one}" for one in drop or ()]
-    flags = {"--no-test": no_test, "--continue": continue_, "--abort": abort}
-    run_module("template.update", *options, *(name for name, is_set in flags.items() if is_set))
+    typed = options.of_update(to, answer, drop, no_test, continue_, abort)
+    run_module("template.update", *typed, *(["--scheduled"] if scheduled else []))
 
 
 @task(help={"path": "a file or folder"})

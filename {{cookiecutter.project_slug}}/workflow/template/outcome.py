@@ -1,5 +1,6 @@
 """What an update says: its conflicts, what stops it, what came out, and what to type next."""
 
+from ..conflicts import has_markers
 from ..errors import enumerated
 from . import owners, record, three_way
 from .progress import Progress, Step
@@ -17,14 +18,12 @@ def shown(source: Source, commit: str) -> str:
 
 def told_of_conflicts(place: Place, step: Step) -> str:
     """Return what to say while files are in conflict; "" once they are not."""
-    begin, end = b"<<<<<<< ", b">>>>>>> "
     left = three_way.unmerged(place)
     for path in step.conflicts:
         file = place.top / path
-        lines = file.read_bytes().splitlines() if file.is_file() and path not in left else []
-        if any(line.startswith(begin) for line in lines) and any(
-            line.startswith(end) for line in lines
-        ):
+        if path in left or not file.is_file():
+            continue
+        if has_markers(file.read_text(encoding="utf-8", errors="replace")):
             left.append(path)
     if not left:
         return ""

@@ -1,21 +1,12 @@
 """What has to be so before an update begins; where it is not, nothing is touched."""
 
+from .. import git
 from ..errors import CommandError, enumerated
 from ..git import GitError
 from . import migrations, progress, record, three_way
 from .outcome import ABORT, CONTINUE
 from .source import Source
 from .three_way import Place
-
-# What Git keeps while something is under way, and what to type about it.
-UNDER_WAY = {
-    "MERGE_HEAD": "git merge --abort",
-    "CHERRY_PICK_HEAD": "git cherry-pick --abort",
-    "REVERT_HEAD": "git revert --abort",
-    "rebase-merge": "git rebase --abort",
-    "rebase-apply": "git rebase --abort",
-    "BISECT_LOG": "git bisect reset",
-}
 
 
 def require_ready(place: Place) -> None:
@@ -29,10 +20,9 @@ def require_ready(place: Place) -> None:
     state = progress.read(place.git_dir)
     if state and place.branch() == state.branch:
         raise CommandError(f"an update is under way on {state.branch}: {CONTINUE}, or {ABORT}")
-    for name, command in UNDER_WAY.items():
-        if (place.git_dir / name).exists():
-            what = command.split()[1]
-            raise CommandError(f"a {what} is in progress: finish it, or {command}")
+    if command := git.under_way(place.git_dir):
+        undo = "reset" if command == "bisect" else "--abort"
+        raise CommandError(f"a {command} is in progress: finish it, or git {command} {undo}")
     status = ("status", "--porcelain", "--untracked-files=no", "--no-renames", "-z")
     if changed := [line[3:] for line in place.git(*status).split("\0") if line]:
         raise CommandError(

@@ -30,6 +30,10 @@ SHORTHANDS = {
 }
 
 
+class NotLinkedError(CommandError):
+    """The recorded address is no repository that other machines reach: a folder, or a zip file."""
+
+
 @contextmanager
 def open_source(address: str, cache: Path | None = None) -> "Iterator[Source]":
     """Open the repository of a template.
@@ -39,6 +43,7 @@ def open_source(address: str, cache: Path | None = None) -> "Iterator[Source]":
         cache: where the clone of a URL stays for the next time; None: it is removed afterwards.
 
     Raises:
+        NotLinkedError: it is a zip file, or a folder that is not on this machine.
         CommandError: there is no repository, or it is not reachable.
     """
     folder = Path(address).expanduser()
@@ -46,12 +51,12 @@ def open_source(address: str, cache: Path | None = None) -> "Iterator[Source]":
         yield Source(address, _git_dir(folder), "HEAD")
         return
     if address.lower().endswith(".zip"):
-        raise CommandError(
+        raise NotLinkedError(
             f"{without_secret(address)} is a zip file, which has one version only: name the"
             " template's repository: inv template.link URL"
         )
     if not re.match(r"\w[\w+.-]*:", address) and "@" not in address:
-        raise CommandError(
+        raise NotLinkedError(
             f"the template's folder {address} does not exist: inv template.link URL says where"
             " it is now"
         )

@@ -3,6 +3,7 @@
     python -m workflow.template.update [--project PATH] [--to VERSION] [--answer NAME=VALUE]
     python -m workflow.template.update --continue    after a conflict, or a check that failed
     python -m workflow.template.update --abort       as if nothing had happened
+    python -m workflow.template.update --scheduled   by CI, once a week
 
 The old and the new version are rendered from the project's answers, and Git merges the difference.
 What `owners` calls managed is replaced whole, what it calls built is built again, what is the
@@ -18,10 +19,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from .. import uv
 from ..errors import CommandError, enumerated
 from ..git import GitError
 from ..paths import ROOT
 from . import migrations, owners, progress, record, three_way, uv_lock
+from .options import SCHEDULED, UPDATE, UPDATE_REPEATABLE
 from .outcome import (
     ABORT,
     CONTINUE,
@@ -33,7 +36,7 @@ from .outcome import (
 from .progress import Progress, Step
 from .ready import branch_for, require_known, require_newer, require_ready
 from .record import Record
-from .source import Source, cache, open_source
+from .source import NotLinkedError, Source, cache, open_source
 from .three_way import Place
 from .versions import Versions, prepare, way
 
@@ -217,7 +220,7 @@ def check(place: Place) -> bool:
 
 def run_inv(project: Path, *arguments: str) -> bool:
     """Run a task in the merged project's own environment: this process has the old modules."""
-    command = [os.environ.get("UV", "uv"), "run", "--project", str(project), "inv", *arguments]
+    command = [uv.command(), "run", "--project", str(project), "inv", *arguments]
     print(f"$ uv run inv {' '.join(arguments)}", flush=True)
     kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     return not subprocess.run(command, cwd=project, env=kept, check=False).returncode
@@ -248,6 +251,11 @@ def untracked(place: Place) -> set[str]:
     return set(filter(None, listed))
 
 
+def notice(text: str) -> str:
+    """Return a line that GitHub shows beside a workflow's run; elsewhere, the line itself."""
+    return f"::notice title=Template update::{text}" if "GITHUB_ACTIONS" in os.environ else text
+
+
 def given_answers(typed: Sequence[str]) -> dict[str, str]:
     answers = {}
     for text in typed:
@@ -269,6 +277,11 @@ def main() -> None:
         else:
             answers = given_answers(options.answer)
             passed = start(options.project, options.to, answers, options.drop, not options.no_test)
+    except NotLinkedError as error:
+        if not options.scheduled:
+            raise SystemExit(str(error)) from None
+        print(notice(f"not updated: {error}"))
+        return
     except (CommandError, GitError) as error:
         raise SystemExit(str(error)) from None
     sys.exit(not passed)
@@ -277,12 +290,13 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="update", description=(__doc__ or "").split("\n")[0])
     root.add_argument("--project", type=Path, default=ROOT)
-    root.add_argument("--to", default="", help="version, tag or commit; default: the newest")
-    root.add_argument("--answer", action="append", default=[], help="NAME=VALUE")
-    root.add_argument("--drop", action="append", default=[], help="edited managed file or folder")
-    root.add_argument("--no-test", action="store_true", help="without inv check and inv test")
-    root.add_argument("--continue", dest="resume", action="store_true")
-    root.add_argument("--abort", action="store_true")
+    root.add_argument("--to", default="", help=UPDATE["to"])
+    for name in UPDATE_REPEATABLE:
+        root.add_argument(f"--{name}", action="append", default=[], help=UPDATE[name])
+    root.add_argument("--no-test", action="store_true", help=UPDATE["no_test"])
+    root.add_argument("--continue", dest="resume", action="store_true", help=UPDATE["continue_"])
+    root.add_argument("--abort", action="store_true", help=UPDATE["abort"])
+    root.add_argument("--scheduled", action="store_true", help=SCHEDULED)
     return root
 
 
