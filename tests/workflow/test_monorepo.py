@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subprocess.run(["git", "init", "--quiet", str(tmp_path / "shop")], check=True)
     folder = tmp_path / "shop" / "models" / "churn"
     (folder / ".dvc").mkdir(parents=True)
-    for name in (monorepo.HOOKS, monorepo.WORKFLOW):
+    for name in (monorepo.HOOKS, monorepo.WORKFLOW, monorepo.UPDATE):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text((ROOT / name).read_text("utf-8"), "utf-8")
     (folder / ".dvc/config").write_text('[\'remote "storage"\']\n    url = "../../churn-storage"\n')
@@ -35,7 +35,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_hooks_are_put_beside_those_of_others_and_replaced_by_the_next_setup(project: Path) -> None:
     top = project.parents[1]
     (top / monorepo.HOOKS).write_text(OTHERS)
-    assert len(monorepo.join(project)) == 3
+    assert len(monorepo.join(project)) == 4
     assert monorepo.join(project) == []
     text = (project / monorepo.HOOKS).read_text("utf-8")
     (project / monorepo.HOOKS).write_text(text.replace("--maxkb=500", "--maxkb=900"))
@@ -78,3 +78,19 @@ def test_a_remote_in_a_folder_is_outside_of_the_repository(
 def test_ci_that_was_rewritten_is_one_line(project: Path) -> None:
     with pytest.raises(CommandError, match=r"^models/churn/\.github/workflows/ci\.yml: no line"):
         monorepo.github("name: Ours\non: [push]\njobs: {}\n", "models/churn", "models-churn")
+
+
+def test_the_weekly_update_of_each_project_runs_in_its_folder(project: Path) -> None:
+    monorepo.join(project)
+    top = project.parents[1]
+    written = yaml.safe_load((top / ".github/workflows/models-churn-update.yml").read_text("utf-8"))
+    own = yaml.safe_load((project / monorepo.UPDATE).read_text("utf-8"))
+    assert written["defaults"] == {"run": {"working-directory": "models/churn"}}
+    assert written["jobs"] == own["jobs"]
+    assert written[True] == own[True]  # YAML 1.1 reads `on` so
+    # One of another project neither waits for it nor cancels it.
+    assert written["concurrency"]["group"] == "template-update-models-churn"
+    assert "../../.github/workflows/models-churn-update.yml" in monorepo.at_top(project)
+
+    job = yaml.safe_load(monorepo.trigger("models/churn", "models-churn"))["models-churn"]
+    assert job["trigger"]["forward"] == {"pipeline_variables": True}  # TEMPLATE_UPDATE

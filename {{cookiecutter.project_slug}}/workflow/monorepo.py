@@ -19,6 +19,7 @@ from . import files, git
 from .errors import CommandError
 
 WORKFLOW = Path(".github/workflows/ci.yml")
+UPDATE = Path(".github/workflows/template-update.yml")
 GITLAB = Path(".gitlab-ci.yml")
 HOOKS = Path(".pre-commit-config.yaml")
 DVC_CONFIG = Path(".dvc/config")
@@ -46,10 +47,12 @@ def join(project: Path) -> list[Path]:
     folder, top = prefix(project).rstrip("/"), git.top(project)
     assert top is not None
     name = folder.replace("/", "-")
-    own = {path: _read(project / path) for path in (WORKFLOW, GITLAB, HOOKS, DVC_CONFIG)}
+    own = {path: _read(project / path) for path in (WORKFLOW, UPDATE, GITLAB, HOOKS, DVC_CONFIG)}
     written: dict[Path, str] = {}
     if text := own[WORKFLOW]:
-        written[top / f".github/workflows/{name}.yml"] = github(text, folder, name)
+        written[top / _workflow(name)] = github(text, folder, name)
+    if text := own[UPDATE]:
+        written[top / _workflow(f"{name}-update")] = github_update(text, folder, name)
     if text := own[GITLAB]:
         written[project / GITLAB] = gitlab(text, folder)
         written[top / GITLAB] = _with_block(_read(top / GITLAB), name, trigger(folder, name))
@@ -70,8 +73,8 @@ def at_top(project: Path) -> list[str]:
     if not folder or top is None:
         return []
     name = folder.replace("/", "-")
-    paths = (top / f".github/workflows/{name}.yml", top / GITLAB, top / HOOKS)
-    return [os.path.relpath(path, project) for path in paths if path.exists()]
+    paths = (_workflow(name), _workflow(f"{name}-update"), GITLAB, HOOKS)
+    return [os.path.relpath(top / path, project) for path in paths if (top / path).exists()]
 
 
 def github(text: str, folder: str, name: str) -> str:
@@ -88,8 +91,17 @@ def github(text: str, folder: str, name: str) -> str:
         (r"^( +(?:restore-)?keys?: )dvc-", rf"\1dvc-{name}-"),
         (r"^( {12})(reports|models|runs/train)/$", rf"\1{folder}/\2/"),
     ]
-    head = f"# Written by `inv setup` from {folder}/{WORKFLOW.as_posix()}: change it there.\n"
-    return head + _edited(text, edits, f"{folder}/{WORKFLOW.as_posix()}")
+    return _edited_workflow(text, edits, f"{folder}/{WORKFLOW.as_posix()}")
+
+
+def github_update(text: str, folder: str, name: str) -> str:
+    """Return the workflow of GitHub that updates a project from its template, in its folder."""
+    edits = [
+        (r"^name: .*$", f"name: {name} template update"),
+        (r"^  group: template-update$", f"  group: template-update-{name}"),
+        (r"^jobs:$", f"defaults:\n  run:\n    working-directory: {folder}\n\njobs:"),
+    ]
+    return _edited_workflow(text, edits, f"{folder}/{UPDATE.as_posix()}")
 
 
 def gitlab(text: str, folder: str) -> str:
@@ -117,6 +129,7 @@ def trigger(folder: str, name: str) -> str:
   trigger:
     include: {folder}/{GITLAB.as_posix()}
     strategy: depend
+    forward: {{pipeline_variables: true}} # TEMPLATE_UPDATE of a schedule
   rules:
     - if: $CI_PIPELINE_SOURCE == "merge_request_event" || $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH
       changes: ["{folder}/**/*"]
@@ -163,6 +176,16 @@ def main() -> int:
         command[0] = sys.executable
     tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return subprocess.run(command, env={**os.environ, "PATH": tools}, check=False).returncode
+
+
+def _workflow(name: str) -> Path:
+    """Return where GitHub finds a workflow at the top."""
+    return WORKFLOW.with_name(f"{name}.yml")
+
+
+def _edited_workflow(text: str, edits: list[tuple[str, str]], source: str) -> str:
+    head = f"# Written by `inv setup` from {source}: change it there.\n"
+    return head + _edited(text, edits, source)
 
 
 def _edited(text: str, edits: list[tuple[str, str]], name: str) -> str:

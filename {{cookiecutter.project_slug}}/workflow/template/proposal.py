@@ -77,7 +77,9 @@ def propose(project: Path) -> str:
         there = git.run(project, *options, "ls-remote", url, f"refs/heads/{branch}").split()
         if there and there[0].decode() != git.head(project):
             return f"{branch} is in {REMOTE} already, and stays as it is: merge or delete it there"
-        title = f"Update from the template: {record.read(project).version}"
+        folder = (git.text(project, "rev-parse", "--show-prefix") or "").rstrip("/")
+        which = f" {folder}" if folder else ""  # one of several projects of the repository
+        title = f"Update{which} from the template: {record.read(project).version}"
         asked = gitlab_options(title) if host == "gitlab" else []
         git.run(project, *options, "push", *asked, url, f"HEAD:refs/heads/{branch}")
     except GitError as error:
