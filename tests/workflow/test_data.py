@@ -216,7 +216,7 @@ def test_dataset_is_memory_mapped(tmp_path: Path) -> None:
 def test_loader_yields_whole_batches(workers: int, workspace: Path, config) -> None:
     data = config().data
     (spec,) = signature.inputs(data)
-    options = {"workers": workers, "shuffle": True, "seed": 0}
+    options = {"workers": workers, "shuffle": True, "on_device": False, "seed": 0}
     module = ArrayDataModule(PREPARED_DATA, data.inputs, batch_size=8, **options)
     loaded = list(module.train_dataloader())
     inputs, target = loaded[0]

@@ -1,4 +1,4 @@
-"""Prepared data as batches: whole batches are read at once from memory-mapped arrays."""
+"""Prepared data as batches: whole batches are read at once, from memory-mapped arrays or a GPU."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from workflow.config.values import ConfigError
+from workflow.lightning.devices import require_memory
 from workflow.prepared import read_split
 
 Batch = tuple[dict[str, Tensor], Tensor]  # inputs by name (n, …), target (n,)
@@ -19,17 +20,41 @@ Batch = tuple[dict[str, Tensor], Tensor]  # inputs by name (n, …), target (n,)
 class ArrayDataset(Dataset[Batch]):
     """The inputs (n, …) and the target (n,) of a split, in .npy files, read by whole batches."""
 
-    def __init__(self, folder: Path, split: str, inputs: Iterable[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        inputs: Iterable[str],
+        device: torch.device | str = "cpu",
+        is_pinned: bool = False,
+    ) -> None:
+        """Memory-map the arrays, or copy them to another device, where their indices are too.
+
+        Args:
+            is_pinned: batches are in memory that CUDA copies without waiting for it.
+        """
         arrays, target = read_split(folder, split, inputs)
-        self.inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        self.target = torch.from_numpy(target)
+        self.inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        self.target = torch.from_numpy(target).to(device)
+        self.is_pinned = is_pinned
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in (*self.inputs.values(), self.target))
 
     def __len__(self) -> int:
         return len(self.target)
 
     def __getitem__(self, indices: Tensor) -> Batch:
-        inputs = {name: array.index_select(0, indices) for name, array in self.inputs.items()}
-        return inputs, self.target.index_select(0, indices)
+        inputs = {name: self._gather(array, indices) for name, array in self.inputs.items()}
+        return inputs, self._gather(self.target, indices)
+
+    def _gather(self, array: Tensor, indices: Tensor) -> Tensor:
+        if not self.is_pinned:
+            return array.index_select(0, indices)
+        shape = (len(indices), *array.shape[1:])
+        batch = torch.empty(shape, dtype=array.dtype, pin_memory=True)
+        return torch.index_select(array, 0, indices, out=batch)
 
 
 class BatchSampler(Sampler[Tensor]):
@@ -44,12 +69,19 @@ class BatchSampler(Sampler[Tensor]):
     """
 
     def __init__(
-        self, size: int, batch_size: int, seed: int | None, rank: int = 0, processes: int = 1
+        self,
+        size: int,
+        batch_size: int,
+        seed: int | None,
+        rank: int = 0,
+        processes: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.size = size
         self.seed = seed  # None: in order
         self.rank = rank
         self.processes = processes
+        self.device = device  # of the indices
         self.epoch = 0
         self.samples = -(-size // processes)  # of each process
         whole, rest = divmod(self.samples, batch_size)
@@ -73,7 +105,16 @@ class BatchSampler(Sampler[Tensor]):
         if self.processes > 1:
             repeated = order[: self.samples * self.processes - self.size]
             order = torch.cat([order, repeated])[self.rank :: self.processes]
-        yield from order.split(self.sizes)
+        yield from order.to(self.device).split(self.sizes)
+
+
+class Batches(DataLoader[Batch]):
+    """A DataLoader that without workers only reads: its own steps cost as much as the reading."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        if self.num_workers:
+            return super().__iter__()
+        return map(self.dataset.__getitem__, self.sampler)
 
 
 class ArrayDataModule(L.LightningDataModule):
@@ -86,47 +127,70 @@ class ArrayDataModule(L.LightningDataModule):
         batch_size: Annotated[int, Ge(1)],
         workers: Annotated[int, Ge(0)],
         shuffle: bool,
+        on_device: bool,
         seed: int,
     ) -> None:
-        """`inputs` are the names of the inputs, as in conf/data/."""
+        """`inputs` are the names of the inputs, as in conf/data/.
+
+        With `on_device` the arrays are copied to the GPU once, and each batch is gathered there.
+        """
         super().__init__()
         self.folder = folder
         self.inputs = list(inputs)
         self.batch_size = batch_size
         self.workers = workers
         self.shuffle = shuffle
+        self.on_device = on_device
         self.seed = seed
+        self._datasets: dict[tuple[str, torch.device], ArrayDataset] = {}
 
-    def require_batches(self, limits: dict[str, Any]) -> None:
-        """Check that the fractions `limit_train_batches` and `limit_val_batches` leave a batch.
+    def require_batches(self, trainer: dict[str, Any]) -> None:
+        """Check the fractions `limit_train_batches` and `limit_val_batches`, and `on_device`.
+
+        Args:
+            trainer: the config's.
 
         Raises:
-            ConfigError: one of them leaves none.
+            ConfigError: one of the fractions leaves no batch, or the device has too little memory.
         """
-        loaders = {"train": self.train_dataloader, "val": self.val_dataloader}
+        loaders = {"train": self.train_dataloader(), "val": self.val_dataloader()}
         for name, loader in loaders.items():
             key = f"limit_{name}_batches"
-            batches, limit = len(loader()), limits[key]
+            batches, limit = len(loader), trainer[key]
             if isinstance(limit, float) and int(batches * limit) == 0:
                 raise ConfigError(f"trainer.{key}", f"{limit} of {batches} batches leaves none")
+        if self.on_device:
+            require_memory(trainer, sum(dataset.nbytes for dataset in self._datasets.values()))
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Batches:
         return self._loader("train", self.seed if self.shuffle else None)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Batches:
         return self._loader("validation", None)
 
-    def _loader(self, split: str, seed: int | None) -> DataLoader[Batch]:
-        dataset = ArrayDataset(self.folder, split, self.inputs)
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """As Lightning does it, which takes ten times as long to find the tensors in a batch."""
+        inputs, target = batch
+        on_cuda = device.type == "cuda"  # a copy from pinned memory, which a step need not wait for
+        moved = {name: array.to(device, non_blocking=on_cuda) for name, array in inputs.items()}
+        return moved, target.to(device, non_blocking=on_cuda)
+
+    def _loader(self, split: str, seed: int | None) -> Batches:
+        device = torch.device("cpu")
         rank, processes, epoch = 0, 1, 0
         if self.trainer is not None:
+            device = self.trainer.strategy.root_device
             rank, processes = self.trainer.global_rank, self.trainer.world_size
             # After a resume, workers read ahead before Lightning calls `set_epoch`.
             progress = self.trainer.fit_loop.epoch_progress.current
             epoch = progress.processed  # type: ignore[attr-defined]
-        sampler = BatchSampler(len(dataset), self.batch_size, seed, rank, processes)
+        dataset = self._dataset(split, device)
+        at = device if self.on_device else "cpu"
+        sampler = BatchSampler(len(dataset), self.batch_size, seed, rank, processes, at)
         sampler.set_epoch(epoch)
-        return DataLoader(
+        return Batches(
             dataset,
             batch_size=None,  # the sampler yields whole batches
             sampler=sampler,
@@ -135,5 +199,14 @@ class ArrayDataModule(L.LightningDataModule):
             # a resumed run makes its iterators at other times.
             generator=torch.Generator(),
             persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=device.type == "cuda" and self.workers > 0,
         )
+
+    def _dataset(self, split: str, device: torch.device) -> ArrayDataset:
+        """Return a split for training on a device: copied there once, if at all."""
+        if (split, device) not in self._datasets:
+            place = device if self.on_device else "cpu"
+            is_pinned = device.type == "cuda" and not self.on_device and not self.workers
+            arrays = ArrayDataset(self.folder, split, self.inputs, place, is_pinned)
+            self._datasets[split, device] = arrays
+        return self._datasets[split, device]

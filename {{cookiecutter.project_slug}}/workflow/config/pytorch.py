@@ -44,7 +44,7 @@ class Trainer:  # what the workflow relies on; trainer_keys has the others
     profiler: Annotated[str | None, one_of("simple", "advanced", "pytorch")]
     deterministic: Annotated[Any, one_of(True, False, "warn")]
     threads: Annotated[int, at_least(1)]
-    compile: bool
+    compile: Annotated[Any, one_of(True, False, "reduce-overhead")]
 
 
 @dataclass(kw_only=True)
@@ -91,6 +91,12 @@ def validate(settings: dict[str, Any]) -> None:
         raise ConfigError(
             "optimizer.fused", "must be false to clip gradients (trainer.gradient_clip_val) in bf16"
         )
+    # The graph of the second batch would write over the gradients of the first.
+    if trainer["compile"] == "reduce-overhead" and trainer["accumulate_grad_batches"] > 1:
+        raise ConfigError("trainer.compile", "must be true to accumulate gradients, with no graphs")
+    loader = settings["loader"]
+    if loader.get("on_device") and loader.get("workers"):
+        raise ConfigError("loader.workers", "must be 0 with on_device: nothing is left to read")
     epochs.validate(settings)
 
 

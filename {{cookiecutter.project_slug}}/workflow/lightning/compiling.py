@@ -14,6 +14,7 @@ from torch import nn
 from ..config.values import ConfigError
 
 KEY = "trainer.compile"
+GRAPHS = "reduce-overhead"  # the value for CUDA graphs, as torch.compile names this mode
 
 
 def require_compiler(trainer: dict[str, Any]) -> None:
@@ -36,12 +37,24 @@ def require_compiler(trainer: dict[str, Any]) -> None:
         raise _lacking("the headers of Python (Python.h, on Debian in python3-dev)")
 
 
-def compile_network(network: nn.Module, deterministic: bool) -> None:
-    """Compile a network in place, so that two trainings of the same config round alike."""
+def compile_network(network: nn.Module, trainer: dict[str, Any]) -> None:
+    """Compile a network in place, so that two trainings of the same config round alike.
+
+    With CUDA graphs, a GPU is given the whole network at once, and not kernel by kernel. A smaller
+    last batch has a graph of its own, as has each size of a batch of validation: graphs share their
+    memory, and on a CPU there are none.
+
+    Args:
+        trainer: the config's.
+    """
     torch.compiler.reset()  # what this process has compiled before must not matter
+    options = {
+        "deterministic": bool(trainer["deterministic"]),
+        "triton.cudagraphs": trainer["compile"] == GRAPHS,
+    }
     # For each size of a batch by itself. By default the second size is compiled for all sizes, and
     # a resumed training, which compiles again, could round otherwise than the interrupted one.
-    network.compile(dynamic=False, options={"deterministic": deterministic})
+    network.compile(dynamic=False, options=options)
 
 
 def _cxx() -> str:

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..config.values import ConfigError
+from .processes import local_rank
 
 
 def require_devices(trainer: dict[str, Any]) -> None:
@@ -24,6 +25,22 @@ def require_devices(trainer: dict[str, Any]) -> None:
     wanted = max(devices) + 1 if isinstance(devices, list) else devices
     if isinstance(wanted, int) and wanted > count:
         raise ConfigError("trainer.devices", f"{devices}: there are {count} here, from 0 on")
+
+
+def require_memory(trainer: dict[str, Any], size: int) -> None:
+    """Check that data fits in the free memory of the device that this process trains on.
+
+    Args:
+        trainer: the config's.
+        size: of the data, in bytes.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    free = _free_memory(trainer)
+    if free is not None and size > free:
+        problem = f"the data takes {_gib(size)}, and the device has {_gib(free)} free"
+        raise ConfigError("loader.on_device", f"{problem}; or: loader=memory")
 
 
 def hardware(trainer: dict[str, Any]) -> dict[str, Any]:
@@ -63,3 +80,22 @@ def _count(kind: str) -> int:
 
     cuda = 0 if kind == "mps" else torch.cuda.device_count()
     return cuda or int(kind != "cuda" and torch.backends.mps.is_available())
+
+
+def _free_memory(trainer: dict[str, Any]) -> int | None:
+    """Return the free bytes of the GPU of this process; None where it has none."""
+    import torch
+
+    kind, devices = trainer["accelerator"], trainer["devices"]
+    if kind == "cpu":
+        return None
+    if kind != "mps" and torch.cuda.is_available():
+        index = devices[local_rank()] if isinstance(devices, list) else local_rank()
+        return torch.cuda.mem_get_info(index)[0]
+    if torch.backends.mps.is_available():
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return None
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"

@@ -22,3 +22,8 @@ def job_environment() -> "list[ClusterEnvironment]":
     if os.environ["SLURM_NTASKS"] == "1":
         return [LightningEnvironment()]
     return [SLURMEnvironment(auto_requeue=False)]
+
+
+def local_rank() -> int:
+    """Return which of the processes of a training on this machine this one is, from 0 on."""
+    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
