@@ -19,6 +19,7 @@ from ..config.values import ConfigError
 from ..errors import listed
 from ..training import history
 from ..training.session import DivergedError
+from .pending import Pending
 
 
 class EpochSeed(L.Callback):
@@ -48,8 +49,8 @@ class StayStopped(L.Callback):
 class StopDiverged(L.Callback):
     """Ends a training whose loss or metric is not finite, before anything of that epoch is kept.
 
-    The losses are read every `log_every_n_steps` and at the end of an epoch: to read one is to
-    wait for the GPU.
+    The losses of `log_every_n_steps` batches are read when the next ones are complete, when a GPU
+    has computed them long since, and at the end of an epoch.
 
     Raises:
         DivergedError: from the step, or the validation, that was found.
@@ -60,22 +61,35 @@ class StopDiverged(L.Callback):
         self._metric = metric
         self._losses: list[torch.Tensor] = []
         self._steps: list[int] = []
+        self._pending: tuple[Pending, list[int]] | None = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
     ) -> None:
         self._losses.append(outputs["loss"].detach())
         self._steps.append(trainer.global_step)
-        every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if not trainer.is_last_batch and trainer.global_step % every:
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if len(self._losses) < every and not trainer.is_last_batch:
             return
-        losses, steps = torch.stack(self._losses).tolist(), self._steps
+        self._require_finite(trainer)
+        ours = torch.stack(self._losses)
+        everywhere = ours.clone()
+        if trainer.world_size > 1:  # a sum is finite where each process's loss is
+            torch.distributed.all_reduce(everywhere)
+        self._pending = Pending(torch.stack([ours, everywhere])), self._steps
         self._losses, self._steps = [], []
-        bad = [pair for pair in zip(losses, steps, strict=True) if not math.isfinite(pair[0])]
-        # Every process ends, or the others would wait for this one.
-        if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
-            loss, step = bad[0] if bad else (math.nan, steps[-1])
-            raise DivergedError(self._text(trainer, "train/loss", loss, step))
+        if trainer.is_last_batch:
+            self._require_finite(trainer)
+
+    def _require_finite(self, trainer: L.Trainer) -> None:
+        if self._pending is None:
+            return
+        (losses, steps), self._pending = self._pending, None
+        for ours, everywhere, step in zip(*losses.read(), steps, strict=True):
+            # Every process ends, or the others would wait for this one.
+            if not math.isfinite(everywhere):
+                loss = math.nan if math.isfinite(ours) else ours
+                raise DivergedError(self._text(trainer, "train/loss", loss, step))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics[self._metric])
