@@ -37,7 +37,7 @@ DECIDES = (
     "workflow.scikit_learn",
     "workflow.signature",
 )
-# but not what only records a training, or refuses to start it.
+# but not what only records a training, refuses to start it, or makes it faster.
 RECORDS = (
     "workflow.keras.checkpoint",
     "workflow.keras.devices",
@@ -45,8 +45,10 @@ RECORDS = (
     "workflow.keras.trial_reports",
     "workflow.keras.wandb_callbacks",
     "workflow.lightning.devices",
+    "workflow.lightning.pending",
     "workflow.lightning.resume",
     "workflow.lightning.run_log",
+    "workflow.lightning.step_cost",
     "workflow.lightning.trial_reports",
     "workflow.lightning.wandb_callbacks",
     "workflow.scikit_learn.checkpoint",

@@ -51,7 +51,8 @@ class MLP(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         pairs = zip(self.names, self.encoders, strict=True)
-        return self.layers(torch.cat([encoder(inputs[name]) for name, encoder in pairs], dim=1))
+        encoded = [encoder(inputs[name]) for name, encoder in pairs]
+        return self.layers(torch.cat(encoded, dim=1) if len(encoded) > 1 else encoded[0])
 
 
 class TextEncoder(nn.Module):
@@ -227,7 +228,8 @@ class Model(L.LightningModule):
     def validation_step(self, batch: tuple[dict[str, Tensor], Tensor], _: int) -> Tensor:
         """Return the answers to a batch: callbacks draw them."""
         inputs, target = batch
-        outputs = self.network(self.preprocess(inputs))
+        # A copy: CUDA graphs (trainer.compile) write the next outputs to the same memory.
+        outputs = self.network(self.preprocess(inputs)).clone()
         self._validation.append((outputs, target))
         return self.target.answer(outputs)
 

@@ -37,7 +37,9 @@ class Standardize(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         # In float32, which has every pixel, and then in the type of the network's weights.
-        standardized = (values.float() - self.mean.float()) / self.std.float()
+        if values.is_floating_point():
+            values = values.float()
+        standardized = (values - self.mean.float()).div_(self.std.float())
         return standardized.to(self.mean.dtype)
 
     def invert(self, standardized: Tensor) -> Tensor:
@@ -64,19 +66,25 @@ class Image(nn.Module):
 class Features(nn.Module):
     """A table (n, columns) to (n, width): numbers standardized, each choice a column of 0 and 1."""
 
+    indices: Tensor
+
     def __init__(self, declared: Mapping[str, Any]) -> None:
         super().__init__()
         choices = [len(column.get("choices") or ()) for column in declared["columns"]]
         self.sizes = {index: size for index, size in enumerate(choices) if size}
         self.numbers = [index for index, size in enumerate(choices) if not size]
         self.standardize = Standardize([len(self.numbers)])
+        # On the device of the table, as a list of indices is not.
+        self.register_buffer("indices", torch.tensor(self.numbers, dtype=torch.long), False)
 
     def fit(self, table: Tensor) -> None:
         if self.numbers:
             self.standardize.fit(table[:, self.numbers])
 
     def forward(self, table: Tensor) -> Tensor:
-        parts = [self.standardize(table[:, self.numbers])] if self.numbers else []
+        parts = []
+        if self.numbers:
+            parts.append(self.standardize(table.index_select(1, self.indices)))
         for index, size in self.sizes.items():
             is_chosen = table[:, index, None] == torch.arange(size, device=table.device)
             parts.append(is_chosen.to(self.standardize.mean.dtype))

@@ -33,6 +33,7 @@ from .devices import hardware, require_devices
 from .processes import job_environment
 from .run_log import RunLog
 from .start import initialize, load_start
+from .step_cost import NoProfiler, SkipEmptyHooks, forget_driver_check
 from .trial_reports import TrialReports
 from .wandb_callbacks import ShowBestModel
 
@@ -92,8 +93,11 @@ class Session(BaseSession):
         """What `lightning.Trainer` gets: the config's `trainer` and `callbacks`, and our own."""
         trainer = self.config["trainer"]
         own = {name: trainer[name] for name in trainer if name not in OWN}
+        if self.hardware["accelerator"] == "cpu":
+            forget_driver_check()
         return {
             **own,
+            "profiler": trainer["profiler"] or NoProfiler(),
             # A profiler's; in SLURM, Lightning would resume from what is there.
             "default_root_dir": self.run_dir / "profile",
             "plugins": [resume.AtomicCheckpointIO(), *job_environment()],
@@ -142,7 +146,7 @@ class Session(BaseSession):
             else:
                 initialize(network, content)
         if self.config["trainer"]["compile"]:
-            compile_network(network, bool(self.config["trainer"]["deterministic"]))
+            compile_network(network, self.config["trainer"])
 
     def _callbacks(self) -> list[Callback]:
         folder, mode = self.unfinished.folder, self.config["metric"]["mode"]
@@ -157,6 +161,7 @@ class Session(BaseSession):
         last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
         trial = exchange()
         return [
+            SkipEmptyHooks(),
             RequireMetrics(self.metric_name),
             EpochSeed(self.config["seed"]),
             StayStopped(),
