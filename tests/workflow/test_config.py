@@ -73,7 +73,7 @@ def test_every_option_composes(override: str, config) -> None:
 
 def test_every_group_is_tested() -> None:
     folders = {path.name for path in (ROOT / CONF).iterdir() if path.is_dir()}
-    assert folders - {"experiment", "debug", "hydra", "serving"} == set(GROUPS)
+    assert folders - {"experiment", "debug", "hydra", "cluster", "resources", "search", "serving"} == set(GROUPS)
 
 
 @pytest.mark.parametrize(
@@ -375,6 +375,7 @@ def test_choices_and_limits_are_those_of_the_libraries() -> None:
         (["~callbacks"], ["callbacks: is missing"]),
         (["model._target_=7"], ["model._target_: 7 is not the import path", "command line"]),
         (["serving.threads=2"], ["SERVING_THREADS", "conf/serving/default.yaml"]),
+        (["cluster=slurm"], ["cluster: ", "not part of a training", "inv train -- cluster=slurm"]),
         (["serving=default"], ["serving: ", "not part of a training", "conf/serving/default.yaml"]),
         (["trainer.benchmark=true"], ["to add it: inv train -- +trainer.benchmark=true"]),
         (["+trainer.logger=true"], ["trainer.logger: no such key"]),

@@ -308,11 +308,21 @@ def test_in_a_slurm_job_a_training_starts_where_the_config_says(
     assert same(weights(workspace / "run"), weights(workspace / "plain"))
 
 
+def test_a_batch_script_of_slurm_starts_its_processes_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "2")  # srun, which would start two, did not start this
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    (processes,) = job_environment()
+    assert not processes.creates_processes_externally
+
+
 @pytest.mark.parametrize("tasks", ["1", "2"])
 def test_slurm_gives_ranks_and_nothing_else(tasks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NTASKS", "NTASKS_PER_NODE", "NNODES"):
         monkeypatch.setenv(f"SLURM_{name}", tasks)
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
     (processes,) = job_environment()
     assert processes.creates_processes_externally == (tasks == "2")
     assert not getattr(processes, "auto_requeue", False)

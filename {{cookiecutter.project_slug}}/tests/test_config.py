@@ -8,7 +8,8 @@ from workflow.paths import CONF, ROOT
 OPTIONS = sorted(
     f"{path.parent.relative_to(ROOT / CONF).as_posix()}={path.stem}"
     for path in (ROOT / CONF).glob("*/*.yaml")
-    if path.parent.name != "serving"  # read by what serves, not by a training
+    # Not part of a training: what serves, searches, or asks for a job of a cluster.
+    if path.parent.name not in ("cluster", "resources", "search", "serving")
 {%- if cookiecutter.__backend not in ("", "jax") %}
     and path != ROOT / CONF / "trainer/tpu.yaml"  # which is for backend=jax
 {%- endif %}

@@ -10,10 +10,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from . import ranks
 from .config.schema import framework_of, plain, validate
 from .config.values import ConfigError
+from .deciding_metric import DecidingMetric
 from .errors import CommandError
 from .git import GitError
+from .paths import TRAIN_METRICS
+from .results import read_metrics
 from .serving import starter
 from .trial import PrunedError, exchange
 from .variables import VariableError, check, drop_unused
@@ -32,13 +36,17 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
     try:
         validate(config)
         for line in check(plain(config), SET_BY_USER):
-            if "LOCAL_RANK" not in SET_BY_USER:  # the first process of several says it
+            if not {"LOCAL_RANK", "SLURM_STEP_ID"} & {*SET_BY_USER}:  # one process says it
                 print(f"environment: {line}", flush=True)
         drop_unused()
         resolve_mode(config.tracking.mode)
         set_variables(plain(config))
         starter.watch()
-        return _train(train, plain(config), Path(HydraConfig.get().runtime.output_dir))
+        run_dir = Path(HydraConfig.get().runtime.output_dir)
+        if command := ranks.command(plain(config), run_dir, SET_BY_USER):
+            ranks.run(command)
+            return _result(plain(config), run_dir)
+        return _train(train, plain(config), run_dir)
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
     except (CommandError, GitError) as error:
@@ -66,6 +74,12 @@ def _train(
     if trial:
         trial.end(float(value))
     return value
+
+
+def _result(config: dict[str, Any], run_dir: Path) -> float:
+    """Return the metric that other processes wrote at the end of a training."""
+    metrics = read_metrics(run_dir / TRAIN_METRICS.name)
+    return metrics[DecidingMetric(**config["metric"]).in_training]
 
 
 def set_variables(config: dict[str, Any]) -> None:

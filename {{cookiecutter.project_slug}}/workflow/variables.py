@@ -133,8 +133,13 @@ RULES = (
     Rule(
         ("SLURM_*",),
         USED,
-        "ranks alone; checkpoints on a signal and requeueing are off",
+        "which nodes, for a training of several; what a signal does is the job's own matter",
         framework="pytorch",
+    ),
+    Rule(
+        ("TRAINING_IMAGE", "TRAINING_CONTAINER"),
+        USED,
+        "the container that a job of a cluster trains in; from `resources.image`",
     ),
     Rule(("CUDA_VISIBLE_DEVICES",), USED, "which GPUs; a sweep gives each trial one of them"),
     Rule(("SWEEP_TRIAL",), USED, "as `inv sweep` sets it for a trial: where it reports"),
@@ -197,7 +202,8 @@ def _require_one_process(config: Mapping[str, Any], variables: Mapping[str, str]
     """Raise VariableError if the variables say that one process of a single one is another."""
     ranks = [name for name in RANKS if variables.get(name)]
     devices = config["trainer"].get("devices")  # Lightning's alone: others train in one process
-    if ranks and variables[ranks[0]] != "0" and devices in (None, 1, "1"):
+    nodes = config["trainer"].get("num_nodes", 1)
+    if ranks and variables[ranks[0]] != "0" and devices in (None, 1, "1") and nodes == 1:
         one = "this training has one" if devices is None else "trainer.devices is 1"
         raise VariableError(
             f"{ranks[0]}={variables[ranks[0]]} is set, as in one process of several,"

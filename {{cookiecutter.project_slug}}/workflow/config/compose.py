@@ -25,6 +25,7 @@ from .schema import keys_beside, validate
 from .values import ConfigError, UnquotedError, nearest
 
 _UNSET = object()
+JOB_GROUPS = ("cluster", "resources")  # read when a job is submitted
 
 
 def compose(overrides: list[str] | None = None, folder: Path = CONF) -> DictConfig:
@@ -89,17 +90,20 @@ def experiments(overrides: list[str], grid: bool = False) -> list[DictConfig]:
         if not grid and parse(text).is_sweep_override():
             queue = f"inv exp.queue -- {shlex.join(overrides)}"
             raise ConfigError(text, f"is a grid, and inv train trains one model: {queue}")
-        _refuse_serving(_key(text))
+        _refuse_others(_key(text))
     return [compose(experiment) for experiment in expanded]
 
 
-def _refuse_serving(key: str) -> None:
+def _refuse_others(key: str) -> None:
     """Refuse a key that is no part of a training, and say where it is read."""
     group, _, name = key.partition(".")
+    problem = "is not part of a training: "
     if group == settings.FILE.parent.name:
         variable = f"{settings.PREFIX}{name.upper() or '…'}"
-        problem = f"is not part of a training: set {variable}, or change {settings.FILE.as_posix()}"
+        problem += f"set {variable}, or change {settings.FILE.as_posix()}"
         raise ConfigError(key, problem)
+    if group in JOB_GROUPS:
+        raise ConfigError(key, f"{problem}inv train -- cluster=slurm submits one as a job")
 
 
 def _missing_option(

@@ -20,6 +20,7 @@ from .. import files
 from ..paths import CONF, ROOT
 from ..serving.settings import Settings
 from . import data_kinds
+from .job_keys import Cluster, Resources
 from .places import package_of
 from .schema import framework_of
 from .search import Search
@@ -30,7 +31,8 @@ from .values import Made, Rule, Signature, declared_in, makes
 Schema = dict[str, Any]
 
 FILE = CONF / "schema.json"
-NOT_COMPOSED = {"hydra", "search", "serving"}  # Hydra's own, and what a training does not read
+# Hydra's own, and what a training does not read.
+NOT_COMPOSED = {"cluster", "hydra", "resources", "search", "serving"}
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", NoneType: "null"}
 # Hydra fills these in: ${another.key}, or ??? for a value that is still missing.
 REFERENCE = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}
@@ -80,6 +82,9 @@ def build(conf: Path = CONF) -> Schema:
     }
     serving = _of_keys(declared_in(Settings))
     definitions = {**nodes, "config": whole, "search": _search(conf), "serving": serving}
+    for name, keys_of in (("cluster", Cluster), ("resources", Resources)):
+        definitions[name] = _of_keys(declared_in(keys_of))
+        definitions[name]["properties"]["defaults"] = DEFAULTS
     definitions |= {"reference": REFERENCE, "made": MADE}
     for name in groups:
         package = _package(conf / name, conf)

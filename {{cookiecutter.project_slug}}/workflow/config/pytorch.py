@@ -32,6 +32,7 @@ class Trainer:  # what the workflow relies on; trainer_keys has the others
     accelerator: Annotated[str, one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")]
     devices: Annotated[Any, DEVICES]
     # Others, such as fsdp, write checkpoints that `train` cannot resume from.
+    num_nodes: Annotated[int, at_least(1)] = 1
     strategy: Annotated[str, one_of("auto", "ddp", "ddp_find_unused_parameters_true")]
     # Not 16-true: in float16 the eps of Adam is 0, and the first step gives NaN.
     precision: Annotated[str, one_of("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true")]

@@ -3,6 +3,8 @@
 import os
 from typing import TYPE_CHECKING
 
+from ..ranks import is_rank
+
 if TYPE_CHECKING:
     from lightning.fabric.plugins import ClusterEnvironment
 
@@ -11,7 +13,7 @@ def job_environment() -> "list[ClusterEnvironment]":
     """Return how to find this process's place in a SLURM job; else Lightning finds it.
 
     Without Lightning's own answer to SLURM's signals, which is a checkpoint of its own that it
-    loads in every later training. In a job of one task, this process starts others itself.
+    loads in every later training. On one node, this process starts others itself.
     """
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -19,7 +21,7 @@ def job_environment() -> "list[ClusterEnvironment]":
 
     if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
         return []
-    if os.environ["SLURM_NTASKS"] == "1":
+    if not is_rank() or os.environ["SLURM_NTASKS"] == "1":
         return [LightningEnvironment()]
     return [SLURMEnvironment(auto_requeue=False)]
 

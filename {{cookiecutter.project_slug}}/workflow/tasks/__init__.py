@@ -3,6 +3,7 @@
 from invoke import Collection
 
 from . import (
+    cluster,
     data,
     deploy,
     docker,
@@ -19,7 +20,9 @@ from . import (
     wandb,
 )
 
-namespace = Collection(data, deploy, docker, exp, model, monitor, sweep, template, wandb)
+namespace = Collection(
+    cluster, data, deploy, docker, exp, model, monitor, sweep, template, wandb
+)
 for module in (project, pipeline, runs, quality, serve):
     for task in Collection.from_module(module).tasks.values():
         namespace.add_task(task)

@@ -1,23 +1,36 @@
 """From data to an evaluated model, and what came out."""
 
+import re
 import time
 
 from invoke import Context, task
 
 from .shell import follows, overrides, require_code, run, run_module
 
+HERE = "cluster=local"
+OF_A_JOB = re.compile(r"[+~]*(cluster|resources)\b")  # what a training's config does not have
 
-@task(help={"check": "run nothing; fail where the results are of other code, config or data"})
-def train(context: Context, check: bool = False) -> None:
+
+@task(
+    help={
+        "check": "run nothing; fail where the results are of other code, config or data",
+        "detach": "of a job of a cluster: submit it, and do not follow it",
+    }
+)
+def train(context: Context, check: bool = False, detach: bool = False) -> None:
     """Run what changed of the pipeline; Hydra overrides after `--`."""
     since = time.time()
-    require_code(experiment=bool(overrides()))
+    typed = [override for override in overrides() if override != HERE]
+    require_code(experiment=bool(typed))
     if check:
-        run_module("pipeline.check", *overrides())
+        run_module("pipeline.check", *typed)
         return
-    if overrides():
-        run_module("pipeline.params", "--check", *overrides())
-        run("dvc", "exp", "run", *(f"--set-param={override}" for override in overrides()))
+    if any(OF_A_JOB.match(override) for override in typed):
+        run_module("cluster", "train", *(["--detach"] if detach else []), "--", *typed)
+        return
+    if typed:
+        run_module("pipeline.params", "--check", *typed)
+        run("dvc", "exp", "run", *(f"--set-param={override}" for override in typed))
     else:
         run("dvc", "repro")
     run_module("pipeline.outcome", f"--since={since}", shown=False)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from ...dvc_store.objects import Store
 from ...errors import CommandError, enumerated
 from ...paths import BUILT, MODEL, PARAMS, ROOT, home
 from ...tracking import patch, provenance
+from .. import worktree
 from ..finding import RecordedRun
 from . import environment, image
 
@@ -38,7 +38,7 @@ class Part:
 
 def default_folder(run: RecordedRun) -> Path:
     """Return where a run is restored: beside the repository, by the project's name."""
-    return _top().parent / f"{ROOT.name}-restored" / run.name
+    return worktree.top().parent / f"{ROOT.name}-restored" / run.name
 
 
 def plan(run: RecordedRun) -> list[Part]:
@@ -82,9 +82,9 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
     folder = folder.resolve()
     require_free(folder)
     found = {part.name for part in parts if part.found}
-    with _worktree(run.commit, folder):
+    with worktree.added(run.commit, folder):
         _write_note(folder, {"unfinished": run.name})
-        project = folder / _prefix()
+        project = folder / worktree.prefix()
         if run.changes:
             patch.apply(run.changes, folder)
         _write_config(run, project)
@@ -94,7 +94,7 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
             store.fetch(path, md5, project)
         if "model" in found:
             store.fetch(MODEL.as_posix(), str(run.model), project)
-        _copy_secrets(project)
+        worktree.copy_secrets(project)
         if "environment" in found and not environment.shared(run.provenance):
             environment.make(project, run.provenance)
         if "image" in found and run.provenance.get("image"):
@@ -114,7 +114,7 @@ def reuse(run: RecordedRun, folder: Path) -> Path | None:
     note = _read_note(folder)
     if note is None or "unfinished" in note:
         return None
-    project = folder / _prefix()
+    project = folder / worktree.prefix()
     if note != {"run": run.name, "commit": run.commit, "code": _code(project)}:
         raise CommandError(
             f"{folder} holds another run, or was changed since it was restored:"
@@ -166,14 +166,12 @@ def restored() -> Iterator[Restored]:
 
 def remove(folder: Path) -> None:
     """Remove a worktree that a run was restored into, with all that is in it."""
-    git.run(home(), "worktree", "remove", "--force", str(folder))
-    if folder.parent.name == f"{home().name}-restored" and not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
+    worktree.remove(folder, home())
 
 
 def require_free(folder: Path) -> None:
     """Raise CommandError unless `folder` is new or empty, and outside of the project."""
-    if folder.is_relative_to(_top()):
+    if folder.is_relative_to(worktree.top()):
         raise CommandError(f"{folder} is in the project: choose a folder outside of it")
     if "unfinished" in (_read_note(folder) or {}):
         raise CommandError(
@@ -197,7 +195,7 @@ def _model(run: RecordedRun, store: Store) -> list[Part]:
 def _environment(run: RecordedRun) -> Part:
     lock, version = run.provenance.get("lock"), run.provenance.get("python")
     committed = _git("show", f"{run.commit}:./uv.lock")
-    changed = run.changes and f"{_prefix()}uv.lock" in patch.files(run.changes)
+    changed = run.changes and f"{worktree.prefix()}uv.lock" in patch.files(run.changes)
     if lock and provenance.sha256(committed) != lock and not changed:
         return Part("environment", f"uv.lock {lock[:12]} is not in its commit", found=False)
     name = f"uv.lock {(lock or provenance.sha256(committed))[:12]}"
@@ -221,34 +219,6 @@ def _image(run: RecordedRun) -> Part:
         return Part("image", f"{reference}: {error}", found=False)
 
 
-@contextmanager
-def _worktree(commit: str, folder: Path) -> Iterator[None]:
-    """Add a worktree; if what follows fails, remove it again."""
-    existed, parent_existed = folder.exists(), folder.parent.exists()
-    try:
-        # Hooks are for people's own checkouts; DVC's would write data.
-        _git(
-            "-c",
-            f"core.hooksPath={os.devnull}",
-            "worktree",
-            "add",
-            "--detach",
-            "--quiet",
-            str(folder),
-            commit,
-        )
-        yield
-    except BaseException:
-        _succeeds("worktree", "remove", "--force", str(folder))
-        shutil.rmtree(folder, ignore_errors=True)
-        _succeeds("worktree", "prune")
-        if existed:
-            folder.mkdir()
-        elif not parent_existed and folder.parent.exists():
-            folder.parent.rmdir()
-        raise
-
-
 def _write_config(run: RecordedRun, project: Path) -> None:
     """Write params.yaml, unless it holds the run's config already: then it stays, byte for byte."""
     if run.config is None:
@@ -259,12 +229,6 @@ def _write_config(run: RecordedRun, project: Path) -> None:
         if provenance.config_sha256(there) == run.provenance["config"]:
             return
     files.replace(file, OmegaConf.to_yaml(OmegaConf.create(run.config)))
-
-
-def _copy_secrets(project: Path) -> None:
-    """Copy .env, with its mode, where Git ignores it."""
-    if (ROOT / ".env").exists() and _succeeds("check-ignore", "--quiet", ".env", folder=project):
-        shutil.copy2(ROOT / ".env", project / ".env")
 
 
 def _code(project: Path) -> str | None:
@@ -285,17 +249,6 @@ def _read_note(folder: Path) -> dict[str, Any] | None:
 
 def _write_note(folder: Path, note: dict[str, Any]) -> None:
     files.replace(_note(folder), json.dumps(note))
-
-
-def _top() -> Path:
-    if top := git.top(ROOT):
-        return top.resolve()
-    raise CommandError("the project is not a Git repository yet: inv setup")
-
-
-def _prefix() -> str:
-    """Return where the project is in its repository: "", or a folder with a slash behind it."""
-    return _git("rev-parse", "--show-prefix").decode().strip()
 
 
 def _git(*arguments: str, folder: Path = ROOT) -> bytes:

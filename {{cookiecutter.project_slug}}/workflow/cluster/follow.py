@@ -1,0 +1,180 @@
+"""Following a job: its log as it is written, and how it ended, whoever ended it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..results import metric_text
+from . import records, scheduler
+from .records import Job
+from .scheduler import REASONS, State
+
+LOOK_SECONDS = 0.5  # between two looks at the log
+ASK_SECONDS = 3  # between two questions to SLURM
+SILENT_SECONDS = 25  # after which a node that should touch a file is said to be silent
+GONE_SECONDS = 6  # a job that SLURM does not know may be one that it does not know yet
+LAST_LINES = 10
+WAITS, RUNS, SUCCEEDED, FAILED = "waits", "runs", "succeeded", "failed"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a job, or a task of an array, stands.
+
+    Args:
+        state: one of the four above.
+        text: more of it: why it waits, where it runs, what came out, why it failed.
+    """
+
+    state: str
+    text: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in (SUCCEEDED, FAILED)
+
+
+def standings(job: Job) -> dict[str, Standing]:
+    """Return how each task of a job stands, by its id.
+
+    What a task wrote of its end counts first: SLURM forgets.
+    """
+    wrote = {task: records.outcome(job.folder, task) for task in job.task_ids}
+    asked = scheduler.states(job.id) if None in wrote.values() else {}
+    found = {}
+    for task, outcome in wrote.items():
+        if outcome is None:
+            # It may have ended between the two questions.
+            outcome = records.outcome(job.folder, task)
+        if outcome is not None and outcome["error"] is None:
+            found[task] = Standing(SUCCEEDED, _metrics(outcome["metrics"]))
+        elif outcome is not None:
+            found[task] = Standing(FAILED, outcome["error"])
+        else:
+            found[task] = _standing(asked.get(task), job, task)
+    return found
+
+
+def follow(job: Job) -> bool:
+    """Print what a job prints until it has ended; return whether it succeeded.
+
+    Raises:
+        KeyboardInterrupt: it keeps running.
+    """
+    tails = {task: _Tail(job.log(task), task if job.tasks else "") for task in job.task_ids}
+    said: dict[str, Standing] = {}
+    asked, silent = -float(ASK_SECONDS), False
+    found: dict[str, Standing] = {}
+    while True:
+        for tail in tails.values():
+            tail.print()
+        if time.monotonic() - asked >= ASK_SECONDS:
+            found, asked = standings(job), time.monotonic()
+            for line in _news(said, found):
+                print(line, flush=True)
+            said = found
+            if not silent and (task := _silent(job, found)):
+                silent = True
+                print(
+                    f"job {task}: no sign of life for {SILENT_SECONDS} seconds: its node, or the"
+                    f" way to it, may be gone ({found[task].text}); SLURM reports it later",
+                    flush=True,
+                )
+            if all(standing.has_ended for standing in found.values()):
+                break
+        time.sleep(LOOK_SECONDS)
+    for tail in tails.values():
+        tail.print()
+    failed = [task for task, standing in found.items() if standing.state == FAILED]
+    for task in failed:
+        print(f"job {task} failed: {found[task].text}")
+        print(f"its log ends with ({job.log(task)}):")
+        for line in last_lines(job.log(task)):
+            print(f"  {line}")
+    return not failed
+
+
+def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
+    """Return the last lines of a log; of one that is not there, none."""
+    if not log.exists():
+        return ["it printed nothing"]
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line for line in lines if line.strip()][-count:] or ["it printed nothing"]
+
+
+class _Tail:
+    """What is new in a log."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name, self._position = path, name, 0
+
+    def print(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            content = file.read()
+        if self._name:  # whole lines, each with the task that it is of
+            content = content[: content.rfind(b"\n") + 1]
+        self._position += len(content)
+        text = content.decode("utf-8", errors="replace")
+        if self._name:
+            text = "".join(f"{self._name}: {line}" for line in text.splitlines(keepends=True))
+        if text:
+            print(text, end="", flush=True)
+
+
+def _standing(state: State | None, job: Job, task: str) -> Standing:
+    """Return how a task stands that wrote nothing of its end."""
+    if state is None:
+        if time.time() - job.submitted < GONE_SECONDS:
+            return Standing(WAITS, "SLURM has it")
+        return Standing(FAILED, "SLURM no longer knows it, and it left no result: it was killed")
+    if state.is_waiting:
+        again = f", restart {state.restarts}" if state.restarts else ""
+        reason = REASONS.get(state.reason, state.reason or "it is in the queue")
+        return Standing(WAITS, f"{reason}{again}")
+    if state.is_running:
+        return Standing(RUNS, f"on {state.nodes}" if state.nodes else state.name.lower())
+    where = f" on {state.nodes}" if state.nodes else ""
+    return Standing(FAILED, f"{_ended(state)}{where}")
+
+
+def _ended(state: State) -> str:
+    """Say how SLURM says that a job ended."""
+    code, _, signal = state.exit_code.partition(":")
+    killed = int(signal or 0) or (int(code) - 128 if code.isdecimal() and int(code) > 128 else 0)
+    texts = {
+        "CANCELLED": "it was cancelled",
+        "TIMEOUT": "its time was over (resources.time)",
+        "OUT_OF_MEMORY": "it was out of memory (resources.memory)",
+        "NODE_FAIL": "its node failed",
+        "PREEMPTED": "it was preempted, and not queued again",
+        "COMPLETED": "it ended without a result",
+    }
+    if killed and state.name == "FAILED":
+        why = " (kill -9, or out of memory)" if killed == 9 else ""
+        return f"it was killed by signal {killed}{why}"
+    return texts.get(state.name, f"SLURM says {state.name}, exit code {state.exit_code}")
+
+
+def _silent(job: Job, found: dict[str, Standing]) -> str:
+    """Return a task that runs and does not touch its file any more."""
+    for task, standing in found.items():
+        path = job.folder / f"{task}_{records.ALIVE}"
+        touched = path.stat().st_mtime if path.exists() else time.time()
+        if standing.state == RUNS and time.time() - touched > SILENT_SECONDS:
+            return task
+    return ""
+
+
+def _news(said: dict[str, Standing], found: dict[str, Standing]) -> Iterator[str]:
+    """Yield a line for each task that waits or runs and did not so before."""
+    for task, standing in found.items():
+        if not standing.has_ended and standing != said.get(task):
+            yield f"job {task} {standing.state}: {standing.text}"
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {metric_text(value)}" for name, value in metrics.items())

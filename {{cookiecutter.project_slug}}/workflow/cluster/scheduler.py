@@ -1,0 +1,295 @@
+"""SLURM's own commands: whether there is one, what can start, what became of a job.
+
+Without accounting (`sacct`), SLURM forgets a job some minutes after its end: what a job left in its
+own folder counts first, and `scontrol` is asked before `sacct`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from ..config.job_keys import Resources
+from ..errors import CommandError, one_line, shortened
+from .settings import megabytes, seconds
+
+ANSWER_SECONDS = 60
+# Of the states, those of a job that waits or runs.
+WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "STOPPED", "SUSPENDED", "SIGNALING", "STAGE_OUT"}
+# What SLURM calls a reason is for its administrators; these are for who waits.
+REASONS = {
+    "Priority": "others are before it",
+    "Resources": "what it needs is in use",
+    "BeginTime": "it was requeued, and starts again soon",
+    "PartitionTimeLimit": "its time is more than its partition allows: it never starts",
+    "PartitionNodeLimit": "its nodes are more than its partition has: it never starts",
+    "ReqNodeNotAvail": "nodes that it needs are down or reserved",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What SLURM says of a job, or of one task of an array.
+
+    Args:
+        name: as SLURM writes it, such as RUNNING or OUT_OF_MEMORY.
+        reason: why it waits.
+        nodes: where it runs, or ran.
+        exit_code: and the signal that ended it, such as 0:9.
+        restarts: how often it was requeued.
+    """
+
+    name: str
+    reason: str = ""
+    nodes: str = ""
+    exit_code: str = ""
+    restarts: int = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.name in WAITING
+
+    @property
+    def is_running(self) -> bool:
+        return self.name in RUNNING
+
+    @property
+    def has_ended(self) -> bool:
+        return not self.is_waiting and not self.is_running
+
+
+def require() -> None:
+    """Raise CommandError where there is no SLURM, or its controller does not answer."""
+    for command in ("sbatch", "srun", "scontrol"):
+        if not shutil.which(command):
+            raise CommandError(
+                f"no SLURM here ({command} is not on the PATH): submit from a login node of the"
+                " cluster, or train on this machine: cluster=local"
+            )
+    code, _, error = run("scontrol", "ping")
+    if code:
+        reason = shortened(error) or "its controller is down"
+        raise CommandError(f"SLURM does not answer: {reason}")
+
+
+def run(*command: str, text: str = "") -> tuple[int, str, str]:
+    """Run a command of SLURM's; return its exit code, what it printed, and its error in one line.
+
+    One that is not there, or does not answer, has an exit code, too.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            env=variables(),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=ANSWER_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        return 127, "", f"{command[0]} is not on the PATH"
+    except subprocess.TimeoutExpired:
+        return 124, "", f"{command[0]}: no answer in {ANSWER_SECONDS} seconds"
+    error = re.sub(rf"^{command[0]}: (error: )?", "", done.stderr.strip(), flags=re.MULTILINE)
+    return done.returncode, done.stdout, one_line(error) if error else ""
+
+
+def variables() -> dict[str, str]:
+    """Return the environment of a job: without what sbatch would read in place of the script.
+
+    Nor has it what a job that this process is in was given.
+    """
+
+    def is_dropped(name: str) -> bool:
+        return name.startswith(("SBATCH_", "SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_"))
+
+    kept = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT"}
+    return {name: v for name, v in os.environ.items() if name in kept or not is_dropped(name)}
+
+
+def refusal(script: str, resources: Resources) -> str:
+    """Return why a job can never start; "" where it can, as far as SLURM knows."""
+    there = _partitions()
+    for partition in resources.partition.split(",") if resources.partition and there else ():
+        if partition not in there:
+            return f"resources.partition: no {partition}; there are: {', '.join(there)}"
+    if problem := _beyond_partition(resources):
+        return problem
+    code, _, error = run("sbatch", "--test-only", text=script)
+    if not code:
+        return ""
+    problem = re.sub("^(allocation failure|Batch job submission failed): ", "", error)
+    if "configuration is not available" in problem and (largest := _largest(resources)):
+        return f"{problem}: {largest}"
+    return problem
+
+
+def start(script: str) -> str:
+    """Return when and where SLURM expects a job to start, in its own words."""
+    _, _, error = run("sbatch", "--test-only", text=script)
+    return re.sub(r"^Job \d+ ", "", error)
+
+
+def states(job: str) -> dict[str, State]:
+    """Return what SLURM knows of a job, by its id: of an array, by `ID_INDEX`."""
+    code, printed, _ = run("scontrol", "--oneliner", "show", "job", job)
+    if not code and (found := _parsed(printed)):
+        return found
+    fields = "JobID,State,ExitCode,NodeList,Reason"
+    options = ("--noheader", "--allocations", "--parsable2", f"--format={fields}")
+    code, printed, _ = run("sacct", f"--jobs={job}", *options)
+    return {} if code else _accounted(printed, job)
+
+
+def cancel(job: str) -> None:
+    """End a job, or all of an array.
+
+    Raises:
+        CommandError: SLURM does not.
+    """
+    code, _, error = run("scancel", job)
+    if code:
+        raise CommandError(f"job {job}: {error}")
+
+
+def _parsed(printed: str) -> dict[str, State]:
+    found = {}
+    for line in printed.splitlines():
+        values: dict[str, str] = {}
+        for name, value in re.findall(r"(?:^|\s)(\w+)=(\S*)", line):
+            values.setdefault(name, value)
+        if "JobState" not in values:
+            continue
+        state = State(
+            values["JobState"],
+            _empty(values.get("Reason", "")),
+            _empty(values.get("NodeList", "")),
+            values.get("ExitCode", ""),
+            int(values.get("Restarts", 0)),
+        )
+        for job in _names(values):
+            found[job] = state
+    return found
+
+
+def _names(values: dict[str, str]) -> list[str]:
+    """Return the ids that a line of scontrol stands for: `12`, `12_3`, or `12_4`, `12_5` …"""
+    if "ArrayJobId" not in values:
+        return [values["JobId"]]
+    return [f"{values['ArrayJobId']}_{index}" for index in indices(values["ArrayTaskId"])]
+
+
+def indices(text: str) -> list[int]:
+    """Return the numbers of tasks of an array: of `1,4-6%2` they are 1, 4, 5 and 6."""
+    found: list[int] = []
+    for part in text.partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal():
+            found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _accounted(printed: str, job: str) -> dict[str, State]:
+    found = {}
+    for line in printed.splitlines():
+        fields = line.split("|")
+        if len(fields) < 3 or fields[0].partition("_")[0] != job.partition("_")[0]:
+            continue  # what stands in for sacct on a cluster without may answer otherwise
+        name, state, code, nodes, reason = [*fields, "", ""][:5]
+        main, _, index = name.partition("_")
+        for one in [f"{main}_{i}" for i in indices(index.strip("[]"))] or [main]:
+            found[one] = State(state.split()[0], _empty(reason), _empty(nodes), code)
+    return found
+
+
+def _empty(text: str) -> str:
+    return "" if text in ("None", "(null)", "None assigned") else text
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """Nodes of a partition that are alike."""
+
+    partition: str
+    is_default: bool
+    time: str
+    count: int
+    cpus: int
+    memory: int
+    gpus: int
+
+
+def _nodes() -> list[_Nodes]:
+    """Return what the partitions have; none where SLURM does not say."""
+    code, printed, _ = run("sinfo", "--noheader", "--format=%P|%l|%D|%c|%m|%G")
+    found = []
+    for line in [] if code else printed.splitlines():
+        partition, time, count, cpus, memory, gres = line.split("|")
+        gpus = sum(int(number) for number in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", gres))
+        found.append(
+            _Nodes(
+                partition.rstrip("*"),
+                partition.endswith("*"),
+                time,
+                int(count),
+                int(re.sub(r"\D", "", cpus) or 0),
+                int(re.sub(r"\D", "", memory) or 0),
+                gpus,
+            )
+        )
+    return found
+
+
+def _partitions() -> list[str]:
+    return sorted({nodes.partition for nodes in _nodes()})
+
+
+def _of(resources: Resources) -> list[_Nodes]:
+    """Return the nodes of the partitions that are asked for."""
+    wanted = resources.partition.split(",") if resources.partition else None
+    return [
+        nodes
+        for nodes in _nodes()
+        if (nodes.partition in wanted if wanted is not None else nodes.is_default)
+    ]
+
+
+def _beyond_partition(resources: Resources) -> str:
+    """Return why the time limit keeps a job waiting for ever: SLURM takes such a job."""
+    limits = {nodes.partition: nodes.time for nodes in _of(resources)}
+    known = {name: limit for name, limit in limits.items() if re.search(r"\d", limit)}
+    if not known or len(known) < len(limits):
+        return ""
+    name = max(known, key=lambda name: _limit_seconds(known[name]))
+    if seconds(resources.time) <= _limit_seconds(known[name]):
+        return ""
+    return f"resources.time: {resources.time}, and partition {name} allows {known[name]}"
+
+
+def _limit_seconds(limit: str) -> int:
+    """Return the seconds of a limit as sinfo writes it: `2-00:00:00`, `1:00:00` or `30:00`."""
+    return seconds(limit if limit.count(":") == 2 else f"0:{limit}")
+
+
+def _largest(resources: Resources) -> str:
+    """Say what the nodes have where a job asks for more than any of them."""
+    there = _of(resources)
+    if not there:
+        return ""
+    for key, asked, most in (
+        ("nodes", resources.nodes, sum(nodes.count for nodes in there)),
+        ("gpus", resources.gpus, max(nodes.gpus for nodes in there)),
+        ("cpus", resources.cpus, max(nodes.cpus for nodes in there)),
+        ("memory", megabytes(resources.memory), max(nodes.memory for nodes in there)),
+    ):
+        if asked > most:
+            where = f"partition {there[0].partition}"
+            if key == "nodes":
+                return f"resources.nodes is {asked}, and {where} has {most}"
+            unit = "M" if key == "memory" else ""
+            return f"resources.{key} is {asked}{unit}, and a node of {where} has {most}{unit}"
+    return ""

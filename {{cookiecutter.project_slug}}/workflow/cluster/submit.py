@@ -1,0 +1,141 @@
+"""Submitting a training as a job: checked, its code copied, then handed to submitit."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.compose import experiments
+from ..config.job_keys import Cluster, Resources
+from ..config.schema import plain
+from ..config.values import ConfigError
+from ..errors import CommandError, one_line
+from ..paths import ROOT, home
+from ..pipeline import params
+from ..ranks import CONTAINER, IMAGE
+from . import request, scheduler, settings, snapshot
+from .records import FOLDER, Job
+
+NOBODY = "python"  # in the script of a check, which runs nothing
+
+
+@dataclass(frozen=True)
+class Request:
+    """A training that was checked against its resources.
+
+    Args:
+        training: overrides of its config.
+        tasks: processes of each node.
+    """
+
+    cluster: Cluster
+    resources: Resources
+    training: list[str]
+    tasks: int
+
+
+def prepare(overrides: list[str]) -> Request:
+    """Check the overrides of a training as a job, and what they ask of the cluster.
+
+    Raises:
+        CommandError: there is no SLURM here, or the job could never start.
+        ConfigError: a value is wrong, or two do not go together.
+    """
+    ours, training = settings.split(overrides)
+    found = settings.compose(ours)
+    if found.cluster is None:
+        raise ConfigError("cluster", "is this machine, which has no jobs: cluster=slurm")
+    params.check(training)
+    (config,) = experiments(training)
+    if plain(config).get("train", {}).get("resume") == "never":
+        problem = "never: a job starts in a folder of its own, and resumes there alone"
+        raise ConfigError("train.resume", problem)
+    tasks = request.tasks_per_node(plain(config), found.resources)
+    scheduler.require()
+    asked = request.parameters(found.cluster, found.resources, "check", ROOT, tasks)
+    text = request.script(asked, home() / FOLDER / "%j", NOBODY)
+    if problem := scheduler.refusal(text, found.resources):
+        raise CommandError(f"it can never start: {problem}")
+    return Request(found.cluster, found.resources, training, tasks)
+
+
+def expected_start(asked: Request) -> str:
+    """Return when and where SLURM expects such a job to start."""
+    named = request.parameters(asked.cluster, asked.resources, "check", ROOT, asked.tasks)
+    return scheduler.start(request.script(named, home() / FOLDER / "%j", NOBODY))
+
+
+def train(overrides: list[str]) -> Job:
+    """Submit a training as a job.
+
+    Raises:
+        CommandError: see `prepare`; or SLURM does not take it. Nothing is left behind.
+        ConfigError: see `prepare`.
+    """
+    from .job import pipeline
+
+    asked = prepare(overrides)
+    name = snapshot.new_name()
+    project = snapshot.make(name, asked.training)
+    try:
+        variables = image_variables(asked.cluster, asked.resources)
+        work = pipeline(home(), name, asked.cluster.signal_seconds, variables)
+        named = request.parameters(asked.cluster, asked.resources, name, project, asked.tasks)
+        (number,) = hand_over([work], named, asked.cluster.max_requeues)
+    except BaseException:
+        snapshot.remove(project)
+        raise
+    job = Job(number, name, "train", overrides, snapshot=str(project))
+    job.write()
+    return job
+
+
+def image_variables(cluster: Cluster, resources: Resources) -> dict[str, str]:
+    """Return the variables that say which container a training runs in, for `workflow.ranks`."""
+    if resources.image is None:
+        return {}
+    return {IMAGE: resources.image, CONTAINER: cluster.container}
+
+
+def hand_over(
+    works: Sequence[Callable[[], Any]], asked: dict[str, Any], max_requeues: int
+) -> list[str]:
+    """Submit works, more than one as a job array, and return the id of each.
+
+    Raises:
+        CommandError: SLURM does not take them.
+    """
+    import submitit
+    from submitit.core import utils
+
+    folder = home() / FOLDER
+    executor = submitit.SlurmExecutor(
+        folder / ("%A" if len(works) > 1 else "%j"),
+        max_num_timeout=max_requeues,
+        python=request.python(sys.executable),
+    )
+    with _environment():
+        try:
+            executor.update_parameters(**asked)
+            jobs = executor.submit_array(works) if len(works) > 1 else [executor.submit(works[0])]
+        except (utils.FailedJobError, utils.FailedSubmissionError) as error:
+            raise CommandError(f"SLURM does not take the job: {one_line(error)}") from None
+    for link in folder.glob(".submission_file_*.sh"):
+        with suppress(OSError):
+            link.unlink()
+    return [job.job_id for job in jobs]
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Have sbatch start in the environment that a job gets."""
+    before = dict(os.environ)
+    kept = scheduler.variables()
+    for name in [name for name in os.environ if name not in kept]:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
