@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from my_ml_project import fetch
+from workflow.cluster import settings
 from workflow.config.compose import compose, expand
 from workflow.paths import CONF, ROOT
 from workflow.pipeline.apply import WRITTEN
@@ -23,7 +24,7 @@ TEXT = "\n".join(PAGES.values())
 PACKAGE = Path(fetch.__file__).parent
 # Not there before the first `inv train`.
 BUILT = {"dvc.lock", "params.yaml", "runs/"}
-TAKES_OVERRIDES = {"train", "exp.queue", "sweep"}
+TAKES_OVERRIDES = {"cluster.check", "train", "exp.queue", "sweep"}
 
 
 def between(name: str) -> str:
@@ -161,7 +162,9 @@ def test_each_override_composes() -> None:
     ]
     alone = [[line] for line in code() if re.fullmatch(r"[~+]*[a-z][\w./]*=\S+", line)]
     assert len(given) > 5
-    for overrides in [*given, *alone]:
+    for typed in [*given, *alone]:
+        asked, overrides = settings.split(typed)
+        settings.compose(asked, ROOT / CONF)
         if overrides not in (["group=file"], ["data=other"]):  # the reader's own
             for experiment in expand(overrides):
                 compose(experiment, ROOT / CONF)

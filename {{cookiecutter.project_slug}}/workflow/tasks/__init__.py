@@ -20,9 +20,7 @@ from . import (
     wandb,
 )
 
-namespace = Collection(
-    cluster, data, deploy, docker, exp, model, monitor, sweep, template, wandb
-)
+namespace = Collection(cluster, data, deploy, docker, exp, model, monitor, sweep, template, wandb)
 for module in (project, pipeline, runs, quality, serve):
     for task in Collection.from_module(module).tasks.values():
         namespace.add_task(task)
