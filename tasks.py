@@ -9,8 +9,10 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from invoke import Collection, Context, Exit, Task, task
 
@@ -83,25 +85,36 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     paths = [text for text in arguments if text.startswith(("tests", TEAM_TESTS))]
     rest = [text for text in arguments if text not in paths]
-    # Slow tests wait for servers much of the time: one process more than there are processors.
     slow = everything or weekly
-    processes = f"--numprocesses={(os.cpu_count() or 1) + slow}"
-    chosen = ["--durations=20", "-m", "" if weekly else "not weekly"] if slow else []
+    cores = os.cpu_count() or 1
+    options = ["--durations=20", "-m", "" if weekly else "not weekly"] if slow else []
     for framework, folders in PROJECT_TESTS.items():
         named = [path for path in paths if path.startswith(folders[0])]
         if named:
-            run_on_project(framework, processes, *chosen, *rest, *named)
+            run_on_project(framework, f"--numprocesses={cores}", *options, *rest, *named)
             return
-        skipped = paths or not (slow or framework in QUICK)
-        for folder in () if skipped else folders:  # one by one: each has a conftest.py of its own
-            run_on_project(framework, processes, *chosen, *rest, folder)
-    command = ["pytest", processes, "--dist=loadgroup", *chosen]
+    suites = [
+        (framework, folder)  # one by one: each folder has a conftest.py of its own
+        for framework, folders in PROJECT_TESTS.items()
+        for folder in folders
+        if not paths and (slow or framework in QUICK)
+    ]
+    # Slow tests wait for servers much of the time: one process more than there are processors, and
+    # beside them the tests on projects, which compute.
+    command = ["pytest", f"--numprocesses={cores + slow}", "--dist=loadgroup", *options]
     if slow:
         command = ["uv", "run", "--group", "servers", *command, "--no-loadscope-reorder"]
     if weekly:
         command += ["--hypothesis-profile=weekly"]
-    if not any(path.startswith(TEAM_TESTS) for path in paths):
-        run(*command, *arguments)
+    if slow and suites:
+        few = f"--numprocesses={max(1, cores // 2)}"
+        with tested_beside(suites, few, *options, *rest):
+            run(*command, *arguments)
+    else:
+        for framework, folder in suites:
+            run_on_project(framework, f"--numprocesses={cores}", *rest, folder)
+        if not any(path.startswith(TEAM_TESTS) for path in paths):
+            run(*command, *arguments)
     own = [path for path in paths if path.startswith(TEAM_TESTS)]
     if own or ((ROOT / TEAM_TESTS).is_dir() and not paths):
         run("pytest", "--override-ini=pythonpath=. tests", *rest, *(own or [TEAM_TESTS]))
@@ -202,12 +215,39 @@ def generate(target: Path, template: Path = ROOT, /, **answers: str) -> None:
         shutil.move(made, target)
 
 
-def run_on_project(framework: str, *options: str) -> None:
+@contextmanager
+def tested_beside(suites: list[tuple[str, str]], *options: str) -> Iterator[None]:
+    """Run tests on projects, one suite after the other, while something else runs.
+
+    What they print is shown in the end, and then the first suite that failed ends the task.
+
+    Args:
+        suites: a framework and a folder of tests each.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output, ThreadPoolExecutor(1) as thread:
+        runs = [
+            thread.submit(run_on_project, framework, *options, folder, output=output)
+            for framework, folder in suites
+        ]
+        try:
+            yield
+        except KeyboardInterrupt:
+            thread.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            wait(runs)
+            output.seek(0)
+            print(output.read(), flush=True)
+        for finished in runs:
+            finished.result()
+
+
+def run_on_project(framework: str, *options: str, output: IO[str] | None = None) -> None:
     """Run tests on a new project of a framework, in the environment of such projects."""
     tools = ("--with=pytest-xdist", "--with=filelock")
     command = ("pytest", f"--config-file={WORKFLOW_TESTS}/pytest.ini", "--dist=loadfile")
     with new_project(framework) as project:
-        run_in_project(project, framework, *command, *options, tools=tools)
+        run_in_project(project, framework, *command, *options, tools=tools, output=output)
 
 
 @contextmanager
@@ -217,7 +257,7 @@ def new_project(framework: str) -> Iterator[Path]:
         project = Path(folder).resolve() / "my-ml-project"
         template = copy_template(ROOT, Path(folder) / "template", is_open=True)
         generate(project, template, framework=framework)
-        run("git", "init", "--quiet", folder=project)
+        subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
         yield project
 
 
@@ -227,12 +267,14 @@ def run_in_project(
     *command: str,
     tools: tuple[str, ...] = (),
     inside: bool = False,
+    output: IO[str] | None = None,
 ) -> None:
     """Run a command on a project, in the environment that projects of its framework share.
 
     Args:
         tools: options of `uv run` for what that environment lacks.
         inside: in the project's folder; else in this one, from where the project is imported.
+        output: where what it prints is written, instead of being shown.
     """
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     uv = ["uv", "run", "--project", str(project), "--locked", "--all-groups", *extras(framework)]
@@ -241,7 +283,8 @@ def run_in_project(
         "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{framework}-{python}"),
         "UV_PYTHON": python,
     }
-    run(*uv, *tools, *command, folder=project if inside else ROOT, variables=variables)
+    folder = project if inside else ROOT
+    run(*uv, *tools, *command, folder=folder, variables=variables, output=output)
 
 
 def extras(framework: str) -> list[str]:
@@ -252,15 +295,31 @@ def extras(framework: str) -> list[str]:
     return ["--all-extras", *(f"--no-extra={name}" for name in left_out)]
 
 
-def run(*command: str, folder: Path = ROOT, variables: dict[str, str] | None = None) -> None:
-    """Show a command and run it in `folder`; end the task if it fails."""
-    print(f"$ {' '.join(command)}", flush=True)
+def run(
+    *command: str,
+    folder: Path = ROOT,
+    variables: dict[str, str] | None = None,
+    output: IO[str] | None = None,
+) -> None:
+    """Show a command and run it in `folder`; end the task if it fails.
+
+    Args:
+        output: where the command and what it prints are written, instead of being shown.
+    """
+    print(f"$ {' '.join(command)}", file=output, flush=True)
     environment = {**os.environ, **(variables or {})}
     if folder != ROOT or variables:
         environment.pop("VIRTUAL_ENV", None)  # uv makes the other project an environment of its own
-    code = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
-    if code:
-        raise Exit(code=code)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        check=False,
+    )
+    if done.returncode:
+        raise Exit(code=done.returncode)
 
 
 def shadowed_names(project: Path, locked: str) -> set[str]:
