@@ -59,7 +59,7 @@ def environment(python: str, framework: str = FRAMEWORK) -> dict[str, str]:
 def interpreter(python: str, framework: str = FRAMEWORK) -> Path:
     """The Python of the shared environment, with everything that the lock names."""
     project = bake(project_name="shared environment", framework=framework).path
-    command = [UV, "sync", "--locked", "--all-groups", "--compile-bytecode", *extras(framework)]
+    command = [UV, "sync", "--locked", "--all-groups", *extras(framework)]
     variables = environment(python, framework)
     folder = Path(variables["UV_PROJECT_ENVIRONMENT"])
     folder.parent.mkdir(exist_ok=True)
@@ -143,6 +143,12 @@ class Project:
         assert process.returncode != 0, printed
         return printed
 
+    def commit(self, message: str) -> str:
+        """Commit everything, without the hooks, and return the commit."""
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--no-verify", "--message", message)
+        return self.run("git", "rev-parse", "HEAD").strip()
+
     def json(self, name: str) -> Any:
         """A JSON file of the project."""
         return json.loads((self.path / name).read_text("utf-8"))
@@ -174,9 +180,9 @@ def stages_run(printed: str) -> list[str]:
 
 
 def set_up(folder: Path, python: str = PYTHON, **answers: str) -> Project:
-    """Generate a project in `folder` and run `inv setup`."""
+    """Generate a project in `folder` and run `inv setup`, its environment being complete."""
     folder.mkdir(parents=True, exist_ok=True)
     framework = answers.get("framework", FRAMEWORK)
     project = Project(bake(folder, **{**PLAIN, **answers}).path, python, framework)
-    project.inv("setup")
+    project.inv("setup", variables={"UV_NO_SYNC": "1"})
     return project

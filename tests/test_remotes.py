@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from driving import Project, set_up
+from baking import bake
+from driving import Project
 
 pytestmark = pytest.mark.slow
 
@@ -131,14 +132,17 @@ def ssh(folder: Path) -> Iterator[Remote]:
 
 @pytest.mark.parametrize("server", [s3, gcs, webdav, ssh], ids=lambda server: server.__name__)
 def test_data_goes_there_and_comes_back(
-    server: Callable[[Path], AbstractContextManager[Remote]], tmp_path: Path
+    server: Callable[[Path], AbstractContextManager[Remote]], begun_sklearn: Project, tmp_path: Path
 ) -> None:
     served_folder = tmp_path / "server"
     served_folder.mkdir()
     with server(served_folder) as remote:
         answers = {"dvc_remote": remote.kind, "dvc_remote_url": remote.url}
-        answers["framework"] = "scikit-learn"
-        project = set_up(tmp_path, **answers)
+        answers["framework"] = begun_sklearn.framework
+        project = begun_sklearn.copy(tmp_path)
+        generated = bake(**answers).read(".dvc/config")
+        (project.path / ".dvc/config").write_text(generated, encoding="utf-8")
+        project.commit("Its answers")
         for option, value in remote.local.items():
             project.run("dvc", "remote", "modify", "--local", "storage", option, value)
 
@@ -149,7 +153,7 @@ def test_data_goes_there_and_comes_back(
         for name, text in content.items():
             (outside / name).write_bytes(text)
         project.inv("data.add", str(outside))
-        project.run("git", "commit", "--message", "Photos")
+        project.commit("Photos")
         project.inv("data.push", variables=remote.variables)
         assert "in sync" in project.inv("data.status", variables=remote.variables)
 
@@ -179,7 +183,7 @@ def with_remote(begun_sklearn: Project, folder: Path, url: str) -> Project:
     """A copy of a project, with another remote in place of its own."""
     project = begun_sklearn.copy(folder)
     project.run("dvc", "remote", "modify", "storage", "url", url)
-    project.run("git", "commit", "--all", "--quiet", "--message", "Another remote")
+    project.commit("Another remote")
     return project
 
 
@@ -194,7 +198,7 @@ def test_git_push_sends_data_with_the_keys_in_env_and_says_why_it_cannot(
         project.run("dvc", *options, remote.local["endpointurl"])
         (project.path / "data/one.txt").write_text("a sample")
         project.inv("data.add", "data/one.txt")
-        project.run("git", "commit", "--quiet", "--message", "A sample")
+        project.commit("A sample")
         project.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin"))
         push = ("git", "push", "--quiet", str(tmp_path / "origin"), "HEAD:main")
         key = f"AWS_ACCESS_KEY_ID={remote.local['access_key_id']}\nAWS_SECRET_ACCESS_KEY="
