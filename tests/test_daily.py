@@ -34,8 +34,7 @@ def test_each_task_ends_with_what_came_out_and_what_follows(
     trained_sklearn: Project, tmp_path: Path
 ) -> None:
     project = trained_sklearn.copy(tmp_path)
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message", "Trained")
+    project.commit("Trained")
     own = tmp_path / "notes.txt"
     own.write_text("notes")
 

@@ -166,8 +166,7 @@ def test_a_model_in_the_dvc_remote_is_served_from_there(
     project.run("dvc", "remote", "modify", "storage", "url", storage.remote.url)
     for option, value in storage.remote.local.items():
         project.run("dvc", "remote", "modify", "--local", "storage", option, value)
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--message", "The first model")
+    project.commit("The first model")
     project.run("git", "tag", "model@v1.0.0")
     locate = tmp_path / "locate.py"
     locate.write_text(LOCATE)

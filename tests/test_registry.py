@@ -62,18 +62,12 @@ def made(project: Project, commit: str) -> Made:
     return Made(commit, run_ids(project)[-1], sha256(project.path / "models/model.onnx"))
 
 
-def commit(project: Project, message: str) -> str:
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--no-verify", "--message", message)
-    return project.run("git", "rev-parse", "HEAD").strip()
-
-
 @pytest.fixture(scope="module")
 def made_once(trained_sklearn: Project, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     project = trained_sklearn.copy(tmp_path_factory.mktemp("registry"))
-    first = made(project, commit(project, "First"))
+    first = made(project, project.commit("First"))
     project.inv("train", "--", "model.estimator.C=0.5")
-    second = made(project, commit(project, "Second"))
+    second = made(project, project.commit("Second"))
     project.inv("train", "--", "model.estimator.C=0.01")
     form = ("--sort=-committerdate", "--format=%(objectname)", "--count=1")
     experiment = made(project, project.run("git", "for-each-ref", *form, "refs/exps").strip())

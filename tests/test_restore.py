@@ -84,8 +84,7 @@ def past(begun_sklearn: Project, tmp_path_factory: pytest.TempPathFactory) -> Pa
     project.inv("train")
     project.inv("data.push")
 
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--no-verify", "--message", "Other code and data")
+    project.commit("Other code and data")
     for folder in ("data/raw", "data/prepared", "models", ".dvc/cache"):
         shutil.rmtree(project.path / folder)
     return Past(project, *run_ids(project))
@@ -171,7 +170,7 @@ def test_a_restored_folder_that_someone_changed_is_not_taken_for_the_run(
 def test_what_comes_out_otherwise_is_shown_and_fails(past: Past, tmp_path: Path) -> None:
     project = past.project.copy(tmp_path)
     edit_metric(project.path / "reports/metrics.json", accuracy=0.123)
-    project.run("git", "commit", "--quiet", "--no-verify", "--all", "--message", "Better")
+    project.commit("Better")
     printed = project.inv("reproduce", "HEAD", code=1)
     assert re.search(r"test/accuracy +0\.123 +0\.\d+ +\+0\.\d+", printed)
     assert re.search(r"test/loss +(\S+) +\1 +identical", printed)

@@ -21,16 +21,9 @@ def past(begun: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with one committed training, on the branch `main`."""
     project = begun.copy(tmp_path_factory.mktemp("past"))
     project.inv("train", "--", SHORT)
-    commit(project, "Two epochs")
+    project.commit("Two epochs")
     project.run("git", "branch", "--move", "--force", "main")
     return project
-
-
-def commit(project: Project, message: str) -> str:
-    """Commit everything through the hooks, and return the commit."""
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message", message)
-    return project.run("git", "rev-parse", "HEAD").strip()
 
 
 def started_from(project: Project) -> dict[str, str]:
@@ -55,7 +48,7 @@ def test_a_branch_is_resumed_committed_and_reproduced(past: Project, tmp_path: P
     assert params["train"] == {"resume": f"main@{started}", "init_from": None}
 
     # `main` is another commit from here on.
-    commit(project, "Four epochs")
+    project.commit("Four epochs")
     assert "up to date" in project.inv("train")
     assert re.search(r"^all \d+ identical$", project.inv("reproduce", "HEAD"), re.MULTILINE)
 
@@ -132,6 +125,7 @@ def test_a_file_that_git_does_not_know_is_a_start(past: Project, tmp_path: Path)
     assert "is removed before it is written again: name its run" in printed.splitlines()[-1]
     assert own.exists()
     shutil.copy(own, project.path / "kept.ckpt")
-    printed = project.inv("train", "--", "train.resume=kept.ckpt", longer)
+    stage = ("python", "-m", "my_ml_project.train", "hydra.run.dir=outputs/longer")
+    printed = project.run(*stage, "train.resume=kept.ckpt", longer)
     assert re.findall(r"^epoch (\d)/3", printed, re.MULTILINE) == ["3"]
     assert started_from(project)["run"] == past.runs()[0]["run_id"]
