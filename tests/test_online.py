@@ -106,7 +106,8 @@ def test_a_run_is_seen_while_it_trains_and_whole_when_it_ends(project: Project) 
 
 
 def test_metrics_of_the_evaluation_follow_those_of_the_training(project: Project) -> None:
-    assert project.module("train", *FROM_PARAMS, "hydra.run.dir=runs/train", "tracking.mode=online")
+    short = ("hydra.run.dir=runs/train", "trainer.max_epochs=2", "tracking.mode=online")
+    assert project.module("train", *FROM_PARAMS, *short).returncode == 0
     exported = project.module("export", *FROM_PARAMS, "tracking.mode=online")
     assert exported.returncode == 0, exported.stderr
     evaluated = project.module("evaluate", *FROM_PARAMS, "tracking.mode=online")
@@ -126,21 +127,6 @@ def test_without_server_or_key_a_run_continues_and_is_uploaded_later(
     assert done.returncode == 0, done.stderr
     assert "this run is kept in wandb/; `inv wandb.sync` uploads it" in done.stdout
     assert project.backend.runs == {}
-    assert project.sync().returncode == 0
-    assert_complete(project)
-
-
-def test_a_server_that_goes_away_costs_nothing_but_a_sync(project: Project) -> None:
-    with project.start("train", *HELD) as training:
-        wait_for(lambda: project.run)
-        project.backend.stop()
-        assert training.poll() is None
-        let_go(project)
-        said, _ = training.communicate(timeout=300)
-    assert training.returncode == 0, said
-    assert KEPT in said.splitlines()[-1]
-    assert project.marked == []
-    project.backend.start()
     assert project.sync().returncode == 0
     assert_complete(project)
 
@@ -170,19 +156,17 @@ def test_a_server_that_comes_back_gets_everything(project: Project) -> None:
     assert_complete(project)
 
 
-@pytest.mark.parametrize("server", ["up", "down", "down until it is gone on with"])
+@pytest.mark.parametrize("server", ["up", "down"])
 def test_a_killed_training_that_is_resumed_is_whole_on_the_server(
     project: Project, server: str
 ) -> None:
     with project.start("train", *HELD) as training:
         wait_for(lambda: project.run)
-        if server != "up":
+        if server == "down":
             project.backend.stop()
         for line in training.stdout or ():
             if line.startswith(f"epoch {EPOCHS // 2}/{EPOCHS}"):
                 training.kill()
-    if server == "down until it is gone on with":
-        project.backend.start()
     let_go(project)
     done = project.module("train", *HELD)
     assert "resuming the interrupted run" in done.stdout, done.stderr
@@ -293,24 +277,20 @@ def test_what_arrived_before_an_upload_broke_off_is_not_sent_again(
         if end == "training killed":
             training.kill()
         let_go(project)
-        training.communicate(timeout=300)
+        said, _ = training.communicate(timeout=300)
     arrived = project.epochs
     assert 0 < len(arrived) < EPOCHS
+    assert project.marked == []
     project.backend.start()
     if end == "training killed":
-        assert project.module("train", *HELD).returncode == 0
+        done = project.module("train", *HELD)
+        assert "resuming the interrupted run" in done.stdout, done.stderr
+    else:
+        assert training.returncode == 0, said
+        assert KEPT in said.splitlines()[-1]
     for log in project.logs:
         os.utime(log, (0, 0))  # long ended
     synced = project.sync()
     assert synced.returncode == 0, synced.stdout
     assert project.epochs[: len(arrived)] == arrived
-    assert_complete(project)
-
-
-def test_a_killed_sync_is_made_up_for_by_the_next(project: Project) -> None:
-    assert project.module("train", *TRAIN, "tracking.mode=offline").returncode == 0
-    with project.start("workflow.tracking.sync") as syncing:
-        wait_for(lambda: project.run.history)
-        syncing.kill()
-    assert project.sync().returncode == 0
     assert_complete(project)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from engine import until
+from test_online import wait_for
 from tracked import FROM_PARAMS, NOWHERE, Project, Server, copy
 
 pytestmark = pytest.mark.slow
@@ -229,6 +230,23 @@ def test_a_sync_killed_when_a_part_was_refused_sends_it_later(project: Project) 
     assert len(project.marked) == 2
 
 
+def test_a_killed_sync_is_made_up_for_by_the_next(project: Project) -> None:
+    syncing = subprocess.Popen(
+        project.command("workflow.tracking.sync"), cwd=project.path, env=project.environment()
+    )
+    wait_for(lambda: project.run.history)
+    syncing.kill()
+    syncing.wait()
+
+    assert project.sync().returncode == 0
+    assert project.epochs == list(range(project.json("runs/train/metrics.json")["epochs"]))
+    steps = [row["_step"] for row in project.run.history]
+    assert steps == sorted(set(steps))
+    model = project.backend.artifact(project.path.name, "model:latest").files["model.onnx"]
+    assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
+    assert len(project.marked) == 2
+
+
 def test_without_a_key_nothing_happens(project: Project) -> None:
     done = project.sync(WANDB_API_KEY="")
     assert (done.returncode, done.stdout) == (1, "")
@@ -252,7 +270,7 @@ def test_a_server_that_says_no_or_nothing_is_one_line(
 
 def test_a_run_uploaded_between_kill_and_resume_has_every_epoch_once(project: Project) -> None:
     shutil.rmtree(project.path / "wandb")
-    overrides = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=99"]
+    overrides = ["trainer.max_epochs=28", "callbacks.early_stopping.patience=99"]
     command = project.command("train", *overrides, "hydra.run.dir=outputs/killed")
     with subprocess.Popen(
         command,
@@ -262,7 +280,7 @@ def test_a_run_uploaded_between_kill_and_resume_has_every_epoch_once(project: Pr
         encoding="utf-8",
     ) as training:
         for line in training.stdout or ():
-            if line.startswith("epoch 25/40"):
+            if line.startswith("epoch 25/28"):
                 training.kill()
     (log,) = project.logs
     os.utime(log, (0, 0))  # long dead
@@ -272,4 +290,4 @@ def test_a_run_uploaded_between_kill_and_resume_has_every_epoch_once(project: Pr
     done = project.module("train", *command[3:])
     assert f"resuming the interrupted run {project.run_id}" in done.stdout, done.stderr
     assert project.sync().returncode == 0
-    assert project.epochs == list(range(40))
+    assert project.epochs == list(range(28))
