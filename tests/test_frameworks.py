@@ -295,6 +295,8 @@ def queued(own: Own, overridden: tuple[Project, str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+# Weekly with Keras: what DVC runs again is the same, and conf/ is tried by quicker tests.
+@pytest.mark.parametrize("framework", cases(often=[FRAMEWORK, "scikit-learn"]), indirect=True)
 def test_an_override_trains_again_what_depends_on_it(
     own: Own, trained: Project, overridden: tuple[Project, str]
 ) -> None:
@@ -311,8 +313,8 @@ def test_an_override_trains_again_what_depends_on_it(
 
 
 @pytest.mark.slow
-# Of what is least a framework's own: tried with the default one, and weekly with all.
-@pytest.mark.parametrize("framework", cases(often=[FRAMEWORK]), indirect=True)
+# Of what is least a framework's own: tried with the quickest one, and weekly with all.
+@pytest.mark.parametrize("framework", cases(often=["scikit-learn"]), indirect=True)
 def test_queued_experiments_use_and_record_their_own_config(
     own: Own, overridden: tuple[Project, str], queued: list[dict[str, Any]]
 ) -> None:
@@ -419,8 +421,7 @@ def test_its_page_shows_the_class_of_a_sample(served: Serving, browser: Browser)
 
 
 @pytest.mark.slow
-# Of what is least a framework's own: tried with the default one, and weekly with all.
-@pytest.mark.parametrize("framework", cases(often=[FRAMEWORK]), indirect=True)
+@pytest.mark.weekly  # each change runs test_drift.py, with the default framework
 def test_drift_of_what_is_served_is_found(committed: Project) -> None:
     (committed.path / ".env").write_text("SERVING_LOG_EVERY=1\n", encoding="utf-8")
     shutil.rmtree(committed.path / "runs/served", ignore_errors=True)

@@ -183,7 +183,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 # Each change runs these. The others are run weekly: their kinds of data are in these too, and a
 # pretrained model is fetched.
-OFTEN = {(FRAMEWORK, "pictures"), (FRAMEWORK, "orders"), ("scikit-learn", "diabetes")}
+OFTEN = {(FRAMEWORK, "pictures"), ("scikit-learn", "orders"), ("scikit-learn", "diabetes")}
 CASES = [
     pytest.param(
         (framework, name),

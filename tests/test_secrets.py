@@ -45,9 +45,9 @@ def described(run: Run) -> bytes:
 
 
 def test_keys_in_the_project_stay_out_of_runs_and_of_what_is_uploaded(
-    trained: Project, tmp_path: Path
+    trained_sklearn: Project, tmp_path: Path
 ) -> None:
-    project = trained.copy(tmp_path)
+    project = trained_sklearn.copy(tmp_path)
     (project.path / ".env.local").write_text(f"AWS_SECRET_ACCESS_KEY={AWS_KEY}\n")
     (project.path / "server.pem").write_text(BLOCK)
     (project.path / "keys").mkdir()
@@ -67,7 +67,7 @@ def test_keys_in_the_project_stay_out_of_runs_and_of_what_is_uploaded(
         )
         away = {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1"}
         variables = {**away, "WANDB_BASE_URL": backend.url, "WANDB_MODE": "offline"}
-        options = ["trainer.max_epochs=1", "hydra.run.dir=outputs/one", "tracking.mode=offline"]
+        options = ["hydra.run.dir=outputs/one", "tracking.mode=offline"]
         printed = project.run("python", "-m", "my_ml_project.train", *options, variables=variables)
         project.inv("wandb.sync", variables=variables)
         runs = [run for (_, name), run in backend.runs.items() if name not in str(before)]
