@@ -113,7 +113,10 @@ def test_what_serves_deploys_or_tracks_is_no_code_of_a_training() -> None:
     assert {"workflow/lightning/callbacks.py", "workflow/deciding_metric.py"} <= names
     of_workflow = {name for name in names if name.startswith("workflow/")}
     others = {name for name in of_workflow if not name.startswith("workflow/lightning/")}
-    assert others == {"workflow/deciding_metric.py", "workflow/prepared.py"}
+    assert others == {
+        *("workflow/batch_order.py", "workflow/deciding_metric.py"),
+        *("workflow/prepared.py", "workflow/shards.py"),
+    }
     assert not names & {
         "workflow/lightning/wandb_callbacks.py",
         "my_ml_project/evaluate.py",

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 import torch
 from my_ml_project.data import ArrayDataModule, ArrayDataset, BatchSampler
-from my_ml_project.prepare import check_size, encode, read, split, write
+from my_ml_project.prepare import (
+    check_size,
+    encode_inputs,
+    encode_target,
+    require_arrays,
+    split,
+)
 from workflow import signature
 from workflow.paths import PREPARED_DATA
+from workflow.prepared import write
+from workflow.raw_data import RawData
 from workflow.signature import SignatureError
 
 LABELS = np.repeat(np.arange(4), [20, 40, 60, 80])
@@ -71,13 +79,25 @@ def raw_data(number: int = 12) -> dict[str, np.ndarray]:
     }
 
 
+def saved(folder: Path, raw: dict[str, np.ndarray]) -> RawData:
+    np.savez(folder / "raw.npz", **raw)
+    return RawData([folder / "raw.npz"])
+
+
+def prepare(folder: Path, raw: RawData, data: dict) -> None:
+    """Do what stage `prepare` does."""
+    require_arrays(raw.sizes, data)
+    target = encode_target(raw, data["target"])
+    write(folder, encode_inputs(raw, data), target, split(target, 0.2, 0.2, seed=0))
+
+
 def test_prepared_arrays_are_those_of_the_raw_data(tmp_path: Path) -> None:
     raw = raw_data()
-    inputs, target = encode(raw, DATA)
-    parts = split(target, 0.2, 0.2, seed=0)
-    write(tmp_path, inputs, target, parts)
+    folder = tmp_path / "prepared"
+    prepare(folder, saved(tmp_path, raw), DATA)
+    parts = split(raw["target"], 0.2, 0.2, seed=0)
     for part, indices in parts.items():
-        dataset = ArrayDataset(tmp_path, part, DATA["inputs"])
+        dataset = ArrayDataset(folder, part, DATA["inputs"])
         read, classes = dataset[torch.arange(len(dataset))]
         assert {name: str(array.dtype) for name, array in read.items()} == {
             "table": "torch.float32",
@@ -92,7 +112,8 @@ def test_prepared_arrays_are_those_of_the_raw_data(tmp_path: Path) -> None:
 
 def test_values_are_split_at_random_and_no_split_is_empty(tmp_path: Path) -> None:
     values = np.array([0.25, 0.5, 0.75])
-    _, target = encode({**raw_data(4), "target": np.array([0.5, 0.25, 9, -1])}, VALUE)
+    raw = saved(tmp_path, {"target": np.array([0.5, 0.25, 9, -1])})
+    target = encode_target(raw, VALUE["target"])
     assert target.tolist() == [0.5, 0.25, 9, -1]
     parts = split(np.zeros(len(values)), 0.15, 0.2, seed=0)
     assert [len(indices) for indices in parts.values()] == [1, 1, 1]
@@ -126,9 +147,16 @@ def change(**arrays) -> Callable:
         (change(target=np.full(12, 7)), "target of sample 0"),
     ],
 )
-def test_data_that_differs_from_its_declaration_is_refused(spoil: Callable, said: str) -> None:
+def test_data_that_differs_from_its_declaration_is_refused(
+    spoil: Callable, said: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "prepared"
+    prepare(folder, saved(tmp_path, raw_data()), DATA)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(SignatureError, match=said):
-        encode(spoil(raw_data()), DATA)
+        prepare(folder, saved(tmp_path, spoil(raw_data())), DATA)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"prepared", "raw.npz"}
 
 
 @pytest.mark.parametrize(
@@ -144,11 +172,11 @@ def test_a_class_that_cannot_be_in_each_split_is_refused(classes: list[int], sai
 
 
 def test_texts_of_a_pandas_column_are_refused_with_the_fix(tmp_path: Path) -> None:
-    np.savez(tmp_path / "raw.npz", comment=np.array(["a", None], dtype=object))
+    raw = saved(tmp_path, {"comment": np.array(["a", None], dtype=object)})
     with pytest.raises(
         SignatureError, match=r"comment holds Python objects: save texts as .astype\(str"
     ):
-        read(tmp_path / "raw.npz")
+        raw.sizes  # noqa: B018
 
 
 def order(sampler: BatchSampler, epoch: int = 0) -> list[int]:
@@ -184,14 +212,22 @@ def test_sampler_order_is_a_function_of_seed_and_epoch() -> None:
     assert order(sampler, epoch=3) != order(BatchSampler(21, 4, seed=1), epoch=3)
 
 
+def test_sampler_starts_at_any_batch_once() -> None:
+    sampler = BatchSampler(size=21, batch_size=4, seed=0)
+    whole = order(sampler, epoch=3)
+    sampler.first = 2
+    assert order(sampler, epoch=3) == whole[8:]
+    assert order(sampler, epoch=3) == whole
+
+
 def test_sampler_without_a_seed_keeps_the_order() -> None:
     assert order(BatchSampler(size=21, batch_size=4, seed=None), epoch=3) == list(range(21))
 
 
 def test_processes_share_the_indices() -> None:
-    shares = [order(BatchSampler(21, 4, seed=0, rank=rank, processes=2)) for rank in (0, 1)]
-    assert len(shares[0]) == len(shares[1]) == 11  # one index is used twice
-    assert set(shares[0]) | set(shares[1]) == set(range(21))
+    samplers = [BatchSampler(21, 4, seed=0, rank=rank, processes=2) for rank in (0, 1)]
+    assert len(samplers[0]) == len(samplers[1]) == 3
+    assert sorted(order(samplers[0]) + order(samplers[1])) == list(range(21))  # each exactly once
     for rank in (0, 1):  # nine for each, of which none is alone in a batch
         sampler = BatchSampler(18, 4, seed=0, rank=rank, processes=2)
         assert [len(batch) for batch in sampler] == [4, 5]

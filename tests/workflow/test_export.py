@@ -9,11 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from my_ml_project import prepare
 from my_ml_project.data import ArrayDataset
 from my_ml_project.export import export
 from my_ml_project.model import Model
-from running import train
+from running import train, write_prepared
 from torch import nn
 from workflow.config.schema import plain
 from workflow.errors import CommandError
@@ -110,10 +109,7 @@ def several_kinds(workspace: Path) -> Callable[..., tuple[dict, np.ndarray]]:
             if data["target"]["kind"] == "classes"
             else np.arange(12) / 8,
         }
-        inputs, target = prepare.encode(raw, data)
-        parts = dict.fromkeys(prepare.SPLITS, np.arange(12))
-        prepare.write(workspace / PREPARED_DATA, inputs, target, parts)
-        return inputs, target
+        return write_prepared(raw, data)
 
     return write
 

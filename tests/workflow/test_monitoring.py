@@ -101,6 +101,7 @@ def test_what_is_missing_is_one_line_that_says_how_to_get_it(
     (narrow / PREPARED_DATA).mkdir(parents=True)
     for split in ("train", "test"):
         np.save(narrow / PREPARED_DATA / f"{split}_images.npy", np.zeros((9, 4, 4), np.uint8))
+        np.save(narrow / PREPARED_DATA / f"{split}_target.npy", np.zeros(9, np.int64))
     monkeypatch.chdir(narrow)
     refused(r"`images` is uint8 \[4, 4\], but the model takes UINT8 \[8, 8\]: inv train")
     for split in ("train", "test"):

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from my_ml_project import prepare
 from my_ml_project.export import export
 from my_ml_project.model import Model
 from omegaconf import DictConfig
-from running import train
+from running import train, write_prepared
 from test_train import same, weights
 from torch import Tensor, nn
 from workflow.config.compose import compose
@@ -193,9 +192,7 @@ def texts(workspace: Path) -> list[str]:
     words = [["awful", "slow"], ["great", "fast"]]
     said = [f"it was {words[label][number % 3 > 0]}" for number, label in enumerate(target)]
     data = {"name": "texts", "inputs": TEXT, "target": GOOD_OR_BAD}
-    inputs, labels = prepare.encode({"comment": np.array(said), "target": target}, data)
-    parts = dict.fromkeys(prepare.SPLITS, np.arange(60))
-    prepare.write(workspace / PREPARED_DATA, inputs, labels, parts)
+    write_prepared({"comment": np.array(said), "target": target}, data)
     data |= {"validation_fraction": 0.2, "test_fraction": 0.2}
     (workspace / CONF / "data" / "texts.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     return ["data=texts", "trainer.max_epochs=8", "optimizer.lr=0.01"]

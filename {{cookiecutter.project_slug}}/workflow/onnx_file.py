@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .shards import Rows
 from .signature import current
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return read_metadata(path).get("provenance", {})
 
 
-def predict(path: Path, inputs: Mapping[str, np.ndarray], batch_size: int = 1024) -> np.ndarray:
+def predict(path: Path, inputs: Mapping[str, Rows], batch_size: int = 1024) -> np.ndarray:
     """Return the first output of an exported model, (n, …).
 
     Args:
@@ -45,13 +46,13 @@ def predict(path: Path, inputs: Mapping[str, np.ndarray], batch_size: int = 1024
 
 def predictor(
     model: Path | bytes, batch_size: int = 1024
-) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+) -> Callable[[Mapping[str, Rows]], np.ndarray]:
     """Load an exported model, or its content, once; return what `predict` does of it."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
-    def answer(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def answer(inputs: Mapping[str, Rows]) -> np.ndarray:
         samples = len(next(iter(inputs.values())))
         outputs = []
         for start in range(0, samples, batch_size):

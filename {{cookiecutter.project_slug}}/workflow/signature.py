@@ -98,36 +98,41 @@ def output(target: Mapping[str, Any], targets: np.ndarray | None = None) -> Spec
     return _spec("value", "FP32", [-1], kind="value", **described)
 
 
-def encode(spec: Spec, given: Any) -> np.ndarray:
+def encode(spec: Spec, given: Any, first: int = 0) -> np.ndarray:
     """Return the array of samples as a person gives them.
 
     Args:
         spec: an input of a signature.
         given: a value for each sample (a row by column names for `features`; then also a mapping
             of the columns' names to the values of all samples).
+        first: the number of the first sample, in errors.
 
     Raises:
         SignatureError: a value is not what the input declares.
     """
     kind = spec.get("kind")
     if kind == "text":
-        return _encode_texts(spec, given)
+        return _encode_texts(spec, given, first)
     if kind == "features":
-        array = _encode_columns(spec, given)
-        check(spec, array)
+        array = _encode_columns(spec, given, first)
+        check(spec, array, first)
         return array
     array = _numbers(spec["name"], given)
     if array.shape[1:] != tuple(spec["shape"][1:]):
         found, declared = list(array.shape[1:]), spec["shape"][1:]
         raise SignatureError(f"{spec['name']} have shape {found} a sample, declared is {declared}")
     if kind == "image":
-        _refuse(spec["name"], array != np.floor(array), "has a value that is not a whole number")
-    check(spec, array)
+        problem = "has a value that is not a whole number"
+        _refuse(spec["name"], array != np.floor(array), problem, first)
+    check(spec, array, first)
     return array.astype(DATATYPES[spec["datatype"]])
 
 
-def check(spec: Spec, array: np.ndarray) -> None:
+def check(spec: Spec, array: np.ndarray, first: int = 0) -> None:
     """Check the values of an array that has the datatype and shape of its input.
+
+    Args:
+        first: the number of the first sample, in errors.
 
     Raises:
         SignatureError: a value is not finite, or outside its declared range or choices.
@@ -135,14 +140,14 @@ def check(spec: Spec, array: np.ndarray) -> None:
     name, kind = spec["name"], spec.get("kind")
     if kind == "features":
         for index, column in enumerate(spec["columns"]):
-            _check_column(column, array[:, index])
+            _check_column(column, array[:, index], first)
         return
     if array.dtype.kind == "f":
-        _refuse(name, ~np.isfinite(array), "has a value that is not a finite number")
+        _refuse(name, ~np.isfinite(array), "has a value that is not a finite number", first)
     if kind == "image":
         low, high = 0, spec["max_value"]
         wrong = array > high if array.dtype.kind == "u" else (array < low) | (array > high)
-        _refuse(name, wrong, f"has a value outside 0 to {high} (max_value)")
+        _refuse(name, wrong, f"has a value outside 0 to {high} (max_value)", first)
 
 
 def decode(spec: Spec, array: np.ndarray) -> list[Any]:
@@ -181,12 +186,13 @@ def distinct(columns: Mapping[str, Any], taken: Iterable[str]) -> dict[str, Any]
     return found
 
 
-def encode_target(target: Mapping[str, Any], given: Any) -> np.ndarray:
+def encode_target(target: Mapping[str, Any], given: Any, first: int = 0) -> np.ndarray:
     """Return targets as an array: class indices, int64 (n,), or values, float32 (n,).
 
     Args:
         target: the config's `data.target`.
         given: class indices or class names; or values.
+        first: the number of the first sample, in errors.
 
     Raises:
         SignatureError: one is none of the declared classes, or no finite number.
@@ -196,15 +202,17 @@ def encode_target(target: Mapping[str, Any], given: Any) -> np.ndarray:
         raise SignatureError(f"target has shape {list(array.shape)}, not one value a sample")
     if target["kind"] == "value":
         values = _numbers("target", array).astype(np.float32)
-        _refuse("target", ~np.isfinite(values), "is not a finite number")
+        _refuse("target", ~np.isfinite(values), "is not a finite number", first)
         return values
     names = list(target["names"])
     if array.dtype.kind in "US":
-        return _positions("target", array, names, "classes (target.names)").astype(np.int64)
+        found = _positions("target", array, names, "classes (target.names)", first)
+        return found.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise SignatureError(f"target is {array.dtype}, not class names or their indices")
     wrong = (array < 0) | (array >= len(names))
-    _refuse("target", wrong, f"is not an index of the {len(names)} classes (target.names)", array)
+    problem = f"is not an index of the {len(names)} classes (target.names)"
+    _refuse("target", wrong, problem, first, array)
     return array.astype(np.int64)
 
 
@@ -246,10 +254,10 @@ def _numbers(name: str, given: Any) -> np.ndarray:
     return array
 
 
-def _encode_texts(spec: Spec, given: Iterable[Any]) -> np.ndarray:
+def _encode_texts(spec: Spec, given: Iterable[Any], first: int) -> np.ndarray:
     name, length = spec["name"], spec["shape"][1]
     texts = list(given)
-    for index, text in enumerate(texts):
+    for index, text in enumerate(texts, first):
         if not isinstance(text, str):
             raise SignatureError(f"{name} of sample {index} is {type(text).__name__}, not text")
     cut = [_cut(text.encode("utf-8", "replace"), length) for text in texts]
@@ -263,14 +271,14 @@ def _cut(content: bytes, length: int) -> bytes:
     return content[:length].decode("utf-8", "ignore").encode()
 
 
-def _encode_columns(spec: Spec, given: Any) -> np.ndarray:
+def _encode_columns(spec: Spec, given: Any, first: int) -> np.ndarray:
     names = [column["name"] for column in spec["columns"]]
     if not isinstance(given, Mapping):
         given = _columns_of_rows(spec["name"], list(given), names)
     sizes = {name: len(given[name]) for name in names}
     if len(set(sizes.values())) > 1:
         raise SignatureError(f"{spec['name']}: columns differ in their number of samples: {sizes}")
-    arrays = [_encode_column(column, given[column["name"]]) for column in spec["columns"]]
+    arrays = [_encode_column(column, given[column["name"]], first) for column in spec["columns"]]
     with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
         return np.stack(arrays, axis=1).astype(np.float32)
 
@@ -282,9 +290,9 @@ def _columns_of_rows(name: str, rows: Sequence[Any], columns: list[str]) -> dict
     return {column: [row[column] for row in rows] for column in columns}
 
 
-def _encode_column(column: Mapping[str, Any], given: Any) -> np.ndarray:
+def _encode_column(column: Mapping[str, Any], given: Any, first: int) -> np.ndarray:
     if "choices" in column:
-        return _positions(column["name"], np.asarray(given), column["choices"], "choices")
+        return _positions(column["name"], np.asarray(given), column["choices"], "choices", first)
     array = _numbers(column["name"], given)
     if array.ndim != 1:
         shape = list(array.shape)
@@ -292,28 +300,30 @@ def _encode_column(column: Mapping[str, Any], given: Any) -> np.ndarray:
     return array
 
 
-def _positions(name: str, given: np.ndarray, known: Sequence[str], what: str) -> np.ndarray:
+def _positions(
+    name: str, given: np.ndarray, known: Sequence[str], what: str, first: int
+) -> np.ndarray:
     """Return the index in `known` of each text."""
     texts, inverse = np.unique(given.astype(str), return_inverse=True)
     indices = {text: index for index, text in enumerate(known)}
     positions = np.array([indices.get(text, -1) for text in texts.tolist()], dtype=np.int64)
     found = positions[inverse]
-    _refuse(name, found < 0, f"is not one of the {what}: {enumerated(known, 10)}", given)
+    _refuse(name, found < 0, f"is not one of the {what}: {enumerated(known, 10)}", first, given)
     return found
 
 
-def _check_column(column: Mapping[str, Any], values: np.ndarray) -> None:
+def _check_column(column: Mapping[str, Any], values: np.ndarray, first: int) -> None:
     name = column["name"]
-    _refuse(name, ~np.isfinite(values), "is not a finite number", values)
+    _refuse(name, ~np.isfinite(values), "is not a finite number", first, values)
     if "choices" in column:
         last = len(column["choices"]) - 1
         wrong = (values < 0) | (values > last) | (values != np.floor(values))
-        _refuse(name, wrong, f"is not an index of its choices, 0 to {last}", values)
+        _refuse(name, wrong, f"is not an index of its choices, 0 to {last}", first, values)
     elif "range" in column:
         low, high = column["range"]
         # As float32, in which the values are: 0.1 is not the same number in float64.
         wrong = (values < np.float32(low)) | (values > np.float32(high))
-        _refuse(name, wrong, f"is outside its range, {low} to {high}", values)
+        _refuse(name, wrong, f"is outside its range, {low} to {high}", first, values)
 
 
 def _decode_row(columns: Sequence[Mapping[str, Any]], row: np.ndarray) -> dict[str, Any]:
@@ -328,12 +338,13 @@ def _shortest(value: np.floating[Any]) -> float:
     return float(str(value))
 
 
-def _refuse(name: str, wrong: np.ndarray, problem: str, values: np.ndarray | None = None) -> None:
+def _refuse(
+    name: str, wrong: np.ndarray, problem: str, first: int, values: np.ndarray | None = None
+) -> None:
     """Raise SignatureError if any value of a sample is wrong."""
     if not wrong.any():
         return
     samples = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
-    first = samples[0]
-    value = "" if values is None else f" ({values[first]})"
+    value = "" if values is None else f" ({values[samples[0]]})"
     more = f"; so are {len(samples) - 1} more" if len(samples) > 1 else ""
-    raise SignatureError(f"{name} of sample {first}{value} {problem}{more}")
+    raise SignatureError(f"{name} of sample {first + samples[0]}{value} {problem}{more}")

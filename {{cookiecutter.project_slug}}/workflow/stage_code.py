@@ -28,13 +28,16 @@ PIPELINE = Path("dvc.yaml")
 WORKFLOW = "workflow"
 # Of the workflow, what decides a result: these modules, and those in these packages,
 DECIDES = (
+    "workflow.batch_order",
     "workflow.deciding_metric",
     "workflow.keras",
     "workflow.lightning",
     "workflow.onnx_file",
     "workflow.prepared",
+    "workflow.raw_data",
     "workflow.report",
     "workflow.scikit_learn",
+    "workflow.shards",
     "workflow.signature",
 )
 # but not what only records a training, refuses to start it, or makes it faster.
@@ -45,6 +48,7 @@ RECORDS = (
     "workflow.keras.trial_reports",
     "workflow.keras.wandb_callbacks",
     "workflow.lightning.devices",
+    "workflow.lightning.mid_epoch",
     "workflow.lightning.pending",
     "workflow.lightning.resume",
     "workflow.lightning.run_log",

@@ -8,6 +8,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from workflow.config.schema import plain
+from workflow.errors import CommandError
 from workflow.onnx_file import predictor, read_metadata
 from workflow.paths import MODEL, PREPARED_DATA
 from workflow.prepared import read_split
@@ -23,24 +24,36 @@ Loss = Callable[[np.ndarray, np.ndarray], float]  # of targets and answers
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
+    try:
+        evaluate(config)
+    except CommandError as error:
+        raise SystemExit(f"evaluate: {error}") from None
+    except VariableError as error:
+        raise SystemExit(f"environment: {error}") from None
+
+
+def evaluate(config: DictConfig) -> None:
+    """Write reports/ of the test split.
+
+    Raises:
+        CommandError: the prepared data is damaged.
+        VariableError: a variable that the W&B run needs is wrong.
+    """
     signature = read_metadata(MODEL)["signature"]
     names = [spec["name"] for spec in signature["inputs"]]
     inputs, target = read_split(PREPARED_DATA, "test", names)
     (output,) = signature["outputs"]
-    evaluate = {"classes": evaluate_classes, "value": evaluate_value}[output["kind"]]
+    evaluate_kind = {"classes": evaluate_classes, "value": evaluate_value}[output["kind"]]
     predict, loss = predictor(MODEL), loss_of(output)
 
     def measure(samples: Inputs, expected: np.ndarray) -> float:
         return loss(expected, predict(samples))
 
-    evaluation = evaluate(target, predict(inputs), output)
+    evaluation = evaluate_kind(target, predict(inputs), output)
     if shown := importances(signature["inputs"], inputs, target, measure, config.seed):
         evaluation.sections.append(shown)
     evaluation.write(inputs, signature["inputs"])
-    try:
-        log_evaluation(plain(config), evaluation.metrics)
-    except VariableError as error:
-        raise SystemExit(f"environment: {error}") from None
+    log_evaluation(plain(config), evaluation.metrics)
     texts = [f"{name} {value:.4g}" for name, value in evaluation.metrics.items()]
     print(f"test: {', '.join(texts)} on {len(target)} samples")
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from workflow.launch import set_variables
 from workflow.onnx_file import predictor
 from workflow.paths import CHECKPOINT, MODEL, PREPARED_DATA, TRAIN_RUN
 from workflow.prepared import read_split
+from workflow.shards import Rows
 from workflow.signature import decode, decode_target, signature
 from workflow.training.unfinished import remove_recorded
 
@@ -71,13 +73,13 @@ def export(checkpoint_path: Path, model_path: Path, data_folder: Path, samples: 
     files.replace(model_path, content)  # which may be served right now
 
 
-def take(inputs: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+def take(inputs: Mapping[str, Rows], number: int) -> dict[str, np.ndarray]:
     """Return the first samples; from the first on again, where there are not so many."""
     return {name: array[np.arange(number) % len(array)] for name, array in inputs.items()}
 
 
 def examples(
-    declared: dict[str, Any], inputs: dict[str, np.ndarray], target: np.ndarray, number: int
+    declared: dict[str, Any], inputs: Mapping[str, Rows], target: np.ndarray, number: int
 ) -> list[dict[str, Any]]:
     """Return test samples as a person gives them, and their actual class or value.
 

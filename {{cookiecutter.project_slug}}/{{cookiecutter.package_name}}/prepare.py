@@ -1,7 +1,10 @@
-"""Stage `prepare`: check the raw data and split it into memory-mappable arrays."""
+"""Stage `prepare`: check the raw data and split it into memory-mappable arrays, or into shards.
 
-from collections.abc import Mapping
-from pathlib import Path
+It is read in pieces: of each sample, no more than the target stays in memory.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 from zipfile import BadZipFile
 
@@ -12,79 +15,88 @@ from omegaconf import DictConfig
 from workflow import signature
 from workflow.config.schema import plain
 from workflow.config.values import nearest
+from workflow.errors import CommandError
 from workflow.paths import PREPARED_DATA, RAW_DATA
-from workflow.signature import SignatureError
+from workflow.prepared import write
+from workflow.raw_data import RawData, locate
+from workflow.signature import Inputs, SignatureError
 
 SPLITS = ("train", "validation", "test")
-UNREADABLE = (OSError, ValueError, TypeError, EOFError, BadZipFile)  # SignatureError, too
+UNREADABLE = (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
     data = plain(config)["data"]
-    source = RAW_DATA / f"{data['name']}.npz"
     try:
-        inputs, target = encode(read(source), data)
+        raw = locate(RAW_DATA, data["name"])
+    except CommandError as error:
+        raise SystemExit(f"prepare: {error}") from None
+    try:
+        require_arrays(raw.sizes, data)
+        target = encode_target(raw, data["target"])
         check_size(target, data["target"])
-    except UNREADABLE as error:
-        problem = "is missing: run stage fetch" if not source.exists() else str(error)
-        raise SystemExit(f"prepare: {source.as_posix()}: {problem}") from None
-
-    # Classes are in each split in the same proportions; values are split at random.
-    strata = target if data["target"]["kind"] == "classes" else np.zeros(len(target), np.int64)
-    parts = split(strata, data["validation_fraction"], data["test_fraction"], config.seed)
-    write(PREPARED_DATA, inputs, target, parts)
+        # Classes are in each split in the same proportions; values are split at random.
+        is_classes = data["target"]["kind"] == "classes"
+        strata = target if is_classes else np.zeros(len(target), np.int64)
+        parts = split(strata, data["validation_fraction"], data["test_fraction"], config.seed)
+        write(PREPARED_DATA, encode_inputs(raw, data), target, parts, config.prepare.shard_mb)
+    except UNREADABLE as error:  # of which SignatureError is one
+        raise SystemExit(f"prepare: {raw.reading.as_posix()}: {error}") from None
     sizes = ", ".join(f"{len(indices)} {name}" for name, indices in parts.items())
     print(f"{sizes} samples written to {PREPARED_DATA.as_posix()}")
 
 
-def read(source: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file by their names.
-
-    Raises:
-        SignatureError: an array holds Python objects, such as texts of a pandas column.
-    """
-    with np.load(source) as file:
-        arrays = {}
-        for name in file.files:
-            try:
-                arrays[name] = file[name]
-            except ValueError as error:
-                if "allow_pickle" not in str(error):
-                    raise
-                fix = "save texts as .astype(str), numbers as .astype(float)"
-                raise SignatureError(f"{name} holds Python objects: {fix}") from None
-    return arrays
-
-
-def encode(
-    raw: Mapping[str, np.ndarray], data: Mapping[str, Any]
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the inputs (n, …) by name and the target (n,), as the model takes them.
+def require_arrays(sizes: Mapping[str, int], data: Mapping[str, Any]) -> None:
+    """Check that there is each array that `data` declares, all of one size.
 
     Args:
-        raw: an array for each input, for each column of `features`, and `target`.
+        sizes: the number of samples of each raw array.
         data: the config's `data`.
 
     Raises:
-        SignatureError: an array is missing, or is not what `data` declares.
+        SignatureError: one is missing, or has more or fewer samples than the target.
     """
     specs = signature.inputs(data)
-    names = [name for spec in specs for name in array_names(spec)]
-    missing = [name for name in [*names, "target"] if name not in raw]
+    names = [*(name for spec in specs for name in array_names(spec)), "target"]
+    missing = [name for name in names if name not in sizes]
     if missing:
-        hint = nearest(missing[0], sorted({*raw} - {*names}))
+        hint = nearest(missing[0], sorted({*sizes} - {*names}))
         raise SignatureError(f"array {missing[0]} is missing, conf/data/ declares it; {hint}")
-    sizes = {name: len(np.atleast_1d(raw[name])) for name in [*names, "target"]}
-    for name, size in sizes.items():
-        if size != sizes["target"]:
-            raise SignatureError(f"{size} samples of {name}, but {sizes['target']} of target")
+    number = sizes["target"]
+    if not number:
+        raise SignatureError("there is no sample")
+    for name in names:
+        if sizes[name] != number:
+            raise SignatureError(f"{sizes[name]} samples of {name}, but {number} of target")
+
+
+def encode_target(raw: RawData, declared: Mapping[str, Any]) -> np.ndarray:
+    """Return the target (n,) of all samples, as the model takes it.
+
+    Raises:
+        SignatureError: it is not what the config's `data.target` declares.
+    """
+    pieces = raw.pieces(["target"])
     try:
-        target = signature.encode_target(data["target"], raw["target"])
-        inputs = {spec["name"]: signature.encode(spec, given(spec, raw)) for spec in specs}
+        encoded = [signature.encode_target(declared, one["target"], raw.first) for one in pieces]
     except SignatureError as error:
         raise SignatureError(f"{error}; conf/data/ declares it") from None
-    return inputs, target
+    return np.concatenate(encoded)
+
+
+def encode_inputs(raw: RawData, data: Mapping[str, Any]) -> Iterator[Inputs]:
+    """Yield the inputs (n, …) by name of some samples after the other, as the model takes them.
+
+    Raises:
+        SignatureError: an array is not what the config's `data` declares.
+    """
+    specs = signature.inputs(data)
+    for piece in raw.pieces(name for spec in specs for name in array_names(spec)):
+        try:
+            yield {s["name"]: signature.encode(s, given(s, piece), raw.first) for s in specs}
+        except SignatureError as error:
+            raise SignatureError(f"{error}; conf/data/ declares it") from None
 
 
 def array_names(spec: Mapping[str, Any]) -> list[str]:
@@ -141,19 +153,6 @@ def split(
         parts["validation"].append(members[test : test + validation])
         parts["train"].append(members[test + validation :])
     return {name: np.sort(np.concatenate(indices)) for name, indices in parts.items()}
-
-
-def write(
-    folder: Path,
-    inputs: Mapping[str, np.ndarray],
-    target: np.ndarray,
-    parts: Mapping[str, np.ndarray],
-) -> None:
-    """Write the samples of each split: SPLIT_INPUT.npy for each input, and SPLIT_target.npy."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, indices in parts.items():
-        for array_name, array in {**inputs, "target": target}.items():
-            np.save(folder / f"{name}_{array_name}.npy", array[indices])
 
 
 if __name__ == "__main__":

@@ -43,10 +43,14 @@ class Batches(keras.utils.PyDataset):
         return self.steps
 
     def __getitem__(self, index: int) -> Batch:
+        indices = self.indices(index)
+        return {name: array[indices] for name, array in self.inputs.items()}, self.target[indices]
+
+    def indices(self, index: int) -> np.ndarray:
+        """Return the indices of the samples of a batch of this epoch."""
         if self._ordered != self.epoch:
             self._order, self._ordered = self._shuffled(), self.epoch
-        indices = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        return {name: array[indices] for name, array in self.inputs.items()}, self.target[indices]
+        return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 
     def _shuffled(self) -> np.ndarray:
         if self.seed is None:

@@ -16,10 +16,11 @@ from keras import layers, ops
 from workflow.keras import checkpoint, onnx_export
 from workflow.keras.networks import apply, make_network, output_size
 from workflow.keras.schedule import make_optimizer
+from workflow.shards import Rows
 from workflow.signature import DATATYPES
 from workflow.signature import inputs as declared_inputs
 
-from .preprocess import Preprocess, Standardize
+from .preprocess import CHUNK, Preprocess, Standardize
 
 if TYPE_CHECKING:
     import onnx
@@ -175,7 +176,7 @@ class Model(keras.Model):
         # Handed on, or dropout and BatchNormalization do not learn that this is a training.
         return self.network(self.preprocess(inputs), training=training)
 
-    def fit_preprocessing(self, inputs: Mapping[str, np.ndarray], target: np.ndarray) -> None:
+    def fit_preprocessing(self, inputs: Mapping[str, Rows], target: np.ndarray) -> None:
         """Take means and standard deviations from the training split, (n, …) each."""
         self.preprocess.fit(inputs)
         self.target.fit(target)
@@ -202,9 +203,13 @@ class Model(keras.Model):
         saved.restore(model)
         return model, saved.config, saved.provenance
 
-    def answer(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def answer(self, inputs: Mapping[str, Rows]) -> np.ndarray:
         """Return probabilities (n, classes), or values (n,), of raw inputs (n, …) by name."""
-        return ops.convert_to_numpy(self.target(self(dict(inputs), training=False)))
+        answers = []
+        for start in range(0, len(next(iter(inputs.values()))), CHUNK):
+            part = {name: rows[start : start + CHUNK] for name, rows in inputs.items()}
+            answers.append(ops.convert_to_numpy(self.target(self(part, training=False))))
+        return np.concatenate(answers)
 
     def export_onnx(
         self, signature: Mapping[str, Any], inputs: Mapping[str, np.ndarray]

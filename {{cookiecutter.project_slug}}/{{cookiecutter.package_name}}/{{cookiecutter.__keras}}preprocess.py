@@ -3,12 +3,15 @@
 So a service takes the same raw values as `prepare`.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from workflow.shards import Rows
 
 CHUNK = 4096  # samples that are read at once from memory-mapped data
 
@@ -24,13 +27,22 @@ class Standardize(keras.layers.Layer):
         self.std = self.add_weight(shape=shape, initializer="ones", trainable=False, name="std")
         self.built = True
 
-    def fit(self, values: np.ndarray) -> None:
-        """Take mean and standard deviation from `values` (n, …, *size); of a constant, 1."""
-        axes = tuple(range(values.ndim - len(self.mean.shape)))
-        chunks = [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
-        count = values.size // max(1, int(np.prod(self.mean.shape)))
-        mean = sum(chunk.sum(axes, dtype=np.float64) for chunk in chunks) / count
-        squares = (np.square(chunk - mean).sum(axes) for chunk in chunks)
+    def fit(self, values: Rows, columns: Sequence[int] | None = None) -> None:
+        """Take mean and standard deviation from `values` (n, …, *size); of a constant, 1.
+
+        Args:
+            columns: those that are taken of a table.
+        """
+
+        def chunks() -> Iterator[np.ndarray]:
+            for start in range(0, len(values), CHUNK):
+                chunk = values[start : start + CHUNK]
+                yield chunk if columns is None else chunk[:, columns]
+
+        axes = tuple(range(len(values.shape) - len(self.mean.shape)))
+        count = math.prod(values.shape[: len(axes)])
+        mean = sum(chunk.sum(axes, dtype=np.float64) for chunk in chunks()) / count
+        squares = (np.square(chunk - mean).sum(axes) for chunk in chunks())
         std = np.sqrt(sum(squares) / count)
         self.mean.assign(mean)
         self.std.assign(np.where(std > 1e-7 * np.abs(mean), std, 1.0))
@@ -51,7 +63,7 @@ class Image(keras.layers.Layer):
         self.has_channels = bool(declared.get("channels"))
         self.standardize = Standardize([declared["channels"]] if self.has_channels else [])
 
-    def fit(self, images: np.ndarray) -> None:
+    def fit(self, images: Rows) -> None:
         self.standardize.fit(images)
 
     def call(self, images: Any) -> Any:
@@ -69,9 +81,9 @@ class Features(keras.layers.Layer):
         self.numbers = [index for index, size in enumerate(choices) if not size]
         self.standardize = Standardize([len(self.numbers)])
 
-    def fit(self, table: np.ndarray) -> None:
+    def fit(self, table: Rows) -> None:
         if self.numbers:
-            self.standardize.fit(table[:, self.numbers])
+            self.standardize.fit(table, self.numbers)
 
     def call(self, table: Any) -> Any:
         parts = []
@@ -90,7 +102,7 @@ class Text(keras.layers.Layer):
     def __init__(self, declared: Mapping[str, Any]) -> None:
         super().__init__(dtype="float32")
 
-    def fit(self, texts: np.ndarray) -> None:
+    def fit(self, texts: Rows) -> None:
         pass
 
     def call(self, texts: Any) -> Any:
@@ -108,7 +120,7 @@ class Preprocess(keras.layers.Layer):
         self.names = list(inputs)
         self.kinds = [KINDS[declared["kind"]](declared) for declared in inputs.values()]
 
-    def fit(self, inputs: Mapping[str, np.ndarray]) -> None:
+    def fit(self, inputs: Mapping[str, Rows]) -> None:
         """Take what preprocessing needs from the inputs of the training split, (n, …) each."""
         for name, kind in zip(self.names, self.kinds, strict=True):
             kind.fit(inputs[name])

@@ -10,9 +10,11 @@ from annotated_types import Ge
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from workflow.batch_order import BatchSizes
 from workflow.config.values import ConfigError
 from workflow.lightning.devices import require_memory
-from workflow.prepared import read_split
+from workflow.lightning.processes import find_place
+from workflow.prepared import read_arrays
 
 Batch = tuple[dict[str, Tensor], Tensor]  # inputs by name (n, …), target (n,)
 
@@ -33,7 +35,7 @@ class ArrayDataset(Dataset[Batch]):
         Args:
             is_pinned: batches are in memory that CUDA copies without waiting for it.
         """
-        arrays, target = read_split(folder, split, inputs)
+        arrays, target = read_arrays(folder, split, inputs)
         self.inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         self.target = torch.from_numpy(target).to(device)
         self.is_pinned = is_pinned
@@ -61,11 +63,7 @@ class BatchSampler(Sampler[Tensor]):
     """Yields the indices of each batch as one tensor.
 
     The order is a function of seed and epoch alone, so a resumed run continues exactly as the
-    interrupted one would have. With several processes, each takes every n-th index; the last
-    ones are repeated so that all have the same number of batches, as DistributedSampler does.
-
-    Where one sample would be left for the last batch, it joins the batch before: BatchNorm cannot
-    train on one.
+    interrupted one would have. With several processes, each takes every n-th index.
     """
 
     def __init__(
@@ -83,11 +81,8 @@ class BatchSampler(Sampler[Tensor]):
         self.processes = processes
         self.device = device  # of the indices
         self.epoch = 0
-        self.samples = -(-size // processes)  # of each process
-        whole, rest = divmod(self.samples, batch_size)
-        self.sizes = [batch_size] * whole + [rest] * (rest > 0)
-        if whole and rest == 1:
-            self.sizes[-2:] = [batch_size + 1]
+        self.first = 0  # batch of the next iteration: a training was interrupted before it
+        self.sizes = BatchSizes(size, batch_size, rank, processes)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -97,15 +92,14 @@ class BatchSampler(Sampler[Tensor]):
         return len(self.sizes)
 
     def __iter__(self) -> Iterator[Tensor]:
+        first, self.first = self.first, 0
         if self.seed is None:
             order = torch.arange(self.size)
         else:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.size, generator=generator)
-        if self.processes > 1:
-            repeated = order[: self.samples * self.processes - self.size]
-            order = torch.cat([order, repeated])[self.rank :: self.processes]
-        yield from order.to(self.device).split(self.sizes)
+        mine = order[self.rank :: self.processes].to(self.device)
+        yield from mine.split([*self.sizes])[first:]
 
 
 class Batches(DataLoader[Batch]):
@@ -163,10 +157,15 @@ class ArrayDataModule(L.LightningDataModule):
             require_memory(trainer, sum(dataset.nbytes for dataset in self._datasets.values()))
 
     def train_dataloader(self) -> Batches:
-        return self._loader("train", self.seed if self.shuffle else None)
+        place = find_place(self.trainer)
+        dataset, sampler = self.read("train", self.seed if self.shuffle else None)
+        # After a resume, workers read ahead before Lightning calls `set_epoch`.
+        sampler.set_epoch(place.epoch)
+        sampler.first = place.batch
+        return self._loader(dataset, sampler)
 
     def val_dataloader(self) -> Batches:
-        return self._loader("validation", None)
+        return self._loader(*self.read("validation", None))
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -177,19 +176,14 @@ class ArrayDataModule(L.LightningDataModule):
         moved = {name: array.to(device, non_blocking=on_cuda) for name, array in inputs.items()}
         return moved, target.to(device, non_blocking=on_cuda)
 
-    def _loader(self, split: str, seed: int | None) -> Batches:
-        device = torch.device("cpu")
-        rank, processes, epoch = 0, 1, 0
-        if self.trainer is not None:
-            device = self.trainer.strategy.root_device
-            rank, processes = self.trainer.global_rank, self.trainer.world_size
-            # After a resume, workers read ahead before Lightning calls `set_epoch`.
-            progress = self.trainer.fit_loop.epoch_progress.current
-            epoch = progress.processed  # type: ignore[attr-defined]
-        dataset = self._dataset(split, device)
-        at = device if self.on_device else "cpu"
-        sampler = BatchSampler(len(dataset), self.batch_size, seed, rank, processes, at)
-        sampler.set_epoch(epoch)
+    def read(self, split: str, seed: int | None) -> tuple[Dataset[Batch], Any]:
+        """Return the samples of a split, and what yields the indices of each batch."""
+        place, dataset = find_place(self.trainer), self._dataset(split)
+        processes = place.rank, place.processes
+        at = self._device if self.on_device else "cpu"
+        return dataset, BatchSampler(len(dataset), self.batch_size, seed, *processes, at)
+
+    def _loader(self, dataset: Dataset[Batch], sampler: Any) -> Batches:
         return Batches(
             dataset,
             batch_size=None,  # the sampler yields whole batches
@@ -199,11 +193,16 @@ class ArrayDataModule(L.LightningDataModule):
             # a resumed run makes its iterators at other times.
             generator=torch.Generator(),
             persistent_workers=self.workers > 0,
-            pin_memory=device.type == "cuda" and self.workers > 0,
+            pin_memory=self._device.type == "cuda" and self.workers > 0,
         )
 
-    def _dataset(self, split: str, device: torch.device) -> ArrayDataset:
-        """Return a split for training on a device: copied there once, if at all."""
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    def _dataset(self, split: str) -> ArrayDataset:
+        """Return a split for training on the device: copied there once, if at all."""
+        device = self._device
         if (split, device) not in self._datasets:
             place = device if self.on_device else "cpu"
             is_pinned = device.type == "cuda" and not self.on_device and not self.workers

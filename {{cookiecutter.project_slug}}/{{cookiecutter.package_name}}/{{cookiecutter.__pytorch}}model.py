@@ -21,6 +21,7 @@ from torch.nn import functional
 from workflow.errors import CommandError
 from workflow.lightning.networks import make_network, output_size
 from workflow.lightning.schedule import with_schedule
+from workflow.shards import Rows
 
 from .preprocess import Preprocess, Standardize
 
@@ -109,7 +110,7 @@ class CNN(nn.Module):
 class Classes(nn.Module):
     """A target of classes: network outputs are logits (n, classes), answers their probabilities."""
 
-    def fit(self, target: Tensor) -> None:
+    def fit(self, target: Rows) -> None:
         pass
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
@@ -130,7 +131,7 @@ class Value(nn.Module):
         super().__init__()
         self.standardize = Standardize()
 
-    def fit(self, target: Tensor) -> None:
+    def fit(self, target: Rows) -> None:
         self.standardize.fit(target)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
@@ -160,10 +161,10 @@ class Model(L.LightningModule):
         self.preprocess = Preprocess(data["inputs"])
         self.target = Classes() if data["target"]["kind"] == "classes" else Value()
         self.network = make_network(config["model"])
-        self._train_loss: list[Tensor] = []
+        self.train_losses: list[Tensor] = []  # of this epoch; a checkpoint within it has them
         self._validation: list[tuple[Tensor, Tensor]] = []
 
-    def fit_preprocessing(self, inputs: Mapping[str, Tensor], target: Tensor) -> None:
+    def fit_preprocessing(self, inputs: Mapping[str, Rows], target: Rows) -> None:
         """Take means and standard deviations from the training split, (n, …) each."""
         self.preprocess.fit(inputs)
         self.target.fit(target)
@@ -222,7 +223,7 @@ class Model(L.LightningModule):
     def training_step(self, batch: tuple[dict[str, Tensor], Tensor], _: int) -> Tensor:
         inputs, target = batch
         loss = self.target.loss(self.network(self.preprocess(inputs)), target)
-        self._train_loss.append(loss.detach())
+        self.train_losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: tuple[dict[str, Tensor], Tensor], _: int) -> Tensor:
@@ -236,9 +237,9 @@ class Model(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         outputs, target = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
         self._validation.clear()
-        if self._train_loss:
-            self.log("train/loss", torch.stack(self._train_loss).mean(), sync_dist=True)
-            self._train_loss.clear()
+        if self.train_losses:
+            self.log("train/loss", torch.stack(self.train_losses).mean(), sync_dist=True)
+            self.train_losses.clear()
         for name, value in self.target.metrics(outputs, target).items():
             self.log(f"val/{name}", value, sync_dist=True)
 

@@ -3,11 +3,14 @@
 So a service takes the same raw values as `prepare`.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from workflow.shards import Rows
 
 CHUNK = 4096  # samples that are read at once from memory-mapped data
 
@@ -24,13 +27,22 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(tuple(size)))
         self.register_buffer("std", torch.ones(tuple(size)))
 
-    def fit(self, values: Tensor) -> None:
-        """Take mean and standard deviation from `values` (n, …, *size); of a constant, 1."""
-        dims = tuple(range(values.dim() - self.mean.dim()))
-        count = values.numel() // self.mean.numel()
-        chunks = values.split(CHUNK)
-        mean = torch.stack([chunk.double().sum(dims) for chunk in chunks]).sum(0) / count
-        squares = [(chunk.double() - mean).square().sum(dims) for chunk in chunks]
+    def fit(self, values: Rows, columns: Sequence[int] | None = None) -> None:
+        """Take mean and standard deviation from `values` (n, …, *size); of a constant, 1.
+
+        Args:
+            columns: those that are taken of a table.
+        """
+
+        def chunks() -> Iterator[Tensor]:
+            for start in range(0, len(values), CHUNK):
+                chunk = torch.as_tensor(values[start : start + CHUNK])
+                yield (chunk if columns is None else chunk[:, columns]).double()
+
+        dims = tuple(range(len(values.shape) - self.mean.dim()))
+        count = math.prod(values.shape[: len(dims)])
+        mean = torch.stack([chunk.sum(dims) for chunk in chunks()]).sum(0) / count
+        squares = [(chunk - mean).square().sum(dims) for chunk in chunks()]
         std = (torch.stack(squares).sum(0) / count).sqrt()
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-7 * mean.abs(), std, 1.0))
@@ -55,7 +67,7 @@ class Image(nn.Module):
         self.has_channels = bool(declared.get("channels"))
         self.standardize = Standardize([declared["channels"]] if self.has_channels else [])
 
-    def fit(self, images: Tensor) -> None:
+    def fit(self, images: Rows) -> None:
         self.standardize.fit(images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -77,9 +89,9 @@ class Features(nn.Module):
         # On the device of the table, as a list of indices is not.
         self.register_buffer("indices", torch.tensor(self.numbers, dtype=torch.long), False)
 
-    def fit(self, table: Tensor) -> None:
+    def fit(self, table: Rows) -> None:
         if self.numbers:
-            self.standardize.fit(table[:, self.numbers])
+            self.standardize.fit(table, self.numbers)
 
     def forward(self, table: Tensor) -> Tensor:
         parts = []
@@ -97,7 +109,7 @@ class Text(nn.Module):
     def __init__(self, declared: Mapping[str, Any]) -> None:
         super().__init__()
 
-    def fit(self, texts: Tensor) -> None:
+    def fit(self, texts: Rows) -> None:
         pass
 
     def forward(self, texts: Tensor) -> Tensor:
@@ -117,7 +129,7 @@ class Preprocess(nn.Module):
             KINDS[declared["kind"]](declared) for declared in inputs.values()
         )
 
-    def fit(self, inputs: Mapping[str, Tensor]) -> None:
+    def fit(self, inputs: Mapping[str, Rows]) -> None:
         """Take what preprocessing needs from the inputs of the training split, (n, …) each."""
         for name, kind in zip(self.names, self.kinds, strict=True):
             kind.fit(inputs[name])  # type: ignore[operator]

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from workflow.launch import launch
 from workflow.paths import PREPARED_DATA
+from workflow.prepared import read_split
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -43,7 +44,6 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
     from workflow.lightning.networks import require_fit
     from workflow.lightning.session import Session
 
-    from .data import ArrayDataset
     from .model import Model
 
     session = Session(config, run_dir)  # what cannot be trained here is refused before any work
@@ -52,9 +52,9 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
     data = instantiate(config["loader"], PREPARED_DATA, inputs, seed=config["seed"])
     data.require_batches(config["trainer"])
     model = Model(config)
-    samples = ArrayDataset(PREPARED_DATA, "train", inputs)
-    model.fit_preprocessing(samples.inputs, samples.target)
-    require_fit(model.network, model.preprocess, samples.inputs, config["data"]["target"])
+    samples, target = read_split(PREPARED_DATA, "train", inputs)
+    model.fit_preprocessing(samples, target)
+    require_fit(model.network, model.preprocess, samples, config["data"]["target"])
 
     with session.open(model.network) as run:
         if run.is_complete:

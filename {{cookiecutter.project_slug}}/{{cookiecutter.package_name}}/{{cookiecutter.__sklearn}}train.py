@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from workflow.launch import launch
 from workflow.paths import PREPARED_DATA
-from workflow.prepared import read_split
+from workflow.prepared import read_arrays
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -41,8 +41,8 @@ def train(config: dict[str, Any], run_dir: Path) -> float:
     model = Model(config)  # what cannot be fitted or exported is refused before any work
     session = Session(config, run_dir, [*model.measures])
     names = list(config["data"]["inputs"])
-    inputs, target = read_split(PREPARED_DATA, "train", names)
-    held_out, expected = read_split(PREPARED_DATA, "validation", names)
+    inputs, target = read_arrays(PREPARED_DATA, "train", names)
+    held_out, expected = read_arrays(PREPARED_DATA, "validation", names)
 
     with session.open() as run:
         if run.is_complete:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from annotated_types import Gt
+
 from .values import Rule, Signature, at_least, between, inside, one_of
 
 # Beside each key: its type, and which values of it are right. What repeats a list or a limit of a
@@ -43,6 +45,11 @@ class Data:
 
 
 @dataclass(kw_only=True)
+class Prepare:
+    shard_mb: Annotated[float | None, Gt(0)]
+
+
+@dataclass(kw_only=True)
 class Metric:
     name: Annotated[str, METRIC]
     mode: Annotated[str, one_of("min", "max")]
@@ -65,6 +72,7 @@ class Export:
 class BaseConfig:
     framework: str
     data: Data
+    prepare: Prepare
     model: dict[str, Any]
     metric: Metric
     callbacks: dict[str, Any]

@@ -49,8 +49,14 @@ class Trainer:  # what the workflow relies on; trainer_keys has the others
 
 
 @dataclass(kw_only=True)
+class Train(epochs.Train):
+    checkpoint_minutes: Annotated[float | None, at_least(0)]
+
+
+@dataclass(kw_only=True)
 class Config(epochs.EpochsConfig):
     trainer: Trainer
+    train: Train
 
 
 # What `train` gives to lightning.Trainer itself, and what would leave a training no checkpoint.

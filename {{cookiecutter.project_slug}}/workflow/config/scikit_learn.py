@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from .groups import BaseConfig, Framework, thread_variables
-from .values import Signature, at_least, declared_in
+from .values import ConfigError, Signature, at_least, declared_in
 
 
 @dataclass(kw_only=True)
@@ -24,7 +24,14 @@ def trainer_keys(*_: str) -> Signature:
 
 
 def validate(settings: dict[str, Any]) -> None:
-    """Nothing here depends on another key."""
+    """Check what no key says alone.
+
+    Raises:
+        ConfigError: the data would not be read whole.
+    """
+    if settings["prepare"]["shard_mb"] is not None:
+        problem = "must be null: scikit-learn fits all samples at once, it does not stream"
+        raise ConfigError("prepare.shard_mb", problem)
 
 
 SCIKIT_LEARN = Framework(

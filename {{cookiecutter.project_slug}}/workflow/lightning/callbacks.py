@@ -69,17 +69,26 @@ class StopDiverged(L.Callback):
         self._losses.append(outputs["loss"].detach())
         self._steps.append(trainer.global_step)
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if len(self._losses) < every and not trainer.is_last_batch:
-            return
+        if trainer.is_last_batch:
+            self.check(trainer)
+        elif len(self._losses) >= every:
+            self._require_finite(trainer)
+            self._start_reading(trainer)
+
+    def check(self, trainer: L.Trainer) -> None:
+        """Check all losses so far, in every process at once; waits for the GPU."""
         self._require_finite(trainer)
+        if self._losses:
+            self._start_reading(trainer)
+            self._require_finite(trainer)
+
+    def _start_reading(self, trainer: L.Trainer) -> None:
         ours = torch.stack(self._losses)
         everywhere = ours.clone()
         if trainer.world_size > 1:  # a sum is finite where each process's loss is
             torch.distributed.all_reduce(everywhere)
         self._pending = Pending(torch.stack([ours, everywhere])), self._steps
         self._losses, self._steps = [], []
-        if trainer.is_last_batch:
-            self._require_finite(trainer)
 
     def _require_finite(self, trainer: L.Trainer) -> None:
         if self._pending is None:

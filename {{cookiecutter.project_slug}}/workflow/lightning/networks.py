@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..config.values import ConfigError
 from ..errors import one_line
+from ..shards import Rows
 
 
 class PlainModule(nn.Module):
@@ -86,7 +87,7 @@ def output_size(target: Mapping[str, Any]) -> int:
 def require_fit(
     network: nn.Module,
     preprocess: nn.Module,
-    inputs: Mapping[str, Tensor],
+    inputs: Mapping[str, Rows],
     target: Mapping[str, Any],
 ) -> None:
     """Try a network on the first two samples, before a run starts; it is left in training mode.
@@ -99,7 +100,7 @@ def require_fit(
     Raises:
         ConfigError: the network does not take these inputs, or does not return (n, outputs).
     """
-    taken = preprocess({name: values[:2] for name, values in inputs.items()})
+    taken = preprocess({name: torch.as_tensor(rows[:2]) for name, rows in inputs.items()})
     module = network.module if isinstance(network, PlainModule) else network
     name = type(module).__name__
     network.eval()

@@ -30,6 +30,7 @@ from .callbacks import (
 )
 from .compiling import compile_network, require_compiler
 from .devices import hardware, require_devices
+from .mid_epoch import MidEpochCheckpoint
 from .processes import job_environment
 from .run_log import RunLog
 from .start import initialize, load_start
@@ -50,6 +51,8 @@ class Session(BaseSession):
         ConfigError: the devices or a compiler are not here, or the checkpoint to start from does
             not fit.
     """
+
+    after_interrupt = "the next `inv train` resumes from the last checkpoint"
 
     def __init__(self, config: dict[str, Any], run_dir: Path) -> None:
         """`config` is the composed config as plain types."""
@@ -159,18 +162,23 @@ class Session(BaseSession):
         )
         # `save_last` of `best` would write only when an epoch is better.
         last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+        minutes = self.config["train"]["checkpoint_minutes"]
+        losses = StopDiverged(self.metric_name)
+        newest = self.unfinished.newest
+        within = [] if minutes is None else [MidEpochCheckpoint(newest, minutes, losses)]
         trial = exchange()
         return [
             SkipEmptyHooks(),
             RequireMetrics(self.metric_name),
             EpochSeed(self.config["seed"]),
             StayStopped(),
-            StopDiverged(self.metric_name),
+            losses,
             History(self.run_dir / HISTORY.name),
             RunLog(self.first_step),
             *([TrialReports(self.metric_name, trial)] if trial else []),
             *(callback for callback in self._added if not isinstance(callback, View)),
             ShowBestModel([view for view in self._added if isinstance(view, View)]),
+            *within,
             self._best,
             last,
         ]
@@ -179,6 +187,9 @@ class Session(BaseSession):
 def _quiet_lightning() -> None:
     """Leave out what Lightning says in every run and nobody can act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import sets INFO
-    unwanted = ("LeafSpec", "Checkpoint directory .* exists", "many workers", "srun", "OneCycleLR")
+    unwanted = [
+        *("LeafSpec", "Checkpoint directory .* exists", "many workers", "srun", "OneCycleLR"),
+        "dataloader is not resumable",  # samplers start where an epoch was interrupted
+    ]
     for text in unwanted:
         warnings.filterwarnings("ignore", f".*{text}.*")

@@ -47,7 +47,7 @@ def read(path: Path) -> Content:
         raise ValueError(NOT_OF_TRAINING)
     return Content(
         config=loaded["hyper_parameters"].get("config", {}),
-        epochs=int(loaded["epoch"]) + 1,
+        epochs=int(loaded["epoch"]) + _has_ended(loaded),
         provenance=loaded.get("provenance", {}),
         shapes=_shapes(_weights(loaded)),
         loaded=loaded,
@@ -57,6 +57,12 @@ def read(path: Path) -> Content:
 def initialize(network: "nn.Module", content: Content) -> None:
     """Give the network the weights of a checkpoint."""
     network.load_state_dict(_weights(content.loaded))
+
+
+def _has_ended(loaded: dict[str, Any]) -> bool:
+    """Whether the last epoch had ended; a checkpoint may be of the middle of it."""
+    progress = loaded["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    return bool(progress["is_last_batch"])
 
 
 def _weights(loaded: dict[str, Any]) -> "dict[str, Tensor]":

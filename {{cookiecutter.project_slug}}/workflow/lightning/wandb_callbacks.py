@@ -78,7 +78,7 @@ class ShowBestModel(L.Callback):
 
     def __init__(self, views: Sequence[View]) -> None:
         self._views = views
-        self._batches: list[tuple[dict[str, Tensor], Tensor, Tensor]] = []
+        self._batches: list[tuple[Tensor, Tensor]] = []
 
     def on_validation_batch_end(
         self,
@@ -90,15 +90,13 @@ class ShowBestModel(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
-            inputs, target = batch
-            on_cpu = {name: values.cpu() for name, values in inputs.items()}
-            self._batches.append((on_cpu, target.cpu(), outputs.cpu()))
+            self._batches.append((batch[1].cpu(), outputs.cpu()))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._batches and trainer.is_global_zero:
-            batches, targets, answers = zip(*self._batches, strict=True)
-            inputs = {name: _joined(batch[name] for batch in batches) for name in batches[0]}
+            targets, answers = zip(*self._batches, strict=True)
             data = pl_module.hparams["config"]["data"]
+            inputs = {name: _ReadAgain(trainer.val_dataloaders, name) for name in data["inputs"]}
             samples = Samples.of(data, inputs, _joined(targets), _joined(answers))
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, RunLog):
@@ -106,6 +104,23 @@ class ShowBestModel(L.Callback):
                         if values := view.show(samples):
                             callback.add(trainer, values)
         self._batches.clear()
+
+
+class _ReadAgain:
+    """An input of the validation batches, of which a few samples are shown: not kept in memory."""
+
+    def __init__(self, batches: Any, name: str) -> None:
+        self._batches, self._name = batches, name
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        found, start = [], 0
+        for inputs, _ in self._batches:
+            rows = inputs[self._name]
+            here = (indices >= start) & (indices < start + len(rows))
+            found.append((np.flatnonzero(here), rows[indices[here] - start].cpu().numpy()))
+            start += len(rows)
+        places = np.concatenate([place for place, _ in found])
+        return np.concatenate([rows for _, rows in found])[np.argsort(places)]
 
 
 def _joined(parts: Iterable[Tensor]) -> np.ndarray:

@@ -18,12 +18,14 @@ from arro3.io import read_parquet
 
 from ..errors import CommandError
 from ..paths import PREPARED_DATA
+from ..prepared import read_split
 from ..serving import input_log, local
 from ..serving.input_log import INPUT
 from ..serving.model import Model, load
 from ..signature import DATATYPES, Inputs, decode, decode_columns, distinct
 
 MIN_SAMPLES = 200  # with fewer, chance alone looks like drift
+MAX_REFERENCE = 50_000  # samples of a split: data may be larger than memory
 MAX_SAMPLES = 1000  # the newest; with many more, differences are found that do not matter
 
 Columns = dict[str, list[Any]]
@@ -149,19 +151,24 @@ def reference(model: Model) -> Columns:
 
 
 def prepared(spec: dict[str, Any], split: str) -> np.ndarray:
-    """Read an input of a split of the prepared data, if it is what the model takes."""
+    """Read an input of a split of the prepared data, if it is what the model takes.
+
+    Of more than MAX_REFERENCE samples, as many are taken, evenly spaced.
+    """
     where, name = PREPARED_DATA.as_posix(), spec["name"]
     try:
-        array = np.load(PREPARED_DATA / f"{split}_{name}.npy")
+        inputs, _ = read_split(PREPARED_DATA, split, [name])
     except OSError:
         problem = f"no prepared data for `{name}`: inv data.pull or inv train"
         raise CommandError(f"{where}: {problem}") from None
-    taken = spec["shape"][1:]
+    array, taken = inputs[name], spec["shape"][1:]
     if list(array.shape[1:]) != taken or array.dtype != DATATYPES[spec["datatype"]]:
         found = f"`{name}` is {array.dtype} {list(array.shape[1:])}"
         problem = f"{found}, but the model takes {spec['datatype']} {taken}: inv train"
         raise CommandError(f"{where}: {problem}")
-    return array
+    number = min(len(array), MAX_REFERENCE)
+    chosen: np.ndarray = array[np.linspace(0, len(array) - 1, number).astype(int)]
+    return chosen
 
 
 def of_samples(model: Model, inputs: Inputs) -> Columns:

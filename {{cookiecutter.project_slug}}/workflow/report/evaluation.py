@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import files
 from ..paths import METRICS, PICTURES, PREDICTIONS, REPORTS, SECTIONS
+from ..shards import Rows
 from ..signature import Spec
 from . import mistakes, pictures
 from .sections import Section
@@ -33,7 +34,7 @@ class Evaluation:
     predictions: Mapping[str, Sequence[Any]]
     worst: np.ndarray
 
-    def write(self, inputs: Mapping[str, np.ndarray], signature: Sequence[Spec]) -> None:
+    def write(self, inputs: Mapping[str, Rows], signature: Sequence[Spec]) -> None:
         """Write reports/: metrics.json, predictions.csv, sections.json, and pictures/.
 
         Args:

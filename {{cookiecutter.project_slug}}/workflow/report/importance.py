@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from ..shards import Rows
 from ..signature import Inputs, Spec
 from .sections import Section
 
@@ -13,7 +14,7 @@ LARGEST = 2_000  # samples that are permuted
 
 def importances(
     specs: list[Spec],
-    inputs: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Rows],
     target: np.ndarray,
     loss: Callable[[Inputs, np.ndarray], float],
     seed: int,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..shards import Rows
 from ..signature import Spec, decode, decode_columns, distinct
 from .pictures import png
 from .sections import Section
@@ -16,7 +17,7 @@ CELL, MARGIN = 1.5, 0.08  # inches, of a picture without its title
 
 
 def rows(
-    inputs: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Rows],
     signature: Sequence[Spec],
     predictions: Mapping[str, Sequence[Any]],
     worst: np.ndarray,
@@ -44,7 +45,7 @@ def rows(
 
 
 def picture(
-    inputs: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Rows],
     signature: Sequence[Spec],
     predictions: Mapping[str, Sequence[Any]],
     worst: np.ndarray,

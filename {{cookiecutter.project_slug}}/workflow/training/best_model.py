@@ -19,13 +19,13 @@ class Samples:
 
     Args:
         signature: of the model.
-        inputs: (n, …) by name.
+        inputs: (n, …) by name, of which indices are read.
         target: (n,), class indices or values.
         answers: probabilities (n, classes), or values (n,).
     """
 
     signature: dict[str, Any]
-    inputs: Mapping[str, np.ndarray]
+    inputs: Mapping[str, Any]
     target: np.ndarray
     answers: np.ndarray
 
@@ -33,7 +33,7 @@ class Samples:
     def of(
         cls,
         data: Mapping[str, Any],
-        inputs: Mapping[str, np.ndarray],
+        inputs: Mapping[str, Any],
         target: np.ndarray,
         answers: np.ndarray,
     ) -> "Samples":
