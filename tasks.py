@@ -179,6 +179,7 @@ def lock(context: Context, upgrade: bool = False) -> None:
         "serving": "the model service instead, beside other servers",
         "frameworks": "what each framework costs instead",
         "updates": "updates of projects instead",
+        "gpu": "training on a GPU instead",
     }
 )
 def bench(
@@ -187,6 +188,7 @@ def bench(
     serving: bool = False,
     frameworks: bool = False,
     updates: bool = False,
+    gpu: bool = False,
 ) -> None:
     """Measure what benchmarks/README.md shows, and write its table."""
     chosen = {
@@ -194,6 +196,7 @@ def bench(
         "serving": serving,
         "frameworks": frameworks,
         "updates": updates,
+        "gpu": gpu,
     }
     script = next((name for name, is_chosen in chosen.items() if is_chosen), "measure")
     run(sys.executable, f"benchmarks/{script}.py")

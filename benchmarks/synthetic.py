@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-SAMPLES, SIZE, CLASSES, BATCH = 60_000, 28, 10, 256
+SAMPLES = int(os.environ.get("BENCHMARK_SAMPLES", "60000"))
+SIZE, CLASSES, BATCH = 28, 10, 256
 HIDDEN = (256, 128)
 EPOCHS = 2  # timed ones of each turn
 TURNS = 3
