@@ -6,9 +6,11 @@ can look at what a run left behind. It speaks:
 - runs: start, resume, config, summary, history, system metrics, console, files, final state;
 - artifacts: versions, aliases, metadata, upload, deduplication, download, logged and used by a run;
 - `wandb.Api()`: a run, the runs of a project, history, files, artifacts by name and alias;
-- `wandb sync`, `wandb login`, `wandb restore`.
+- `wandb sync`, `wandb login`, `wandb restore`;
+- `wandb sweep` and `wandb agent`: a sweep is kept as it was sent, and its agents get the runs that
+  a test has put into its `queue`, then the end.
 
-It does not speak sweeps, launch, registries, teams, filters, multipart uploads, run rewinds and
+It does not speak launch, registries, teams, filters, multipart uploads, run rewinds and
 forks, or shared mode; it answers those with an error that names the operation. One user, `me`, one
 key, everything on one page, nothing survives the process but the uploaded bytes under its folder.
 
@@ -136,6 +138,16 @@ def sample(rows: list[Json], spec: str) -> list[Json]:
     return [{key: row[key] for key in keys} for row in rows if all(key in row for key in keys)]
 
 
+@dataclass
+class Sweep:
+    """A sweep as its client described it, and the values of the runs that its agents are to do."""
+
+    name: str
+    project: str
+    config: str
+    queue: list[Json] = field(default_factory=list)
+
+
 class NotSpokenError(Exception):
     """The client asked for something that the test double does not do."""
 
@@ -166,6 +178,7 @@ class Backend:
         self.runs: dict[tuple[str, str], Run] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.client_ids: dict[str, str] = {}
+        self.sweeps: dict[str, Sweep] = {}
         self._numbers = itertools.count(101)
         self._port = port
 
@@ -357,7 +370,7 @@ class Backend:
             "summaryMetrics": run.raw_summary,
             "systemMetrics": run.event_lines[-1] if run.event_lines else "{}",
             "wandbConfig": json.dumps({"t": {}}),
-            "sweepName": None,
+            "sweepName": run.attributes.get("sweepName"),
             "readOnly": False,
             "stopped": False,
             "createdAt": NOW,
@@ -496,7 +509,7 @@ class Backend:
         run.raw_summary = v.get("summaryMetrics") or run.raw_summary
         if v.get("name"):  # a client that starts; one that only edits the run names its id alone
             run.state = v.get("state") or "running"
-        names = {"groupName": "group", "display_name": "displayName"}
+        names = {"groupName": "group", "display_name": "displayName", "sweep": "sweepName"}
         plain = ("displayName", "description", "notes", "tags", "jobType", "commit", "host", "repo")
         for sent in (*names, *plain):
             if v.get(sent) is not None:
@@ -508,6 +521,41 @@ class Backend:
         run = self._run_of(v)
         bucket = self._run_view(run) if run else None
         return {"model": {**self._project_view(v["project"]), "bucket": bucket}}
+
+    # -- operations: sweeps -----------------------------------------------------------------------
+
+    @operation("UpsertSweep")
+    def _upsert_sweep(self, v: Json) -> Json:
+        name = f"sweep{self._number()}"
+        self.sweeps[name] = Sweep(name, v["projectName"], v["config"])
+        view = {"name": name, "project": self._project_view(v["projectName"])}
+        return {"upsertSweep": {"sweep": view, "configValidationWarnings": []}}
+
+    @operation("SweepWithRuns")
+    def _query_sweep(self, v: Json) -> Json:
+        sweep = self.sweeps[v["sweep"]]
+        kept = {"id": global_id("Sweep", sweep.name), "name": sweep.name, "config": sweep.config}
+        view = {**kept, "state": "RUNNING", "controller": None, "scheduler": None}
+        return {"project": {"sweep": {**view, "runs": page([])}}}
+
+    @operation("CreateAgent")
+    def _create_agent(self, v: Json) -> Json:
+        return {"createAgent": {"agent": {"id": self.sweeps[v["sweep"]].name}}}
+
+    @operation("Heartbeat")
+    def _agent_heartbeat(self, v: Json) -> Json:
+        sweep = self.sweeps[v["id"]]
+        commands: list[Json] = []
+        if not any(json.loads(v["runState"]).values()):  # one run at a time
+            if sweep.queue:
+                args = {name: {"value": value} for name, value in sweep.queue.pop(0).items()}
+                run = {"type": "run", "run_id": f"run{self._number()}", "args": args}
+                commands.append({**run, "program": "train"})
+            else:
+                commands.append({"type": "exit"})
+        return {"agentHeartbeat": {"agent": {"id": v["id"]}, "commands": json.dumps(commands)}}
+
+    # -- operations: runs, files ------------------------------------------------------------------
 
     @operation("CreateRunFiles")
     def _create_run_files(self, v: Json) -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from running import inspect
 from workflow.config.schema import plain
-from workflow.variables import VariableError, check
+from workflow.variables import VariableError, check, drop_unused
 
 # As someone has them who used W&B elsewhere, or in whose shell another training was started.
 LEFT_OVER = {
@@ -83,6 +83,17 @@ def test_a_variable_that_says_what_the_config_says_is_no_news(config) -> None:
     assert check(settings, agreed) == []
     (line,) = check(plain(config()), {"WANDB_MODE": "online"})
     assert line == "WANDB_MODE is not used: tracking.mode counts (disabled)"
+
+
+def test_what_an_agent_of_wandb_sets_counts(config, monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r", "WANDB_PROJECT": "p", "WANDB_DIR": "d"}
+    assert check(plain(config()), agents) == []
+    kept = {**agents, "WANDB_SWEEP_PARAM_PATH": "values.yaml", "WANDB_RESUME": "must"}
+    for name, value in kept.items():
+        monkeypatch.setenv(name, value)
+    drop_unused()
+    left = {name: value for name, value in os.environ.items() if name in kept}
+    assert left == agents
 
 
 def test_variables_of_keras_count_in_a_project_of_keras_alone(config) -> None:

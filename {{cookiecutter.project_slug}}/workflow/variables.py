@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 USED, UNUSED, REFUSED = "used", "not used, said so", "refused"
+# Set by an agent of W&B's sweeps, which chooses the first two; the last one says what is so anyway.
+OF_AN_AGENT = ("WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_DIR")
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # Lightning reads the first
 
 
@@ -75,10 +77,12 @@ RULES = (
     Rule(("WANDB_CONFIG_PATHS",), UNUSED, "the config is that of `conf/`"),
     Rule(("WANDB_DISABLED",), UNUSED, "`tracking.mode=disabled` or `WANDB_MODE=disabled` counts"),
     Rule(
-        ("WANDB_SWEEP_ID", "WANDB_FORK_FROM", "WANDB_RESUME_FROM"),
-        REFUSED,
-        "the run would be a part of another",
+        ("WANDB_SWEEP_ID",),
+        USED,
+        "as `wandb agent` sets it, with `WANDB_RUN_ID` and `WANDB_PROJECT`, which count then;"
+        " refused without them",
     ),
+    Rule(("WANDB_FORK_FROM", "WANDB_RESUME_FROM"), REFUSED, "the run would be a part of another"),
     Rule(("config-defaults.yaml",), REFUSED, "W&B would add its values to the run's config"),
     Rule(("wandb/settings",), USED, "W&B's own file: what no variable and no `tracking` key says"),
     Rule(("PL_GLOBAL_SEED",), UNUSED, "`seed` counts", "seed", framework="pytorch"),
@@ -170,13 +174,15 @@ def check(config: Mapping[str, Any], variables: Mapping[str, str] | None = None)
     """
     variables = os.environ if variables is None else variables
     _require_one_process(config, variables)
+    of_agent = OF_AN_AGENT if _is_of_agent(variables) else ()
     lines = []
     for rule in rules(config["framework"]):
         for name in rule.set_in(variables):
             if rule.effect == REFUSED:
                 remove = "remove it" if "." in name else "unset it"
                 raise VariableError(f"{name}: {_plain(rule.why)}; {remove}")
-            if rule.effect == UNUSED and not _agrees(rule, variables[name], config):
+            is_unused = rule.effect == UNUSED and name not in of_agent
+            if is_unused and not _agrees(rule, variables[name], config):
                 lines.append(f"{name} is not used: {_plain(rule.why)}{_value(rule, config)}")
     tracking = config["tracking"]
     for name, value, free in [
@@ -191,11 +197,27 @@ def check(config: Mapping[str, Any], variables: Mapping[str, str] | None = None)
 
 def drop_unused() -> None:
     """Remove W&B's variables that do not count, so that neither W&B nor a child reads them."""
+    kept = OF_AN_AGENT if _is_of_agent(os.environ) else ()
     for rule in RULES:
         if rule.effect == UNUSED:
             for name in rule.set_in(os.environ):
-                if name.startswith("WANDB_"):
+                if name.startswith("WANDB_") and name not in kept:
                     del os.environ[name]
+    # An agent's file of values: W&B would write `model: mlp` over the model of the run's config.
+    os.environ.pop("WANDB_SWEEP_PARAM_PATH", None)
+
+
+def _is_of_agent(variables: Mapping[str, str]) -> bool:
+    """Whether an agent of a sweep of W&B's has started this training.
+
+    Raises:
+        VariableError: the sweep is named, and the run is not.
+    """
+    if not variables.get("WANDB_SWEEP_ID"):
+        return False
+    if not variables.get("WANDB_RUN_ID"):
+        raise VariableError("WANDB_SWEEP_ID: the run would be a part of another; unset it")
+    return True
 
 
 def _require_one_process(config: Mapping[str, Any], variables: Mapping[str, str]) -> None:
