@@ -37,6 +37,7 @@ CONFIG = Path("config.yaml")
 GROUP = "experiment"
 MENTION = re.compile(rf"^(\s*-\s+{GROUP}:[ \t]*)([^#\n]*[^#\s])", re.MULTILINE)
 WRITTEN = "# Written by `inv exp.apply"
+SCHEMA = "# yaml-language-server: $schema=../schema.json#/definitions/experiment"
 DVC_APPLIED = "refs/exps/exec/EXEC_APPLY"  # the experiment that was applied last
 
 
@@ -163,34 +164,49 @@ def plan(name: str, conf: Path, wanted: dict[str, Any]) -> dict[Path, str]:
     if composed(conf) == wanted:
         return {}
     config = (conf / CONFIG).read_text(encoding="utf-8")
-    changes: dict[Path, str] = {}
     write(conf, {CONFIG: mention(config, None)})
-    if composed(conf) != wanted:
-        choices = switched(conf, wanted)
-        defaults = composed(conf, *overrides(choices))
-        for key in [key for key in wanted if lacks(defaults.get(key), wanted[key])]:
-            # A file can add and change values, and remove none: this group gets one of its own.
-            if not (conf / key).is_dir():
-                raise CommandError(
-                    f"{name} has no {key} of conf/, which no file there can leave out"
-                )
-            changes[Path(key, f"{name}.yaml")] = document(name, "all that it has", wanted[key])
-            choices[key] = name
-            write(conf, changes)
-        defaults = composed(conf, *overrides(choices))
-        differing = difference(defaults, wanted)
-        listed = [{f"override /{group}": option} for group, option in choices.items()]
-        values = {**({"defaults": listed} if listed else {}), **differing}
-        text = document(name, "how it differs from the defaults", values)
-        changes[Path(GROUP, f"{name}.yaml")] = f"# @package _global_\n{text}"
-    named = name if changes else None
-    changes[CONFIG] = mention(config, named)
+    changes = {} if composed(conf) == wanted else overlay(name, conf, wanted, f"{WRITTEN} {name}`")
+    changes[CONFIG] = mention(config, name if changes else None)
     write(conf, changes)
-    now = composed(conf)
+    require_composed(name, composed(conf), wanted)
+    return changes
+
+
+def overlay(name: str, conf: Path, wanted: dict[str, Any], written: str) -> dict[Path, str]:
+    """Return the files with which `experiment=NAME` composes to `wanted`, by their paths in conf/.
+
+    Args:
+        name: of the experiment.
+        conf: a copy of conf/ that names no experiment; it is changed.
+        written: the comment that they begin with: which command wrote them.
+
+    Raises:
+        CommandError: conf/ cannot hold the values.
+    """
+    changes: dict[Path, str] = {}
+    choices = switched(conf, wanted)
+    defaults = composed(conf, *overrides(choices))
+    for key in [key for key in wanted if lacks(defaults.get(key), wanted[key])]:
+        # A file can add and change values, and remove none: this group gets one of its own.
+        if not (conf / key).is_dir():
+            raise CommandError(f"{name} has no {key} of conf/, which no file there can leave out")
+        changes[Path(key, f"{name}.yaml")] = document(written, "all that it has", wanted[key])
+        choices[key] = name
+        write(conf, changes)
+    defaults = composed(conf, *overrides(choices))
+    listed = [{f"override /{group}": option} for group, option in choices.items()]
+    values = {**({"defaults": listed} if listed else {}), **difference(defaults, wanted)}
+    text = document(written, "how it differs from the defaults", values)
+    changes[Path(GROUP, f"{name}.yaml")] = f"# @package _global_\n{SCHEMA}\n{text}"
+    write(conf, changes)
+    return changes
+
+
+def require_composed(name: str, now: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise CommandError if what conf/ composes to is not what is wanted."""
     for key in now | wanted:
         if now.get(key) != wanted.get(key):
             raise CommandError(f"{name}: conf/ cannot hold its {key}: write it there by hand")
-    return changes
 
 
 def composed(conf: Path, *overrides: str) -> dict[str, Any]:
@@ -267,8 +283,8 @@ def mention(config: str, name: str | None) -> str:
     return MENTION.sub(rf"\g<1>{value}", config, count=1)
 
 
-def document(name: str, what: str, values: dict[str, Any]) -> str:
-    return f"{WRITTEN} {name}`: {what}.\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
+def document(written: str, what: str, values: dict[str, Any]) -> str:
+    return f"{written}: {what}.\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
 
 
 def write(conf: Path, changes: dict[Path, str]) -> None:
