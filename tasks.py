@@ -180,6 +180,7 @@ def lock(context: Context, upgrade: bool = False) -> None:
         "frameworks": "what each framework costs instead",
         "updates": "updates of projects instead",
         "gpu": "training on a GPU instead",
+        "sweeps": "what a trial of a sweep costs beyond its training instead",
     }
 )
 def bench(
@@ -189,6 +190,7 @@ def bench(
     frameworks: bool = False,
     updates: bool = False,
     gpu: bool = False,
+    sweeps: bool = False,
 ) -> None:
     """Measure what benchmarks/README.md shows, and write its table."""
     chosen = {
@@ -197,6 +199,7 @@ def bench(
         "frameworks": frameworks,
         "updates": updates,
         "gpu": gpu,
+        "sweeps": sweeps,
     }
     script = next((name for name, is_chosen in chosen.items() if is_chosen), "measure")
     run(sys.executable, f"benchmarks/{script}.py")
