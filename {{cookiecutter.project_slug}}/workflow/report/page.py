@@ -29,6 +29,7 @@ from .figures import figures
 from .sections import Section
 
 REPORT = REPORTS / "report.html"
+TEMPLATES = Path(__file__).parent / "templates"
 INPUTS = (METRICS, SECTIONS, HISTORY, MODEL, PARAMS)
 LARGEST_MATRIX = 40  # classes; a larger one cannot be read, the frequent confusions still can
 LARGEST_HALF = 12  # classes; a matrix of more needs the width of the page
@@ -69,10 +70,14 @@ def write(root: Path = Path()) -> Path:
     return root / REPORT
 
 
-def render(context: dict[str, Any]) -> str:
-    """Return the page; every text in it is escaped."""
+def render(context: dict[str, Any], template: Path = TEMPLATES / "page.html.jinja") -> str:
+    """Return a page; every text in it is escaped.
+
+    Args:
+        template: it finds the others, and the style, beside itself and here.
+    """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader([template.parent, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -81,7 +86,7 @@ def render(context: dict[str, Any]) -> str:
     # A long dotted name may break after its separators.
     environment.filters["breakable"] = lambda name: re.findall(r"[^./_]+[./_]?|[./_]", name)
     environment.filters |= {"cell": cell, "metric": metric_text, "json": json_text}
-    return environment.get_template("page.html.jinja").render(context)
+    return environment.get_template(template.name).render(context)
 
 
 def cell(value: object) -> str:

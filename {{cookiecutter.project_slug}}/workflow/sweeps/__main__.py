@@ -17,7 +17,7 @@ from ..config.values import ConfigError
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import ROOT
-from . import optimizing, plan, study
+from . import optimizing, plan, study, wandb_sweep
 from .driver import Driver, outcome
 from .locks import Lock
 from .plan import Asked, Plan
@@ -40,6 +40,11 @@ def main(arguments: list[str]) -> int:
             tuple(overrides), given.search, given.name, given.trials, given.seeds, given.storage
         )
         planned = plan.make(asked)
+        if given.wandb:
+            file = wandb_sweep.write(planned)
+            _prepare(planned)
+            print(f"{file.as_posix()} written\nnext: wandb sweep {file.as_posix()}")
+            return 0
         return _run(planned, given.jobs, given.fail_after)
     except (ConfigError, CommandError, GitError) as error:
         raise SystemExit(f"sweep: {error}") from None
@@ -132,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, help="trainings a trial, each with its own seed")
     parser.add_argument("--fail-after", type=int, help="trials that may fail")
     parser.add_argument("--storage", default="", help="of Optuna, by URL")
+    parser.add_argument("--wandb", action="store_true", help="write it for W&B; run nothing")
     return parser
 
 

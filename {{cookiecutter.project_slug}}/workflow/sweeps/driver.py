@@ -130,9 +130,9 @@ def outcome(sweep: Sweep) -> Iterator[str]:
     if not all(trial.state.is_finished() for trial in trials):
         yield f"next: inv sweep --name {plan.name}, which continues it"
     elif best:
-        yield f"next: inv sweep.show {plan.name}, inv sweep.apply {plan.name}"
+        yield f"next: inv sweep.show --name {plan.name}, inv sweep.apply --name {plan.name}"
     else:
-        yield f"next: inv sweep.show {plan.name}"
+        yield f"next: inv sweep.show --name {plan.name}"
 
 
 def best_trial(sweep: Sweep) -> FrozenTrial | None:

@@ -1,0 +1,35 @@
+"""Which sweep a command is about: the one that is named, else the latest."""
+
+import argparse
+import sys
+
+from ..config.values import nearest
+from ..errors import CommandError
+from . import optimizing, study
+from .study import Sweep
+
+
+def parser(action: str, text: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what names a sweep."""
+    made = argparse.ArgumentParser(prog=f"sweep.{action}", description=text)
+    made.add_argument("--name", help="of a sweep; default: the latest")
+    return made
+
+
+def choose(name: str | None) -> Sweep:
+    """Open a sweep; say which, where there are several and none is named.
+
+    Raises:
+        CommandError: there is none, none of this name, or its study can't be read.
+    """
+    optimizing.quiet()
+    names = study.names()
+    if not names:
+        raise CommandError("no sweep so far: inv sweep -- KEY=A,B")
+    if name is None:
+        name = names[-1]
+        if len(names) > 1:
+            print(f"{name}, the latest of {len(names)} sweeps", file=sys.stderr, flush=True)
+    elif name not in names:
+        raise CommandError(f"no sweep {name!r}; {nearest(name, names)}")
+    return study.open(name)

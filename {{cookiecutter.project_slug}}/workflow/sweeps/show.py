@@ -1,0 +1,79 @@
+"""A sweep in the terminal, and as a page.
+
+python -m workflow.sweeps.show [--name NAME]    the latest, if none is named
+"""
+
+import webbrowser
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import CommandError
+from . import page, trials
+from .choice import choose, parser
+from .study import Sweep
+from .trials import Row
+
+SHOWN = 20  # trials; the page has all
+
+
+def summary(sweep: Sweep, rows: Sequence[Row]) -> str:
+    """Return one line: how far the sweep is, and the best value."""
+    states = ", ".join(f"{number} {state}" for state, number in trials.count(rows).items())
+    line = f"{sweep.plan.name}: {states or 'none'} of {sweep.plan.trials} trials"
+    if rows and rows[0].has_finished:
+        line += f"; best {sweep.plan.metric} {rows[0].value_text}"
+    return line
+
+
+def table(sweep: Sweep, rows: Sequence[Row]) -> Table:
+    """Draw the best trials, with what the sweep chose for each."""
+    drawn = Table(box=None, header_style="bold")
+    drawn.add_column("trial", justify="right", no_wrap=True)
+    drawn.add_column(sweep.plan.metric, justify="right", no_wrap=True)
+    drawn.add_column("time", justify="right", no_wrap=True)
+    drawn.add_column("", no_wrap=True)
+    drawn.add_column("parameters", overflow="fold")
+    for index, row in enumerate(rows[:SHOWN]):
+        is_best = index == 0 and row.has_finished
+        state = "best" if is_best else "" if row.has_finished else row.state
+        params = (f"{name}={trials.param_text(value)}" for name, value in row.params.items())
+        time = trials.duration_text(row.seconds)
+        cells = [str(row.number), row.value_text, time, state, " ".join(params)]
+        drawn.add_row(*map(Text, cells), style="bold" if is_best else "")
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser("show", __doc__)
+    options.add_argument("--browser", action="store_true", help="open the page in the browser")
+    given = options.parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        sweep = choose(given.name)
+        trials.require_one_objective(sweep)
+        rows = trials.rows(sweep)
+        print(summary(sweep, rows))
+        begun = [row for row in rows if row.state != "waiting"]
+        if begun:
+            console.print(table(sweep, begun), soft_wrap=False)
+        if len(begun) > SHOWN:
+            print(f"… and {len(begun) - SHOWN} more trials, on the page")
+        for numbers, reason in trials.failures(rows):
+            console.print(Text(f"{numbers} failed: {reason}", style="red"))
+        written = page.write(sweep)
+    except CommandError as error:
+        raise SystemExit(f"sweep.show: {error}") from None
+    name = f"--name {sweep.plan.name}"
+    follows = f"inv sweep.apply {name}, inv sweep.dashboard {name}"
+    has_winner = rows and rows[0].has_finished
+    print(f"{written.as_posix()} written")
+    print(f"next: {follows if has_winner else f'inv sweep {name}'}")
+    if given.browser:
+        webbrowser.open(written.resolve().as_uri())
+
+
+if __name__ == "__main__":
+    main()
