@@ -294,11 +294,14 @@ def run_in_project(
 
 
 def extras(framework: str) -> list[str]:
-    """Return the options of uv for the extras of a framework's projects: of backends, its own."""
+    """Return the options of uv beside `--all-groups` for a framework's projects.
+
+    Of the backends of Keras, an environment has its own; of the builds of onnxruntime, one.
+    """
     backends = [name.removeprefix("keras-") for name in FRAMEWORKS if name.startswith("keras-")]
     others = [name for name in backends if framework != f"keras-{name}"]
     left_out = [*others, "jax-cuda", "tensorflow-cuda"] if framework.startswith("keras-") else []
-    return ["--all-extras", *(f"--no-extra={name}" for name in left_out)]
+    return ["--all-extras", "--no-group=serve-gpu", *(f"--no-extra={name}" for name in left_out)]
 
 
 def run(

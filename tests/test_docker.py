@@ -486,7 +486,7 @@ def last_line(printed: str) -> str:
         (
             ["docker.build", "--image=cpuu"],
             {},
-            "docker: no image `cpuu`: choose one of cpu, gpu, serve, web",
+            "docker: no image `cpuu`: choose one of cpu, gpu, serve, serve-gpu, web",
         ),
         (
             ["docker.build"],

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -72,6 +73,23 @@ def test_a_model_may_use_what_its_settings_say_and_the_machine_has(
         on = msgspec.structs.replace(deployment, processors=processors)
         service = render.model_service(on, "digits", FIRST)
         assert (service["cpus"], service["mem_limit"]) == (expected, "300m")
+
+
+def test_a_model_on_a_gpu_reserves_one(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = yaml.safe_load(render.COMPOSE_BASE.read_text("utf-8"))["services"]
+
+    def devices() -> list[dict[str, Any]]:
+        service = render.model_service(deployment, "digits", FIRST)
+        extended = base[service["extends"]["service"]]
+        reserved = extended.get("deploy", {}).get("resources", {}).get("reservations", {})
+        assert extended["read_only"]
+        return reserved.get("devices", [])
+
+    assert devices() == []
+    monkeypatch.setenv("SERVING_PROVIDER", "cuda")
+    assert devices() == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
 
 
 def test_a_comment_replaces_no_container_and_a_limit_does(

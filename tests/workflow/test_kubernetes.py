@@ -1,5 +1,6 @@
 """What a cluster is told: what is filled into deploy/kubernetes/."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from workflow.serving import settings
 from workflow.serving.sources import Located
 
 MODELS = [Located(name, name, f"s3://bucket/{name}.onnx", "0" * 64) for name in ("cnn", "mlp")]
-IMAGES = {name: f"registry.example.com:5000/{name}@sha256:{'1' * 64}" for name in kubernetes.IMAGES}
+IMAGES = {name: f"registry.example.com:5000/{name}@sha256:{'1' * 64}" for name in ("serve", "web")}
 
 
 @pytest.fixture
@@ -56,6 +57,17 @@ def test_the_base_has_models_images_and_numbers(tree: Path) -> None:
     assert mlp["MODEL_NAME"] == "mlp"
     assert mlp["MODEL_FILE"] == "s3://bucket/mlp.onnx"
     assert [path.name for path in sorted((tree / "base/models").iterdir())] == ["cnn", "mlp"]
+
+
+def test_models_on_a_gpu_have_one_each(tmp_path: Path, serving: settings.Settings) -> None:
+    on_gpu = replace(serving, provider="cuda")
+    assert (serving.image, on_gpu.image) == ("serve", "serve-gpu")
+    for settings_, expected in ((serving, []), (on_gpu, ["../components/gpu"])):
+        kustomize.fill(ROOT / kubernetes.TREE, tmp_path / "tree", MODELS, IMAGES, settings_)
+        base = read(tmp_path / "tree/base/kustomization.yaml")
+        assert base.get("components", []) == expected
+        provider = literals(base)["serving"]["SERVING_PROVIDER"]
+        assert provider == settings_.provider
 
 
 def test_each_resource_is_there(tree: Path) -> None:

@@ -406,6 +406,12 @@ def test_a_full_queue_is_refused_at_once(exported: Path, request_of: Callable[..
 def test_a_wrong_setting_or_model_ends_the_service_with_one_line(exported: Path) -> None:
     for variables, reason in [
         ({"SERVING_THREADS": "0"}, "serve: serving.threads: 0 must be a positive number\n"),
+        ({"SERVING_PROVIDER": "tpu"}, "serve: serving.provider: 'tpu' is not one of cpu, cuda\n"),
+        (
+            {"SERVING_PROVIDER": "cuda"},
+            "serve: serving.provider: cuda: this build of onnxruntime has no CUDA: take the image "
+            "serve-gpu, or provider cpu\n",
+        ),
         ({"MODEL_FILE": "/nowhere.onnx"}, "serve: /nowhere.onnx: No such file"),
         ({"MODEL_SHA256": "abc"}, "serve: "),
     ]:

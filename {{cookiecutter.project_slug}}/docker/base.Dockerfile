@@ -36,7 +36,7 @@ RUN --mount=type=bind,source=docker,target=/docker \
     --mount=type=secret,id=ca_certificates \
     --mount=type=tmpfs,target=/tmp \
     for extra in ${EXTRAS}; do set -- "$@" --extra "${extra}"; done \
-    && sh /docker/with-secrets.sh sh /docker/install-environment.sh "${TORCH}" --all-groups "$@"
+    && sh /docker/with-secrets.sh sh /docker/install-environment.sh "${TORCH}" --all-groups --no-group serve-gpu "$@"
 
 # Whoever runs a container writes as themselves: the home folder is open to any user.
 RUN useradd --uid 1000 --create-home --shell /bin/bash user \

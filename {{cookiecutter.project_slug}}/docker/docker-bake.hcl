@@ -148,6 +148,13 @@ target "serve" {
   tags     = [image("serve")]
 }
 
+target "serve-gpu" { # larger by 2 GB, and so not part of `all`
+  inherits = ["_serving"]
+  target   = "serve-gpu"
+  args     = { GROUP = "serve-gpu" }
+  tags     = [image("serve-gpu")]
+}
+
 target "web" {
   inherits = ["_serving"]
   target   = "web"

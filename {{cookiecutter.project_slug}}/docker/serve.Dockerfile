@@ -1,5 +1,5 @@
-# What answers requests: `serve`, the service of a model, and `web`, the web application before
-# such services. Nothing of training.
+# What answers requests: `serve`, the service of a model, `serve-gpu`, the same on a GPU, and `web`,
+# the web application before such services. Nothing of training.
 ARG BASE_IMAGE
 
 FROM uv AS environment
@@ -38,6 +38,12 @@ HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["python", "-c", \
 FROM code AS serve
 ENV MODEL_FILE=/models/model.onnx
 CMD ["python", "-m", "workflow.serving.service", "--address", "0.0.0.0", "--port", "8000"]
+
+# CUDA and cuDNN are packages of uv.lock, and the NVIDIA runtime adds the driver's libraries.
+FROM serve AS serve-gpu
+ENV SERVING_PROVIDER=cuda \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM code AS web
 CMD ["python", "-m", "workflow.serving.web", "--address", "0.0.0.0", "--port", "8000"]

@@ -50,7 +50,8 @@ FIXES = {
 
 def names() -> dict[str, str]:
     """Return what each image is called, by its target in the bake file."""
-    printed = subprocess.run([*BAKE, "--print", "all"], capture_output=True, text=True, check=False)
+    command = [*BAKE, "--print", "all", "serve-gpu"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=False)
     if printed.returncode:
         raise CommandError(printed.stderr.strip().splitlines()[-1])
     targets = json.loads(printed.stdout)["target"]

@@ -18,7 +18,6 @@ from . import kubectl, kustomize, rollout, state
 
 TREE = Path("deploy/kubernetes")
 RENDERED = DEPLOYMENT / "kubernetes"
-IMAGES = ("serve", "web")
 
 
 def render(environment: str, models: list[str]) -> Path:
@@ -38,7 +37,7 @@ def render(environment: str, models: list[str]) -> Path:
     serving = settings.load()
     located = [locate(model) for model in models]
     client = engine.connect()
-    references = {target: pushed(client, target) for target in IMAGES}
+    references = {"serve": pushed(client, serving.image), "web": pushed(client, "web")}
     tree = RENDERED / environment
     kustomize.fill(ROOT / TREE, ROOT / tree, located, references, serving)
     text = kubectl.run("kustomize", (tree / "environments" / environment).as_posix())

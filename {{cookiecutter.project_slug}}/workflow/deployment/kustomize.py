@@ -39,6 +39,8 @@ def fill(
     base = yaml.safe_load(file.read_text(encoding="utf-8"))
     base["resources"].remove("model")
     base["resources"] += [f"models/{model.name}" for model in models]
+    if serving.provider == "cuda":
+        base["components"] = ["../components/gpu"]
     addresses = [f"{model.name}=http://model-{model.name}:{MODEL_PORT}" for model in models]
     values = {
         "serving": variables(serving),

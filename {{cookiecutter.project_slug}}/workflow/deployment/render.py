@@ -39,7 +39,7 @@ def model_service(deployment: Deployment, name: str, release: Release) -> dict[s
     """Return the service of a model's replica."""
     serving = settings.load()
     return {
-        **_extends("model"),
+        **_extends("gpu-model" if serving.provider == "cuda" else "model"),
         "image": release.image,
         "user": deployment.user,
         "environment": {

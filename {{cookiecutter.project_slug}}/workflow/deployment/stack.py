@@ -21,6 +21,7 @@ from ..containers import engine, images
 from ..containers.container import require_free
 from ..errors import CommandError
 from ..paths import MODEL, ROOT, SERVED
+from ..serving import settings
 from . import counts, proxy, releases, render, state
 from .state import Deployment, Model
 
@@ -60,9 +61,10 @@ def up(
     running = proxy.find(client, project())
     if running is None or new.port != old.port:
         require_free(client, new.port)
-    for target in ("serve", "web"):
+    targets = (settings.load().image, "web")
+    for target in targets:
         images.build(target)
-    serve, web = (str(client.images.get(images.name_of(name)).id) for name in ("serve", "web"))
+    serve, web = (str(client.images.get(images.name_of(name)).id) for name in targets)
     deployed = {
         name: releases.promoted(old.models.get(name), msgspec.structs.replace(release, image=serve))
         for name, release in wanted.items()

@@ -16,8 +16,12 @@ from ..errors import CommandError
 from ..formats import LaterFormatError
 from ..signature import Inputs, current
 from . import store
+from .settings import Provider
 
 METADATA = ("signature", "provenance", "samples")  # what is read of a file
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+# Else each size of a batch is tried with every algorithm of a convolution when it first comes.
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,12 @@ def version_of(sha256: str) -> str:
 
 
 def load(
-    name: str, path: Path, threads: int = 1, sha256: str | None = None, source: str | None = None
+    name: str,
+    path: Path,
+    threads: int = 1,
+    sha256: str | None = None,
+    source: str | None = None,
+    provider: Provider = "cpu",
 ) -> Model:
     """Read a model.
 
@@ -91,8 +100,10 @@ def load(
 
     Raises:
         CommandError: there is no such file, it is not the one of this SHA-256, onnxruntime cannot
-            run it, it does not say what it takes and gives, or a later version exported it.
+            run it, it does not say what it takes and gives, or a later version exported it; or
+            there is no GPU for `provider`.
     """
+    providers = providers_of(provider)
     source = source or str(path)
     try:
         content = path.read_bytes()
@@ -105,7 +116,7 @@ def load(
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
         texts = session.get_modelmeta().custom_metadata_map
         known = {name: json.loads(texts[name]) for name in METADATA if name in texts}
         metadata = current(known, source)
@@ -121,10 +132,29 @@ def load(
         # onnxruntime raises errors of its own for each thing that can be wrong with a file.
         # The reason stands at the end, behind the place in onnxruntime's source.
         raise CommandError(f"{source}: {' '.join(str(error).split())[-300:]}") from None
+    if provider == "cuda" and CUDA not in session.get_providers():  # it falls back to the CPU
+        problem = "onnxruntime cannot use a GPU here: nvidia-smi shows whether there is one"
+        raise CommandError(f"serving.provider: cuda: {problem}")
     return Model(name, version_of(found), signature, provenance, samples, session)
 
 
-def from_environment(threads: int = 1) -> Model:
+def providers_of(provider: Provider) -> list[Any]:
+    """Return what onnxruntime may compute with, the first that can.
+
+    Raises:
+        CommandError: its build has no CUDA.
+    """
+    if provider == "cpu":
+        return [CPU]
+    if CUDA not in onnxruntime.get_available_providers():
+        problem = "this build of onnxruntime has no CUDA: take the image serve-gpu, or provider cpu"
+        raise CommandError(f"serving.provider: cuda: {problem}")
+    onnxruntime.set_default_logger_severity(4)  # of what it lacks, in many lines
+    onnxruntime.preload_dlls()  # CUDA and cuDNN, which are packages of the environment
+    return [(CUDA, CUDA_OPTIONS), CPU]
+
+
+def from_environment(threads: int = 1, provider: Provider = "cpu") -> Model:
     """Read the model of the variables MODEL_NAME, MODEL_FILE and MODEL_SHA256.
 
     MODEL_FILE is a path, or a URL as `store` reads it, which needs MODEL_SHA256. The processes of
@@ -137,9 +167,9 @@ def from_environment(threads: int = 1) -> Model:
     file = os.environ.get("MODEL_FILE", "models/model.onnx")
     sha256 = os.environ.get("MODEL_SHA256")
     if not store.is_url(file):
-        return load(name, Path(file), threads, sha256)
+        return load(name, Path(file), threads, sha256, provider=provider)
     source = store.shown(file)
     if not sha256:
         raise CommandError(f"{source}: a model from a URL needs its SHA-256: set MODEL_SHA256")
     path = store.fetch(file, sha256, Path(tempfile.gettempdir()))
-    return load(name, path, threads, sha256, source)
+    return load(name, path, threads, sha256, source, provider)

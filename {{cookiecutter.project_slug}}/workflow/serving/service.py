@@ -105,7 +105,8 @@ def main() -> None:
     options = arguments(__doc__)
     try:
         serving = settings.load()
-        app = create_app(model.from_environment(serving.threads), serving)
+        served = model.from_environment(serving.threads, serving.provider)
+        app = create_app(served, serving)
     except CommandError as error:
         raise SystemExit(f"serve: {error}") from None
     listen(app, options, serving.timeout_ms / 1000)

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal, get_args
 
 import yaml
 
@@ -10,6 +11,7 @@ from ..errors import CommandError
 
 FILE = Path("conf/serving/default.yaml")
 PREFIX = "SERVING_"
+Provider = Literal["cpu", "cuda"]
 MAY_BE_0 = {"log_every", "max_wait_ms"}
 AT_MOST = {"scale_down_after_s": 3600}  # that Kubernetes takes
 
@@ -19,6 +21,7 @@ class Settings:
     """The keys of conf/serving/, where each has its meaning and unit."""
 
     title: str
+    provider: Provider
     threads: int
     max_batch_size: int
     max_wait_ms: int
@@ -36,12 +39,17 @@ class Settings:
     queue_per_replica: int
     scale_down_after_s: int
 
+    @property
+    def image(self) -> str:
+        """The target of docker/docker-bake.hcl that serves with these settings."""
+        return "serve-gpu" if self.provider == "cuda" else "serve"
+
 
 def load(file: Path = FILE) -> Settings:
     """Return the settings of a file, each replaced by its variable SERVING_… where that is set.
 
     Raises:
-        CommandError: a key is missing or unknown, or not a positive number.
+        CommandError: a key is missing or unknown, or has a value that is not allowed.
     """
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     known = [field.name for field in fields(Settings)]
@@ -52,15 +60,19 @@ def load(file: Path = FILE) -> Settings:
     title = os.environ.get(f"{PREFIX}TITLE", content["title"])
     if not isinstance(title, str) or not title.strip():
         raise CommandError(f"serving.title: {title!r} is not text; quote it")
+    provider = os.environ.get(f"{PREFIX}PROVIDER", content["provider"])
+    if provider not in get_args(Provider):
+        choices = ", ".join(get_args(Provider))
+        raise CommandError(f"serving.provider: {provider!r} is not one of {choices}")
     values = {}
-    for name in (name for name in known if name != "title"):
+    for name in (name for name in known if name not in ("title", "provider")):
         value = os.environ.get(f"{PREFIX}{name.upper()}", content[name])
         if not str(value).isdecimal():
             raise CommandError(f"serving.{name}: {value!r} must be a positive number")
         values[name] = int(value)
     if found := refusal(values):
         raise CommandError("serving.{}: {}".format(*found))
-    return Settings(title=title, **values)
+    return Settings(title=title, provider=provider, **values)
 
 
 def refusal(values: dict[str, int]) -> tuple[str, str] | None:

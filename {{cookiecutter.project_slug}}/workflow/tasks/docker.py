@@ -4,7 +4,8 @@ from invoke import Context, task
 
 from .shell import follows, overrides, run_module
 
-IMAGE = {"image": "a target of docker/docker-bake.hcl: cpu, gpu, serve, web; to build, also all"}
+SERVED = ("serve", "serve-gpu", "web")
+IMAGE = {"image": "cpu, gpu, serve, serve-gpu or web; to build, also all, without serve-gpu"}
 GPU = {"gpu": "in the GPU image, with all GPUs of the machine"}
 
 
@@ -12,8 +13,8 @@ GPU = {"gpu": "in the GPU image, with all GPUs of the machine"}
 def build(context: Context, image: str = "cpu") -> None:
     """Build an image. Buildx's own options after `--`."""
     run_module("containers", "build", image, "--", *overrides())
-    served = image in ("serve", "web")
-    follows(f"inv docker.push --image {image}", "inv deploy.up" if served else "inv docker.train")
+    done = "inv deploy.up" if image in SERVED else "inv docker.train"
+    follows(f"inv docker.push --image {image}", done)
 
 
 @task(help=GPU)
@@ -43,7 +44,7 @@ def notebook(context: Context, gpu: bool = False, port: int = 8888) -> None:
 def push(context: Context, image: str = "cpu") -> None:
     """Push an image to the registry that .env names."""
     run_module("containers", "push", image)
-    follows("inv deploy.render ENVIRONMENT" if image in ("serve", "web") else "inv docker.train")
+    follows("inv deploy.render ENVIRONMENT" if image in SERVED else "inv docker.train")
 
 
 @task(name="list")
