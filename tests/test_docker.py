@@ -450,6 +450,8 @@ def test_a_pushed_image_is_known_by_the_registrys_digest_and_by_each_commit(
         for pushed in (printed, again):
             assert pushed.endswith(f"{name}@{digest}\nnext: inv deploy.render ENVIRONMENT\n")
         assert f"    {name}@{digest}\n" in project.inv("docker.list", variables=variables)
+        # It can go, whatever other names it has: the registry gives it again.
+        assert re.search(r"Docker images +\S+ \S+ +\d", project.inv("clean", variables=variables))
         model = project.path / "conf/model"
         (model / "new.yaml").touch()  # in the image of a training, and in no commit
         refused = project.inv("docker.push", "--image=serve", code=1, variables=variables)

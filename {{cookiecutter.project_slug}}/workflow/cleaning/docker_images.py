@@ -10,6 +10,9 @@ from ..containers import engine, images
 from ..errors import CommandError, one_line
 from .item import Item
 
+NOT_PUSHED = "not pushed, or in use: inv docker.push"
+UNNAMED = "without a name: docker image prune"
+
 
 def items() -> Iterator[Item]:
     """Yield the images and the build cache; one line where there is no engine."""
@@ -29,29 +32,33 @@ def _images(client: docker.DockerClient) -> Item:
     used = {one.attrs["Image"] for one in client.containers.list(all=True, ignore_removed=True)}
     gone = [image for image in found if image.id not in used and _is_pushed(client, image)]
     sizes = {image.id: int(image.attrs["Size"]) for image in found}
-    left = len(found) - len(gone)
+    left = [image for image in found if image not in gone]
+    unnamed = [image for image in left if not image.tags]
+    counted = ((len(left) - len(unnamed), NOT_PUSHED), (len(unnamed), UNNAMED))
 
     def remove() -> None:
         for image in gone:
             for name in image.tags:
                 client.images.remove(name)
 
-    stays = f"{left} not pushed, or in use: inv docker.push" if left else ""
+    stays = "; ".join(f"{count} {why}" for count, why in counted if count)
     free = sum(sizes[image.id] for image in gone)
     return Item("Docker images", sum(sizes.values()), free, stays, remove)
 
 
 def _is_pushed(client: docker.DockerClient, image: Image) -> bool:
-    """Whether registries have each name of an image; the engine's own word for it is not enough."""
-    references = [images.pushed_reference(image, tag) for tag in image.tags]
+    """Whether a registry has an image under one of its names.
+
+    The engine's own word for it is not enough: the registry is asked.
+    """
+    return any(_is_there(client, images.pushed_reference(image, tag)) for tag in image.tags)
+
+
+def _is_there(client: docker.DockerClient, reference: str | None) -> bool:
     try:
-        for reference in references:
-            if reference is None:
-                return False
-            client.api.inspect_distribution(reference)
+        return bool(reference and client.api.inspect_distribution(reference))
     except APIError:
         return False
-    return bool(references)
 
 
 def _build_cache(client: docker.DockerClient) -> Item:
