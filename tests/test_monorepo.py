@@ -74,6 +74,7 @@ def test_a_project_joins_the_repository_around_it(two: Two) -> None:
 
 def test_ci_at_the_top_runs_what_changed_in_its_folder(two: Two) -> None:
     workflow = yaml.safe_load((two.top / ".github/workflows/churn.yml").read_text("utf-8"))
+    assert ".github/workflows/churn-update.yml" in git(two.top, "ls-files").split()
     paths = ["churn/**", ".github/workflows/churn.yml"]
     assert workflow[True] == {  # YAML 1.1 reads `on` so
         "push": {"branches": ["main"], "paths": paths},
