@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from workflow import monorepo
 from workflow.errors import CommandError
 from workflow.git import GitError
 from workflow.paths import ROOT
@@ -487,6 +488,42 @@ def test_a_project_in_a_folder_of_a_repository_is_updated_there(
     assert "our line 1\n" in project.text("README.md")
     branch = "template-update-projects-one-1.1.0\n"
     assert git(project.path, "branch", "--show-current") == branch
+
+
+def as_it_is(text: str) -> str:
+    """A file of a template of which nothing is rendered."""
+    return f"{{% raw %}}{text}{{% endraw %}}"
+
+
+def test_what_it_has_at_the_top_of_the_repository_is_written_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("__init__", "errors", "files", "git", "monorepo", "paths", "repository")
+    code = {f"workflow/{name}.py": (ROOT / f"workflow/{name}.py").read_text() for name in names}
+    ci = (ROOT / monorepo.WORKFLOW).read_text()
+    pyproject = '[project]\nname = "tiny"\nversion = "0"\nrequires-python = ">=3.11"\n'
+    files = {**code, "pyproject.toml": pyproject, "dvc.yaml": "stages: {}\n"}
+    files[monorepo.WORKFLOW.as_posix()] = ci
+    template = Template(folder / "several")
+    template.release("1.0.0", FILES | {f"{SLUG}/{x}": as_it_is(text) for x, text in files.items()})
+    newer = as_it_is(ci.replace("timeout-minutes: 20", "timeout-minutes: 21"))
+    template.release("1.1.0", {f"{SLUG}/{monorepo.WORKFLOW.as_posix()}": newer})
+    project = make(template, tmp_path / "shop", at="models/tiny")
+    (top,) = monorepo.join(project.path)
+    git(tmp_path / "shop", "add", "--all")
+    git(tmp_path / "shop", "commit", "--quiet", "--message=Joined")
+    monkeypatch.setenv("UV_NO_SYNC", "1")
+    monkeypatch.setenv("UV_PROJECT_ENVIRONMENT", sys.prefix)
+    assert "timeout-minutes: 20" in top.read_text()
+    assert project.update()
+    assert "timeout-minutes: 21" in top.read_text()
+    changed = git(top.parent, "diff", "--name-only", "main", "HEAD").split()
+    assert changed == [
+        ".github/workflows/models-tiny.yml",
+        "models/tiny/.cruft.json",
+        "models/tiny/.github/workflows/ci.yml",
+    ]
+    assert git(top.parent, "status", "--porcelain") == ""
 
 
 def test_files_with_the_line_ends_of_windows_keep_them_without_a_conflict(

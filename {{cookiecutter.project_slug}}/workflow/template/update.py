@@ -40,6 +40,8 @@ from .source import NotLinkedError, Source, cache, open_source
 from .three_way import Place
 from .versions import Versions, prepare, way
 
+MONOREPO = "workflow/monorepo.py"  # of projects that may be one of several in a repository
+
 
 def start(
     project: Path,
@@ -182,6 +184,8 @@ def finish(place: Place, source: Source, state: Progress, step: Step) -> None:
     except CommandError as error:
         raise CommandError(f"{error}; then {CONTINUE}, or {ABORT}") from None
     place.git("add", "--update", "--", place.prefix or ".")
+    if MONOREPO in three_way.tree_at(place, "HEAD") and place.prefix:
+        write_top(place, state)
     if new := sorted(untracked(place) - before):
         place.git("add", "--", *new)
     if place.git("diff", "--cached", "--name-only"):
@@ -190,6 +194,20 @@ def finish(place: Place, source: Source, state: Progress, step: Step) -> None:
         place.git("commit", "--quiet", "--no-verify", *how)
     state.step = None
     progress.write(place.git_dir, state)
+
+
+def write_top(place: Place, state: Progress) -> None:
+    """Write again what a project has at the top of its repository, by its new code, and stage it.
+
+    Such as its workflows of CI, of which the project's own files are the source.
+    """
+    changed = place.git("diff", "--name-only", "-z")
+    done = in_project(place.folder, "python", "-m", "workflow.repository", "make")
+    if done.returncode:
+        state.notes.append("what lies at the repository's top is as it was: inv setup says why")
+    now = set(place.git("diff", "--name-only", "-z").split("\0"))
+    if written := sorted(filter(None, now - set(changed.split("\0")))):
+        place.git("add", "--", *written)
 
 
 def solve_lock(place: Place, state: Progress, step: Step) -> None:
@@ -219,11 +237,16 @@ def check(place: Place) -> bool:
 
 
 def run_inv(project: Path, *arguments: str) -> bool:
-    """Run a task in the merged project's own environment: this process has the old modules."""
-    command = [uv.command(), "run", "--project", str(project), "inv", *arguments]
+    """Run a task of the merged project; return whether it passed."""
     print(f"$ uv run inv {' '.join(arguments)}", flush=True)
+    return not in_project(project, "inv", *arguments).returncode
+
+
+def in_project(project: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in the merged project's own environment: this process has the old modules."""
     kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    return not subprocess.run(command, cwd=project, env=kept, check=False).returncode
+    run = [uv.command(), "run", "--project", str(project), *command]
+    return subprocess.run(run, cwd=project, env=kept, check=False)
 
 
 def under_way(place: Place) -> Progress:
