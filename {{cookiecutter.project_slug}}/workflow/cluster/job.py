@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -79,12 +80,12 @@ class Work:
         from submitit.helpers import DelayedSubmission
 
         print("SLURM ends this job soon: it stops at its last checkpoint", flush=True)
-        if self._process and self._process.poll() is None:
+        if self._process and not _has_ended(self._process):
             _signal_group(self._process, signal.SIGINT)
-            try:
-                self._process.wait(max(self.stop_seconds - 15, 5))
-            except subprocess.TimeoutExpired:
-                _signal_group(self._process, signal.SIGKILL)
+            last = time.monotonic() + max(self.stop_seconds - 15, 5)
+            while not _has_ended(self._process) and time.monotonic() < last:
+                time.sleep(0.1)
+            _signal_group(self._process, signal.SIGKILL)
         return DelayedSubmission(replace(self))
 
     def do(self, *command: str, shown: str) -> None:
@@ -145,6 +146,14 @@ def _place() -> tuple[Path, str]:
     task = f"{array}_{index}" if array else os.environ["SLURM_JOB_ID"]
     folder = os.environ["SUBMITIT_FOLDER"]
     return Path(folder.replace("%A", array or task).replace("%j", task)), task
+
+
+def _has_ended(process: "subprocess.Popen[Any]") -> bool:
+    """Whether a process has ended, asked in a signal's handler: `wait` holds Popen's own lock."""
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _signal_group(process: "subprocess.Popen[Any]", number: int) -> None:
