@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .config.values import ConfigError
+from .serving import starter
 
 IMAGE = "TRAINING_IMAGE"  # that a job's training runs in
 CONTAINER = "TRAINING_CONTAINER"  # what runs it: apptainer, or enroot
@@ -66,7 +67,7 @@ def run(started: list[str]) -> None:
     Raises:
         SystemExit: they failed, or were interrupted; their own output says why.
     """
-    left_out = (IMAGE, CONTAINER)
+    left_out = (IMAGE, CONTAINER, starter.VARIABLE)  # SLURM ends its own steps
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     if "@sha256:" in (image := os.environ.get(IMAGE, "")):
         environment["WANDB_DOCKER"] = image.partition("://")[2] or image

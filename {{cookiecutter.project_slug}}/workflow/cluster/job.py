@@ -21,6 +21,7 @@ from ..errors import one_line
 from ..git import GitError
 from ..paths import METRICS
 from ..results import read_metrics
+from ..serving import starter
 from . import records, snapshot
 
 if TYPE_CHECKING:
@@ -88,11 +89,12 @@ class Work:
             _signal_group(self._process, signal.SIGKILL)
         return DelayedSubmission(replace(self))
 
-    def do(self, *command: str, shown: str) -> None:
+    def do(self, *command: str, shown: str, watched: bool = False) -> None:
         """Run a command in the current folder.
 
         Args:
             shown: what it is called where it fails.
+            watched: a training in it reads its standard input, and ends with this process.
 
         Raises:
             JobError: it failed.
@@ -101,7 +103,12 @@ class Work:
         path = [str(Path(sys.executable).parent), environment.get("PATH", "")]
         environment["PATH"] = os.pathsep.join(path)
         # A group of its own: the signal is for the stage, as Ctrl-C is, and not for this process.
-        self._process = subprocess.Popen(command, env=environment, start_new_session=True)
+        # Not every cluster ends what a killed job leaves: a training ends with this process.
+        environment[starter.VARIABLE] = "1" if watched else ""
+        stdin = subprocess.PIPE if watched else subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=stdin, start_new_session=True
+        )
         if code := self._process.wait():
             how = f"was killed by signal {-code}" if code < 0 else "failed: its log says why"
             raise JobError(f"{shown} {how}")
@@ -122,12 +129,29 @@ class Pipeline(Work):
         command = (sys.executable, "-m", "workflow.dvc_store.command")
         options = ("--quiet", "--force", "--allow-missing")
         self.do(*command, "checkout", *options, shown="dvc checkout")
-        self.do(*command, "repro", shown="dvc repro")
+        self.do(*command, "repro", shown="dvc repro", watched=True)
         snapshot.keep(project, self.name)
         metrics = read_metrics(project / METRICS)
         os.chdir(self.home)
         snapshot.remove(project)
         return metrics
+
+
+@dataclass
+class Command(Work):
+    """A module of the workflow, such as a worker of a sweep.
+
+    Args:
+        arguments: of `python -m`.
+        shown: what it is called where it fails.
+    """
+
+    arguments: tuple[str, ...]
+    shown: str
+
+    def work(self) -> dict[str, float]:
+        self.do(sys.executable, "-m", *self.arguments, shown=self.shown)
+        return {}
 
 
 def pipeline(home: Path, name: str, stop_seconds: int, image: dict[str, str]) -> Pipeline:

@@ -51,6 +51,15 @@ class Job:
         return [f"{self.id}_{index}" for index in range(self.tasks)] or [self.id]
 
     @property
+    def project(self) -> Path:
+        """The project in its snapshot."""
+        return Path(self.snapshot)
+
+    @property
+    def has_snapshot(self) -> bool:
+        return bool(self.snapshot) and self.project.is_dir()
+
+    @property
     def when(self) -> str:
         return f"{datetime.fromtimestamp(self.submitted):%Y-%m-%d %H:%M}"
 

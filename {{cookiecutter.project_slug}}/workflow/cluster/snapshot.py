@@ -13,16 +13,19 @@ from .. import files, git
 from ..config.compose import compose
 from ..dvc_store.objects import Store
 from ..errors import CommandError, enumerated
-from ..paths import CONF, PARAMS, ROOT, home
+from ..paths import CONF, LOCK, PARAMS, PREPARED_DATA, ROOT, home
 from ..runs import worktree
-from ..tracking import patch
+from ..tracking import patch, provenance
 from ..training.start import pin_start
 
 NAMESPACE = "refs/exps"
 
 
-def make(name: str, overrides: list[str]) -> Path:
+def make(name: str, overrides: list[str] | None) -> Path:
     """Copy the project's code, uncommitted changes included, and compose its config there.
+
+    Args:
+        overrides: of the config; None leaves params.yaml as it is.
 
     Returns:
         The project in its worktree, beside the repository.
@@ -44,10 +47,18 @@ def make(name: str, overrides: list[str]) -> Path:
             patch.apply(changes.patch, folder)
         Store().share_cache(project)
         worktree.copy_secrets(project)
-        config = compose(overrides, project / CONF)
-        pin_start(config)
-        files.replace(project / PARAMS, OmegaConf.to_yaml(config))
+        if overrides is not None:
+            config = compose(overrides, project / CONF)
+            pin_start(config)
+            files.replace(project / PARAMS, OmegaConf.to_yaml(config))
     return project
+
+
+def fetch_data(project: Path) -> None:
+    """Bring the prepared data of dvc.lock into a snapshot, through DVC's cache."""
+    recorded = provenance.outs_in({LOCK.name: (project / LOCK).read_text(encoding="utf-8")})
+    path = PREPARED_DATA.as_posix()
+    Store().fetch(path, recorded[path], project)
 
 
 def new_name() -> str:

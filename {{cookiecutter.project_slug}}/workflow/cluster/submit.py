@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -88,6 +89,66 @@ def train(overrides: list[str]) -> Job:
         snapshot.remove(project)
         raise
     job = Job(number, name, "train", overrides, snapshot=str(project))
+    job.write()
+    return job
+
+
+def prepare_workers(overrides: list[str], count: int) -> Request:
+    """Check what is asked for workers: processes of one node each, as tasks of a job array.
+
+    Args:
+        overrides: of `cluster` and `resources`.
+
+    Raises:
+        CommandError: see `prepare`.
+        ConfigError: see `prepare`.
+    """
+    found = settings.compose(overrides)
+    assert found.cluster
+    if found.resources.nodes != 1:
+        raise ConfigError("resources.nodes", f"{found.resources.nodes}: a trial is of one node")
+    scheduler.require()
+    asked = request.parameters(found.cluster, found.resources, "check", ROOT)
+    text = request.script(asked, home() / FOLDER / "%A", NOBODY, count)
+    if problem := scheduler.refusal(text, found.resources):
+        raise CommandError(f"it can never start: {problem}")
+    return Request(found.cluster, found.resources, [], 1)
+
+
+def is_asked_for(overrides: list[str]) -> bool:
+    """Whether overrides of `cluster` and `resources` ask for a job.
+
+    Raises:
+        ConfigError: they are wrong.
+    """
+    return bool(overrides) and settings.compose(overrides).cluster is not None
+
+
+def workers(asked: Request, name: str, commands: Sequence[Sequence[str]]) -> Job:
+    """Submit workers, each a module with its arguments, in a snapshot that they share.
+
+    Args:
+        name: of what they work at.
+
+    Raises:
+        CommandError: SLURM does not take them. Nothing is left behind.
+    """
+    from .job import Command
+
+    project = snapshot.make(f"{name}-{int(time.time())}", None)
+    try:
+        snapshot.fetch_data(project)
+        variables = {"DVC_ROOT": str(home()), **image_variables(asked.cluster, asked.resources)}
+        seconds = asked.cluster.signal_seconds
+        shown = f"a worker of {name}"
+        works = [Command(home(), seconds, variables, tuple(one), shown) for one in commands]
+        named = request.parameters(asked.cluster, asked.resources, name, project)
+        ids = hand_over(works, named, asked.cluster.max_requeues)
+    except BaseException:
+        snapshot.remove(project)
+        raise
+    number, _, index = ids[0].partition("_")
+    job = Job(number, name, "sweep", [], snapshot=str(project), tasks=len(ids) if index else 0)
     job.write()
     return job
 

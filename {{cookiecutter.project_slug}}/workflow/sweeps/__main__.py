@@ -13,12 +13,15 @@ import sys
 from collections.abc import Iterable
 
 from .. import git
+from ..cluster import settings, submit
+from ..cluster.submit import Request
 from ..config.values import ConfigError
 from ..errors import CommandError
 from ..git import GitError
 from ..paths import ROOT
 from . import optimizing, plan, study, wandb_sweep
 from .driver import Driver, outcome
+from .job_driver import JobDriver
 from .locks import Lock
 from .plan import Asked, Plan
 from .space import described
@@ -36,6 +39,10 @@ def main(arguments: list[str]) -> int:
             if (value := getattr(given, option)) is not None and value < 1:
                 name = option.replace("_", "-")
                 raise CommandError(f"--{name} {value}: must be a positive number")
+        ours, overrides = settings.split(overrides)
+        workers = None
+        if submit.is_asked_for(ours):
+            workers = submit.prepare_workers(ours, given.jobs)
         asked = Asked(
             tuple(overrides), given.search, given.name, given.trials, given.seeds, given.storage
         )
@@ -45,23 +52,29 @@ def main(arguments: list[str]) -> int:
             _prepare(planned)
             print(f"{file.as_posix()} written\nnext: wandb sweep {file.as_posix()}")
             return 0
-        return _run(planned, given.jobs, given.fail_after)
+        if workers and planned.device in ("gpu", "cuda") and not workers.resources.gpus:
+            raise ConfigError("resources.gpus", "0, and a trial needs a GPU: resources=gpu")
+        return _run(planned, given.jobs, given.fail_after, workers)
     except (ConfigError, CommandError, GitError) as error:
         raise SystemExit(f"sweep: {error}") from None
 
 
-def _run(planned: Plan, jobs: int, fail_after: int | None) -> int:
+def _run(planned: Plan, jobs: int, fail_after: int | None, workers: Request | None) -> int:
     _prepare(planned)
     sweep = study.create(planned)
-    gpus = visible_gpus() if planned.device in ON_GPUS else []
+    gpus = visible_gpus() if planned.device in ON_GPUS and workers is None else []
     if gpus and jobs > len(gpus):
         print(f"{len(gpus)} GPUs, one for each trial: {len(gpus)} trials at a time, not {jobs}")
         jobs = len(gpus)
     _introduce(sweep)
     try:
-        Driver(sweep, jobs, gpus, fail_after).run()
+        if workers:
+            JobDriver(sweep, jobs, gpus, fail_after, asked=workers).run()
+        else:
+            Driver(sweep, jobs, gpus, fail_after).run()
     except KeyboardInterrupt:
-        print("\ninterrupted")
+        kept = "; the workers keep running: inv cluster.status" if workers else ""
+        print(f"\ninterrupted{kept}")
         _conclude(outcome(sweep))
         return 130
     _conclude(outcome(sweep))

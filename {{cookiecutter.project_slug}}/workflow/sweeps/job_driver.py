@@ -1,0 +1,105 @@
+"""Running a sweep on a cluster: workers as a job array, and a line for each trial that ends."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..cluster import records, snapshot, submit
+from ..cluster.follow import FAILED, Standing, last_lines, standings
+from ..cluster.records import Job
+from ..cluster.submit import Request
+from ..errors import CommandError
+from .driver import DEATHS, Driver
+
+ASK_SECONDS = 3
+
+
+@dataclass
+class JobDriver(Driver):
+    """Keeps as many workers on the cluster as were asked for, until no trial is left.
+
+    They live on without it: the same command finds those that wait or run, and submits what lacks.
+
+    Args:
+        asked: resources of each worker.
+    """
+
+    asked: Request = field(kw_only=True)
+
+    def run(self) -> None:
+        """Run the sweep to its end, or to its limit of failures.
+
+        Raises:
+            CommandError: the workers end, and no trial does.
+            KeyboardInterrupt: the workers keep running.
+        """
+        ended = {trial.number for trial in self.sweep.trials if trial.state.is_finished()}
+        failed = self._failed()
+        limit = None if self.fail_after is None else failed + self.fail_after
+        jobs = {job.id: job for job in self._known()}
+        told: set[str] = set()
+        for job in jobs.values():  # those of before were told of before
+            told |= {task for task, found in standings(job).items() if found.has_ended}
+        deaths = 0
+        while True:
+            new = [*self._new(ended)]
+            deaths = 0 if new else deaths
+            for line in new:
+                print(line, flush=True)
+            found = {job.id: standings(job) for job in jobs.values()}
+            for job in jobs.values():
+                for line in self._ends(job, found[job.id], told):
+                    print(line, flush=True)
+                    deaths += 1
+            running = sum(not s.has_ended for of_job in found.values() for s in of_job.values())
+            left = sum(not trial.state.is_finished() for trial in self.sweep.trials)
+            if not left or (limit is not None and self._failed() >= limit):
+                break
+            if (lacking := min(self.jobs, left) - running) > 0:
+                if deaths >= DEATHS:
+                    raise CommandError("workers end, and no trial does: the lines above say why")
+                job = self._submit(lacking, limit)
+                jobs[job.id] = job
+            time.sleep(ASK_SECONDS)
+        self._clean([*jobs.values()])
+
+    def _known(self) -> list[Job]:
+        """Return the jobs of this sweep that were not over when they were last looked at."""
+        name = self.sweep.plan.name
+        return [
+            job
+            for job in records.every()
+            if job.kind == "sweep" and job.name == name and job.has_snapshot
+        ]
+
+    def _submit(self, count: int, limit: int | None) -> Job:
+        options = ["--sweep", self.sweep.plan.name]
+        options += ["--failures", str(limit)] if limit is not None else []
+        module = "workflow.sweeps.worker"
+        commands = [[module, *options, "--slot", str(slot)] for slot in range(count)]
+        job = submit.workers(self.asked, self.sweep.plan.name, commands)
+        workers = f"{count} workers" if count > 1 else "a worker"
+        print(f"job {job.id}: {workers}; inv cluster.logs {job.id} shows what they print")
+        return job
+
+    def _failed(self) -> int:
+        return sum(trial.state.name == "FAIL" for trial in self.sweep.trials)
+
+    def _ends(self, job: Job, found: dict[str, Standing], told: set[str]) -> Iterator[str]:
+        """Yield why workers ended that should not have, each once."""
+        for task, standing in found.items():
+            if standing.has_ended and task not in told:
+                told.add(task)
+                if standing.state == FAILED:
+                    lines = last_lines(job.log(task), 3)
+                    yield "\n  ".join([f"job {task} failed: {standing.text}", *lines])
+
+    def _clean(self, jobs: list[Job]) -> None:
+        """Wait for the last workers, and remove the snapshots."""
+        end = time.monotonic() + 60
+        for job in jobs:
+            while time.monotonic() < end:
+                if all(standing.has_ended for standing in standings(job).values()):
+                    snapshot.remove(job.project)
+                    break
+                time.sleep(1)
