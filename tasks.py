@@ -181,6 +181,7 @@ def lock(context: Context, upgrade: bool = False) -> None:
         "updates": "updates of projects instead",
         "gpu": "training on a GPU instead",
         "sweeps": "what a trial of a sweep costs beyond its training instead",
+        "stream": "data that does not fit in memory instead",
     }
 )
 def bench(
@@ -191,6 +192,7 @@ def bench(
     updates: bool = False,
     gpu: bool = False,
     sweeps: bool = False,
+    stream: bool = False,
 ) -> None:
     """Measure what benchmarks/README.md shows, and write its table."""
     chosen = {
@@ -200,6 +202,7 @@ def bench(
         "updates": updates,
         "gpu": gpu,
         "sweeps": sweeps,
+        "stream": stream,
     }
     script = next((name for name, is_chosen in chosen.items() if is_chosen), "measure")
     run(sys.executable, f"benchmarks/{script}.py")

@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 README = Path(__file__).with_name("README.md")
@@ -47,15 +48,15 @@ def script(project: Path, name: str) -> str:
     return str(project / ".venv" / (f"Scripts/{name}.exe" if os.name == "nt" else f"bin/{name}"))
 
 
-def throughput(project: Path, measure: str) -> dict[str, float]:
-    """Return samples per second by the way of training, the bare loop first.
+def throughput(project: Path, measure: str) -> dict[str, Any]:
+    """Return what is measured in a project: samples/s by the way of training, the bare one first.
 
     Args:
         measure: the file beside this one that measures it, in the project's environment.
     """
     command = [script(project, "python"), str(README.with_name(measure)), str(project)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    rates: dict[str, float] = json.loads(done.stdout)
+    rates: dict[str, Any] = json.loads(done.stdout)
     return rates
 
 

@@ -142,7 +142,7 @@ def test_no_more_than_some_shards_are_mapped(sharded: Path, monkeypatch) -> None
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (Path.unlink, "is missing: inv data.pull"),
+        (Path.unlink, "is missing: inv train"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has 447 bytes, not 448"),
     ],
 )

@@ -18,7 +18,7 @@ from .errors import CommandError
 
 INDEX = "index.json"
 OPEN = 64  # shards of an input that are mapped at a time
-FIX = "inv data.pull fetches it, stage prepare writes it again"
+FIX = "inv train restores it from the cache of DVC, or writes it again"
 
 
 class ShardError(CommandError):

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 from my_ml_project.export import export
+from my_ml_project.prepare import SPLITS
+from my_ml_project.stream import StreamData
 from my_ml_project.train import train
 from random_data import CLASSES, PICTURES, TABLE, VALUE
 from workflow.config.compose import compose
@@ -17,6 +19,7 @@ from workflow.config.values import ConfigError
 from workflow.errors import CommandError
 from workflow.keras import checkpoint
 from workflow.paths import CONF, PREPARED_DATA, ROOT
+from workflow.prepared import read_arrays, write
 
 SMALL = ["trainer.epochs=4", "loader.batch_size=8", "model.dropout=0.5"]
 STOP_AFTER = "STOP_AFTER_EPOCH"  # an environment variable: the config has to stay the same
@@ -269,3 +272,31 @@ def test_an_image_gets_another_backend_when_it_is_built(monkeypatch: pytest.Monk
 def test_a_gpu_that_is_not_there_is_refused(config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer.accelerator: gpu: .+ finds none here"):
         train(config("trainer=gpu", inputs=TABLE, target=CLASSES), tmp_path)
+
+
+def test_shards_are_trained_on_each_sample_once_and_resumed(
+    config, prepare, tmp_path: Path, monkeypatch
+) -> None:
+    size = 8 * 64 / 2**20  # 8 pictures of the smallest kind, or fewer
+    options = ["loader=stream", f"loader.shard_mb={size}", "loader.window=2"]
+    settings = config(*SMALL, *options, "model=mlp", inputs=PICTURES, target=CLASSES)
+    prepare(settings)
+    splits = {split: read_arrays(PREPARED_DATA, split, PICTURES) for split in SPLITS}
+    inputs = {
+        name: np.concatenate([arrays[name] for arrays, _ in splits.values()]) for name in PICTURES
+    }
+    target = np.concatenate([target for _, target in splits.values()])
+    ends = np.cumsum([len(target) for _, target in splits.values()])
+    parts = dict(zip(SPLITS, np.split(np.arange(len(target)), ends[:-1]), strict=True))
+    write(PREPARED_DATA, [inputs], target, parts, size)
+
+    given = {**settings["loader"], "seed": 0, "steps": (None, None)}
+    del given["_target_"]
+    batches = StreamData(PREPARED_DATA, PICTURES, **given).train
+    for batches.epoch in (0, 1):
+        numbers = [batches.indices(index) for index in range(len(batches))]
+        assert sorted(np.concatenate(numbers)) == list(range(30))
+        assert batches.indices(2).tolist() == numbers[2].tolist()  # in any order
+    whole = trained(settings, tmp_path / "whole")
+    interrupted(settings, tmp_path / "run", 2, monkeypatch)
+    assert same(trained(settings, tmp_path / "run"), whole)

@@ -155,3 +155,9 @@ def test_data_that_an_estimator_does_not_take_is_one_line(config, prepare, tmp_p
     with pytest.raises(ConfigError, match=r"model: .*test_size = 3 .*number of classes = 6") as it:
         result(settings, tmp_path / "run")
     assert "\n" not in str(it.value)
+
+
+def test_that_it_does_not_stream_is_one_line(config) -> None:
+    for override in ("loader=stream", "prepare.shard_mb=64"):
+        with pytest.raises(ConfigError, match="fits all samples at once, it does not stream"):
+            config(override)

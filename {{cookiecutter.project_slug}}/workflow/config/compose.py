@@ -21,7 +21,7 @@ from ..paths import CONF, ROOT
 from ..serving import settings
 from .places import package_of
 from .references import written
-from .schema import keys_beside, validate
+from .schema import framework_of, keys_beside, validate
 from .values import ConfigError, UnquotedError, nearest
 
 _UNSET = object()
@@ -175,6 +175,9 @@ def _refused(error: Exception, overrides: list[str], folder: Path) -> tuple[str,
     where = _where(key, overrides, folder)
     siblings = keys_beside(key)
     last = key.rpartition(".")[2]
+    lacking = framework_of(yaml.safe_load((folder / "config.yaml").read_text("utf-8"))).lacking
+    if key in lacking:
+        return key, f"{lacking[key]} ({where})"
     if last in siblings:
         return key, f"{str(getattr(cause, 'msg', cause)).splitlines()[0]} ({where})"
     problem = f"no such key; {nearest(last, siblings) if siblings else 'see conf/'}"

@@ -1,7 +1,7 @@
 """The keys that every framework's config has, and what a framework adds to them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from annotated_types import Gt
@@ -93,6 +93,7 @@ class Framework:
         validate: raises ConfigError where values do not go together.
         variables: environment variables that the framework reads when it is imported.
         imported: the module that imports it, where that takes care.
+        lacking: keys that other frameworks have, and why this one has none.
     """
 
     config: type[BaseConfig]
@@ -102,6 +103,7 @@ class Framework:
     validate: Callable[[dict[str, Any]], None]
     variables: Callable[[dict[str, Any]], dict[str, str]]
     imported: str | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 def thread_variables(settings: dict[str, Any]) -> dict[str, str]:

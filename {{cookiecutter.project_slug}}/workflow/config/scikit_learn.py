@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from .groups import BaseConfig, Framework, thread_variables
 from .values import ConfigError, Signature, at_least, declared_in
 
+WHOLE = "scikit-learn fits all samples at once, it does not stream"
+
 
 @dataclass(kw_only=True)
 class Trainer:
@@ -30,8 +32,7 @@ def validate(settings: dict[str, Any]) -> None:
         ConfigError: the data would not be read whole.
     """
     if settings["prepare"]["shard_mb"] is not None:
-        problem = "must be null: scikit-learn fits all samples at once, it does not stream"
-        raise ConfigError("prepare.shard_mb", problem)
+        raise ConfigError("prepare.shard_mb", f"must be null: {WHOLE}")
 
 
 SCIKIT_LEARN = Framework(
@@ -41,4 +42,5 @@ SCIKIT_LEARN = Framework(
     made=("model",),
     validate=validate,
     variables=thread_variables,
+    lacking={"loader": WHOLE},
 )
