@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import yaml
 
 from ..errors import one_line
-from ..paths import CONF
+from ..paths import CONF, ROOT
 from . import targets
 from .values import ConfigError, Made, Rule, at_least, check, makes, nearest
 
@@ -35,12 +35,12 @@ class Search:
     pruner: Made | None = None
 
 
-def names(folder: Path = FOLDER) -> list[str]:
+def names(folder: Path = ROOT / FOLDER) -> list[str]:
     """Return the names of the search spaces that there are."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def load(name: str, folder: Path = FOLDER) -> Search:
+def load(name: str, folder: Path = ROOT / FOLDER) -> Search:
     """Read a search space, its keys and types checked.
 
     Raises:
@@ -49,7 +49,9 @@ def load(name: str, folder: Path = FOLDER) -> Search:
     file = folder / f"{name}.yaml"
     shown = f"{FOLDER.as_posix()}/{name}.yaml"
     if not file.exists():
-        raise ConfigError("--search", f"no {shown}; {nearest(name, names(folder))}")
+        known = names(folder)
+        hint = nearest(name, known) if known else "there is none so far"
+        raise ConfigError("--search", f"no {shown}; {hint}")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):

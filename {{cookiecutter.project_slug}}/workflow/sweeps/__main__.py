@@ -18,7 +18,7 @@ from ..cluster.submit import Request
 from ..config.values import ConfigError
 from ..errors import CommandError
 from ..git import GitError
-from ..paths import ROOT
+from ..paths import PREPARED_DATA, ROOT
 from . import optimizing, plan, study, wandb_sweep
 from .driver import Driver, outcome
 from .job_driver import JobDriver
@@ -60,7 +60,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(planned: Plan, jobs: int, fail_after: int | None, workers: Request | None) -> int:
-    _prepare(planned)
+    study.require_storage(planned)
+    if not (planned.has_begun and PREPARED_DATA.exists()):  # one that has keeps its data
+        _prepare(planned)
     sweep = study.create(planned)
     gpus = visible_gpus() if planned.device in ON_GPUS and workers is None else []
     if gpus and jobs > len(gpus):

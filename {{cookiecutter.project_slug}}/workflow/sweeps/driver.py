@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import CommandError, shortened
 from ..paths import ROOT
-from .space import as_overrides
 from .study import Sweep
 from .worker import INTERRUPTED, REFUSED
 
@@ -167,4 +166,6 @@ def _value(trial: FrozenTrial) -> str:
 
 
 def _params(trial: FrozenTrial) -> str:
-    return " ".join(as_overrides(trial.params))
+    """Return the values of a trial as a line has them; overrides.json has them exactly."""
+    shown = {key: f"{v:.4g}" if isinstance(v, float) else v for key, v in trial.params.items()}
+    return " ".join(f"{key}={value}" for key, value in shown.items())

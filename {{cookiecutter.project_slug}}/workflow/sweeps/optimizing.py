@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 from hydra.errors import HydraException
 from hydra.utils import instantiate
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, QMCSampler, TPESampler
 
@@ -13,6 +14,7 @@ from ..config.values import ConfigError
 from ..errors import one_line
 
 SEED = "seed"
+PROBES = 3  # trials after which most samplers need what they import
 
 
 def quiet() -> None:
@@ -57,6 +59,20 @@ def pruner(node: dict[str, Any] | None) -> BasePruner:
         ConfigError: it is no pruner, or cannot be made.
     """
     return NopPruner() if node is None else _made("pruner", node, BasePruner)
+
+
+def require(
+    sampler_node: dict[str, Any] | None,
+    pruner_node: dict[str, Any] | None,
+    space: dict[str, BaseDistribution],
+) -> None:
+    """Raise ConfigError if sampler or pruner cannot be made, or the sampler not be asked."""
+    study = optuna.create_study(sampler=sampler(sampler_node, 0), pruner=pruner(pruner_node))
+    try:
+        for value in range(PROBES):
+            study.tell(study.ask(space), float(value))
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError("sampler", one_line(error)) from None
 
 
 def _made(key: str, node: dict[str, Any], kind: type) -> Any:

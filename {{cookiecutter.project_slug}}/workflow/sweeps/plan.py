@@ -102,6 +102,11 @@ class Plan:
         return folder(self.name)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether plan.json is there: then a trial may have run."""
+        return (self.folder / FILE).exists()
+
+    @property
     def conf(self) -> Path:
         """The copy of conf/ that the trials are composed from: editing conf/ changes none."""
         return self.folder / CONF.name
@@ -192,8 +197,7 @@ def make(asked: Asked) -> Plan:
         fingerprint=_fingerprint(space, fixed, seeds, configs),
         inputs={},
     )
-    optimizing.sampler(made.sampler, seed=0)
-    optimizing.pruner(made.pruner)
+    optimizing.require(made.sampler, made.pruner, space)
     made = replace(made, name=asked.name or asked.search or _derived_name(made))
     if not NAME.fullmatch(made.name):
         problem = "letters, digits, dots and dashes, with a letter or digit first"
@@ -204,7 +208,7 @@ def make(asked: Asked) -> Plan:
 
 def begin(plan: Plan) -> Plan:
     """Write a plan, with the copy of conf/ and the inputs, unless it is there; to be locked."""
-    if not (plan.folder / FILE).exists():
+    if not plan.has_begun:
         shutil.rmtree(plan.conf, ignore_errors=True)  # of one that was killed here
         shutil.copytree(ROOT / CONF, plan.conf)
         code = [path.relative_to(ROOT) for path in _code()]
@@ -276,10 +280,10 @@ def _configs(space: Space, fixed: list[str]) -> list[dict[str, Any]]:
     Raises:
         ConfigError: conf/ does not take a value, or one changes what all trials share.
     """
-    default = plain(compose())
+    default = plain(compose([], ROOT / CONF))
     configs: list[dict[str, Any]] = []
     for point in probes(space):
-        config = plain(compose([*fixed, *as_overrides(point)]))
+        config = plain(compose([*fixed, *as_overrides(point)], ROOT / CONF))
         first = configs[0] if configs else config
         for keys, other in ((_data_keys(), default), (SHARED, first)):
             for key in keys:
@@ -307,16 +311,17 @@ def _fingerprint(
     space: Space, fixed: list[str], seeds: list[int], configs: list[dict[str, Any]]
 ) -> str:
     texts = {key: distribution_to_json(value) for key, value in sorted(space.items())}
-    deciding = [
-        {key: value for key, value in config.items() if key not in NOT_DECIDING}
+    deciding = sorted(  # whatever the order in which the space was typed
+        json.dumps({key: config[key] for key in sorted(config) if key not in NOT_DECIDING})
         for config in configs
-    ]
+    )
     content = json.dumps([texts, sorted(fixed), seeds, deciding], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _derived_name(plan: Plan) -> str:
-    keys = [re.sub(r"\W+", "_", key.rpartition(".")[2]).strip("_") for key in plan.space]
+    last = [key.rpartition(".")[2] for key in sorted(plan.space)]
+    keys = [re.sub(r"\W+", "_", name).strip("_") for name in last]
     return f"{'-'.join(keys)[:40]}-{plan.fingerprint[:6]}"
 
 

@@ -59,7 +59,7 @@ def combinations(space: Space) -> list[dict[str, Any]] | None:
     ]
 
 
-def probes(space: Space, limit: int = 64) -> list[dict[str, Any]]:
+def probes(space: Space, limit: int = 32) -> list[dict[str, Any]]:
     """Return the points that show whether conf/ takes the values of a space: all of a small one.
 
     Of a larger one: each value, and each end of an interval, with the first of the other keys.

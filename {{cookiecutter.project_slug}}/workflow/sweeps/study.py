@@ -12,7 +12,7 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -71,6 +71,14 @@ def open(name: str) -> Sweep:  # noqa: A001 (study.open)
         raise CommandError(f"no sweep {name!r}: {known}")
     with Lock(plan.folder / "plan.lock"):  # two processes must not create tables at once
         return _opened(plan)
+
+
+def require_storage(plan: Plan) -> None:
+    """Raise CommandError if the storage of a plan cannot be opened, or is gone."""
+    if plan.storage is None and not plan.has_begun:
+        return  # a file that will be there
+    with Lock(plan.folder.parent / "storage.lock"), _storage_errors(plan):
+        _storage(plan)
 
 
 def create(plan: Plan) -> Sweep:
@@ -175,6 +183,8 @@ def _storage(plan: Plan) -> BaseStorage:
     if file is not None:
         arguments = {"connect_args": {"timeout": WAIT_SECONDS}}
         return RDBStorage(f"{SQLITE}{file}", engine_kwargs=arguments)
+    if plan.storage.startswith("redis://"):
+        return JournalStorage(JournalRedisBackend(plan.storage))
     return get_storage(plan.storage)
 
 
