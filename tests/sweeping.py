@@ -1,0 +1,122 @@
+"""Sweeps that are killed again and again, and what has come out of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from driving import UV
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from driving import Project
+
+KINDS = {  # of processes, by what is in their command line
+    "driver": "-m workflow.sweeps --",
+    "worker": "-m workflow.sweeps.worker --sweep",
+    "trial": "hydra.run.dir=",
+}
+KILLED = ("trial", "worker", "driver", "trial", "trial", "worker")  # one after the other
+# What a study holds, and what the files of its trials say.
+REPORT = """
+import json, sys
+from workflow.sweeps import study
+from workflow.trial import Exchange
+sweep = study.open(sys.argv[1])
+print(json.dumps([{
+    "number": trial.number,
+    "state": trial.state.name,
+    "value": trial.value,
+    "params": trial.params,
+    "reports": trial.intermediate_values,
+    **trial.user_attrs,
+    "results": [
+        exchange.result and exchange.result.value
+        for seed in sweep.plan.seeds
+        for exchange in [Exchange(sweep.trial_folder(trial.number) / f"seed-{seed}")]
+    ],
+} for trial in sweep.trials]))
+"""
+# Of each offline run: id, group, name and tags, as the last record says.
+RUNS = """
+import json
+from pathlib import Path
+from workflow.tracking.log_reader import read_records
+runs = {}
+for log in sorted(Path("wandb").glob("offline-run-*/run-*.wandb")):
+    for record in read_records(log.read_bytes()):
+        if record.WhichOneof("record_type") == "run":
+            run = record.run
+            runs[run.run_id] = (run.run_group, run.display_name, [*run.tags])
+print(json.dumps(runs))
+"""
+
+
+def trials(project: Project, name: str) -> list[dict[str, Any]]:
+    """What the study of a sweep holds, trial by trial."""
+    printed = project.run("python", "-c", REPORT, name)
+    return json.loads(printed.splitlines()[-1])
+
+
+def runs(project: Project) -> dict[str, tuple[str, str, list[str]]]:
+    """The group, the name and the tags of each W&B run, by its id."""
+    return json.loads(project.run("python", "-c", RUNS).splitlines()[-1])
+
+
+def processes(name: str) -> Iterator[tuple[int, str]]:
+    """The processes of a sweep that are alive: id and kind."""
+    listed = subprocess.run(
+        ["ps", "-e", "-ww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
+    )
+    for line in listed.stdout.splitlines():
+        pid, state, command = line.split(maxsplit=2)
+        for kind, mark in KINDS.items():
+            if mark in command and name in command and "python" in command and state[0] != "Z":
+                yield int(pid), kind
+
+
+def run_killed(
+    project: Project, name: str, options: list[str], kills: int, seed: int, pause: float
+) -> list[str]:
+    """Run a sweep until it ends, killing a random process of it now and then.
+
+    Args:
+        name: of the sweep, that no other process has in its command line.
+        kills: how many.
+        pause: the longest time between two, in seconds.
+
+    Returns:
+        The kinds of what was killed, in order.
+    """
+    draw = random.Random(seed)
+    killed: list[str] = []
+    command = [UV, "run", "--no-sync", "python", "-m", "workflow.sweeps", "--name", name, *options]
+    deadline = time.monotonic() + 900
+    while time.monotonic() < deadline:
+        process = subprocess.Popen(
+            command,
+            cwd=project.path,
+            env=project.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while process.poll() is None and len(killed) < kills:
+            time.sleep(draw.uniform(0.2, pause))
+            alive = sorted(processes(name))
+            kind = KILLED[len(killed) % len(KILLED)]
+            victims = [pid for pid, found in alive if found == kind]
+            if victims and any(found == "trial" for _, found in alive):  # in the midst of one
+                os.kill(draw.choice(victims), signal.SIGKILL)
+                killed.append(kind)
+        printed, _ = process.communicate()
+        if process.returncode == 0:
+            return killed
+        assert process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), printed
+    raise AssertionError(f"sweep {name} has not ended; killed: {killed}")
