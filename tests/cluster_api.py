@@ -26,7 +26,8 @@ REVISION = "deployment.kubernetes.io/revision"
 # Group and version, by the kinds that it has; each with the name of its resource.
 GROUPS = {
     "v1": {"Namespace": "namespaces", "Pod": "pods", "Service": "services"}
-    | {"ConfigMap": "configmaps"},
+    | {"ConfigMap": "configmaps", "PersistentVolumeClaim": "persistentvolumeclaims"},
+    "batch/v1": {"Job": "jobs"},
     "apps/v1": {"Deployment": "deployments", "ReplicaSet": "replicasets"},
     "autoscaling/v2": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
     "networking.k8s.io/v1": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"}

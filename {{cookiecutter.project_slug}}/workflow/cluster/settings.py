@@ -21,6 +21,7 @@ from ..errors import one_line
 from ..paths import CONF
 
 DEFAULTS = dict(zip(JOB_GROUPS, ("local", "default"), strict=True))  # files of conf/
+OF_SLURM = ("partition", "account", "qos", "constraint", "image")
 UNITS = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}  # in MiB
 
 
@@ -52,31 +53,8 @@ def compose(overrides: list[str], folder: Path = CONF) -> Settings:
     Raises:
         ConfigError: a file or key is not there, or a value is wrong.
     """
-    options = dict(DEFAULTS)
-    values: list[tuple[str, str, Any]] = []
-    for text in overrides:
-        group, _, name = _key(text).partition(".")
-        override = parse(text)
-        if override.is_sweep_override():
-            raise ConfigError(text, "is a grid, and a job has one value of each")
-        value = override.value()
-        if name:
-            values.append((group, name, value))
-        else:
-            options[group] = str(value)
-    nodes = {group: _file(group, option, folder) for group, option in options.items()}
-    for group, name, value in values:
-        key, *deeper = name.split(".")
-        if deeper:
-            nodes[group].setdefault(key, {})[".".join(deeper)] = value
-        else:
-            nodes[group][key] = value
-    for name, rule in (("time", TIME), ("memory", MEMORY)):
-        # Unquoted, YAML reads 4:00:00 as a number of base 60, and 4000 says no unit.
-        if name in nodes["resources"] and not rule.allows(value := nodes["resources"][name]):
-            raise ConfigError(f"resources.{name}", f"{value} {rule.text}")
-    check(Resources, nodes["resources"], "resources.")
-    resources = Resources(**nodes["resources"])
+    nodes = _nodes(overrides, folder)
+    resources = _resources(nodes["resources"])
     if nodes["cluster"].get("scheduler") == "local":
         if "resources" in {_key(text).partition(".")[0] for text in overrides}:
             raise ConfigError("resources", "are asked of a cluster: cluster=slurm")
@@ -88,6 +66,26 @@ def compose(overrides: list[str], folder: Path = CONF) -> Settings:
         problem = f"{resources.time} must be a minute longer than cluster.signal_seconds"
         raise ConfigError("resources.time", f"{problem} ({cluster.signal_seconds})")
     return Settings(cluster, resources)
+
+
+def compose_resources(overrides: list[str], folder: Path = CONF) -> Resources:
+    """Compose conf/resources/ alone, for a Job of Kubernetes.
+
+    Args:
+        overrides: as `split` returns them.
+
+    Raises:
+        ConfigError: a file or key is not there, a value is wrong, or a pod has no such thing.
+    """
+    if any(_key(text).startswith("cluster") for text in overrides):
+        raise ConfigError("cluster", "is kubectl's context here; inv train -- cluster=slurm")
+    resources = _resources(_nodes(overrides, folder)["resources"])
+    if resources.nodes > 1:
+        raise ConfigError("resources.nodes", "a Job of Kubernetes is one pod; cluster=slurm")
+    for name in OF_SLURM:
+        if getattr(resources, name) is not None:
+            raise ConfigError(f"resources.{name}", "is of SLURM: no pod has it; null leaves it out")
+    return resources
 
 
 def check_local(node: dict[str, Any]) -> None:
@@ -110,6 +108,40 @@ def megabytes(memory: str) -> int:
 
 def _key(override: str) -> str:
     return re.sub(r"^[+~]*", "", override).partition("=")[0]
+
+
+def _nodes(overrides: list[str], folder: Path) -> dict[str, dict[str, Any]]:
+    """Compose the files of both groups, with the overrides."""
+    options = dict(DEFAULTS)
+    values: list[tuple[str, str, Any]] = []
+    for text in overrides:
+        group, _, name = _key(text).partition(".")
+        override = parse(text)
+        if override.is_sweep_override():
+            raise ConfigError(text, "is a grid, and a job has one value of each")
+        value = override.value()
+        if name:
+            values.append((group, name, value))
+        else:
+            options[group] = str(value)
+    nodes = {group: _file(group, option, folder) for group, option in options.items()}
+    for group, name, value in values:
+        key, *deeper = name.split(".")
+        if deeper:
+            nodes[group].setdefault(key, {})[".".join(deeper)] = value
+        else:
+            nodes[group][key] = value
+    return nodes
+
+
+def _resources(node: dict[str, Any]) -> Resources:
+    """Check what is asked for."""
+    for name, rule in (("time", TIME), ("memory", MEMORY)):
+        # Unquoted, YAML reads 4:00:00 as a number of base 60, and 4000 says no unit.
+        if name in node and not rule.allows(value := node[name]):
+            raise ConfigError(f"resources.{name}", f"{value} {rule.text}")
+    check(Resources, node, "resources.")
+    return Resources(**node)
 
 
 def _file(group: str, option: str, folder: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from invoke import Context, task
 
-from .shell import run_module
+from .pipeline import OF_A_JOB
+from .shell import overrides, run_module
 
 MODELS = "NAME=SOURCE, commas between: a file, FILE@REVISION, model#STAGE or URL#sha256=…"
 NAME = {"name": "of the model"}
@@ -75,6 +76,19 @@ def render(context: Context, environment: str, models: str = COMMITTED) -> None:
 def apply(context: Context, environment: str, models: str = COMMITTED) -> None:
     """Render, and apply to the cluster of kubectl's context."""
     deploy("apply", environment, models=models)
+
+
+@task(
+    help={
+        "name": "of the experiment that comes out; default: the time",
+        "render": "write .deploy/kubernetes/train-NAME.yaml, and start nothing",
+    }
+)
+def train(context: Context, name: str = "", render: bool = False) -> None:
+    """Run `inv train` as a Job on a cluster; overrides after `--`."""
+    options = [*([f"--name={name}"] if name else []), *(["--render"] if render else [])]
+    run_module("pipeline.params", "--check", *(x for x in overrides() if not OF_A_JOB.match(x)))
+    run_module("cluster.training_job", *options, "--", *overrides())
 
 
 def deploy(action: str, *arguments: str, **options: str) -> None:

@@ -44,7 +44,7 @@ def notebook(context: Context, gpu: bool = False, port: int = 8888) -> None:
 def push(context: Context, image: str = "cpu") -> None:
     """Push an image to the registry that .env names."""
     run_module("containers", "push", image)
-    follows("inv deploy.render ENVIRONMENT" if image in SERVED else "inv docker.train")
+    follows("inv deploy.render ENVIRONMENT" if image in SERVED else "inv deploy.train")
 
 
 @task(name="list")

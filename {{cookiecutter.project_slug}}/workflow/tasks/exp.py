@@ -29,3 +29,11 @@ def apply(context: Context, name: str) -> None:
     """Check out an experiment; write its values into conf/."""
     require_git()
     run_module("pipeline.apply", name)
+
+
+@task(help={"name": "of the experiment"})
+def pull(context: Context, name: str) -> None:
+    """Fetch an experiment that another machine pushed."""
+    require_git()
+    run("dvc", "exp", "pull", "origin", name)
+    follows("inv compare", f"inv exp.apply {name}")
