@@ -336,6 +336,10 @@ def test_queued_experiments_use_and_record_their_own_config(
 
 
 @pytest.mark.slow
+# Each change runs test_restore.py with scikit-learn.
+@pytest.mark.parametrize(
+    "framework", cases(often=[name for name in OFTEN if name in WITH_EPOCHS]), indirect=True
+)
 def test_a_past_run_is_restored_and_reproduced(
     committed: Project, reproduced: tuple[Project, str]
 ) -> None:
