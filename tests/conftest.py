@@ -16,6 +16,7 @@ import pytest
 from baking import team
 from browsing import chromium
 from driving import FRAMEWORK, PYTHON, Project, interpreter, set_up
+from engine import set_up_for_images
 from filelock import FileLock
 from hypothesis import settings
 
@@ -147,6 +148,12 @@ def begun_sklearn(begun_with: Callable[[str], Project]) -> Project:
 def trained_sklearn(trained_with: Callable[[str], Project]) -> Project:
     """Such a project whose pipeline has run once, not yet committed."""
     return trained_with("scikit-learn")
+
+
+@pytest.fixture(scope="session")
+def for_images(shared: Shared) -> Project:
+    """A project called `image-tests` whose images build on the tests' base; none is built yet."""
+    return shared("for-images", partial(set_up_for_images, project_name="Image Tests"))
 
 
 @pytest.fixture(scope="session")

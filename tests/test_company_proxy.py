@@ -5,12 +5,13 @@ The engine of this machine builds them from an index with a password and a certi
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import secrets
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +26,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.docker]
 # Each run has cache mounts of its own: what another build has left there is not fetched again.
 CACHE = f"company-proxy-{secrets.token_hex(4)}"
 
-# What is in the metadata of a package that the image has.
-INSIDE = {"serve": b"Name: obstore", "cpu": b"Name: torch"}
+# What is in the metadata of a package that the image has. The whole environment of a training is
+# built weekly: test_scripts.py tries with each change which build of torch it takes.
+INSIDE = [
+    ("serve", b"Name: obstore"),
+    pytest.param("cpu", b"Name: torch", marks=pytest.mark.weekly),
+]
 
 # A training step, and what is installed.
 PROBE = """
@@ -85,7 +90,7 @@ def project(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     subprocess.run(command, cwd=project.path, env=environment(PYTHON), check=True)
     yield project
     images = [f"{CACHE}-{name}" for name in ("cpu", "serve")]
-    subprocess.run(["docker", "rmi", "--force", *images], check=True, capture_output=True)
+    subprocess.run(["docker", "rmi", "--force", *images], check=False, capture_output=True)
     records = docker("buildx", "du", "--verbose", "--filter", "type=exec.cachemount")
     for record in records.split("\n\n"):
         if CACHE in record:
@@ -106,9 +111,9 @@ def settings(index: PackageIndex) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def printed(project: Project, settings: dict[str, str]) -> dict[str, str]:
-    """What building each image prints."""
-    return {image: build(project, image, settings) for image in ("serve", "cpu")}
+def printed(project: Project, settings: dict[str, str]) -> Callable[[str], str]:
+    """What building an image prints; each is built once."""
+    return functools.cache(lambda image: build(project, image, settings))
 
 
 def build(
@@ -159,9 +164,11 @@ def test_a_wrong_password_ends_the_build_and_is_not_shown(
     assert index.password not in output
 
 
+@pytest.mark.weekly
 def test_the_training_image_has_the_cpu_build_of_the_index(
-    project: Project, printed: dict[str, str], index: PackageIndex, wheel: Path
+    printed: Callable[[str], str], index: PackageIndex, wheel: Path
 ) -> None:
+    printed("cpu")
     run = ("run", "--rm", "--network=none", f"{CACHE}-cpu")
     assert " train " in docker(*run, "inv", "--list")
     seen: dict[str, Any] = json.loads(docker(*run, "python", "-c", PROBE))
@@ -174,21 +181,22 @@ def test_the_training_image_has_the_cpu_build_of_the_index(
 
 
 def test_the_serving_image_comes_from_the_index(
-    printed: dict[str, str], index: PackageIndex
+    printed: Callable[[str], str], index: PackageIndex
 ) -> None:
+    printed("serve")
     run = ("run", "--rm", "--network=none", f"{CACHE}-serve")
     docker(*run, "python", "-c", "import obstore, onnxruntime")
     assert {"obstore", "onnxruntime"} <= set(index.delivered.values())
 
 
-@pytest.mark.parametrize(("image", "inside"), INSIDE.items())
+@pytest.mark.parametrize(("image", "inside"), INSIDE)
 def test_no_layer_keeps_anything_of_the_company(
-    printed: dict[str, str], index: PackageIndex, image: str, inside: bytes
+    printed: Callable[[str], str], index: PackageIndex, image: str, inside: bytes
 ) -> None:
     forbidden = traces(index)
     name = f"{CACHE}-{image}"
     texts = [
-        printed[image],
+        printed(image),
         docker("history", "--no-trunc", name),
         docker("image", "inspect", name),
     ]

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from browsing import draw, expect
 from driving import Project
-from engine import answer, docker, free_port, inspect, set_up_for_images, until
+from engine import answer, docker, free_port, inspect, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -136,7 +136,7 @@ def load(deployed: Deployed, clients: int = CLIENTS) -> Iterator[Load]:
             except (OSError, http.client.HTTPException) as error:
                 seen.failures.append(repr(error))
                 connection.close()
-            time.sleep(0.005)
+            time.sleep(0.02)  # the machine is to build and start containers meanwhile
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:
@@ -153,15 +153,18 @@ def load(deployed: Deployed, clients: int = CLIENTS) -> Iterator[Load]:
 
 
 @pytest.fixture(scope="module")
-def made(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A project with two models of another one, cnn.onnx and mlp.onnx, deployed from there."""
-    project = set_up_for_images(tmp_path_factory.mktemp("deploy"), project_name="Image Tests")
-    other = trained.copy(tmp_path_factory.mktemp("mlp"))
-    other.inv("train", "--", "model=mlp")
-    for name, trained_there in (("cnn", trained), ("mlp", other)):
+def made(
+    for_images: Project,
+    trained: Project,
+    trained_sklearn: Project,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Deployed]:
+    """A project with two models of others, cnn.onnx and linear.onnx, deployed from there."""
+    project = for_images.copy(tmp_path_factory.mktemp("deploy"))
+    for name, trained_there in (("cnn", trained), ("linear", trained_sklearn)):
         shutil.copy(trained_there.path / "models/model.onnx", project.path / f"{name}.onnx")
     deployed = Deployed(project, free_port())
-    models = "--models=cnn=cnn.onnx,mlp=mlp.onnx"
+    models = "--models=cnn=cnn.onnx,linear=linear.onnx"
     try:
         deployed.up(models, "--scale=3", f"--port={deployed.port}")
         yield deployed
@@ -179,9 +182,9 @@ def deployed(made: Deployed) -> Deployed:
         name: (model["stable"]["source"], model["canary"])
         for name, model in state["models"].items()
     }
-    wanted = {"cnn": ("cnn.onnx", None), "mlp": ("mlp.onnx", None)}
+    wanted = {"cnn": ("cnn.onnx", None), "linear": ("linear.onnx", None)}
     if (found, state["scale"]) != (wanted, 2) or not made.containers():
-        made.up("--models=cnn=cnn.onnx,mlp=mlp.onnx", "--scale=2")
+        made.up("--models=cnn=cnn.onnx,linear=linear.onnx", "--scale=2")
     return made
 
 
@@ -196,16 +199,16 @@ def second(deployed: Deployed, name: str = "second.onnx") -> str:
 
 
 def test_two_models_with_three_replicas_answer_behind_one_address(made: Deployed) -> None:
-    assert len(made.replicas("cnn")) == len(made.replicas("mlp")) == 3
-    for name in ("cnn", "mlp"):
+    assert len(made.replicas("cnn")) == len(made.replicas("linear")) == 3
+    for name in ("cnn", "linear"):
         found = {made.infer(name).version for _ in range(6)}
         assert found == {made.version(f"{name}.onnx")}
     asked = [line for line in made.log() if line["path"] == "/v2/models/cnn/infer"]
     assert len({line["container"] for line in asked[-6:]}) == 3
     listed = {model["name"]: model["version"] for model in made.get("/v2/models")}
-    assert listed == {name: made.version(f"{name}.onnx") for name in ("cnn", "mlp")}
+    assert listed == {name: made.version(f"{name}.onnx") for name in ("cnn", "linear")}
     status = made.project.inv("deploy.status")
-    for name in ("cnn", "mlp"):
+    for name in ("cnn", "linear"):
         (row,) = [line for line in status.splitlines() if f"{name}.onnx" in line]
         assert made.version(f"{name}.onnx") in row
         assert "3 of 3 up" in row
@@ -223,7 +226,7 @@ def test_a_digit_drawn_in_the_browser_gets_its_class(
     verdicts = page.locator(".verdict strong").all_inner_texts()
     assert verdicts == ["1", "1"]  # of both models
     facts = page.locator(".facts").all_inner_texts()
-    for name, fact in zip(("cnn", "mlp"), facts, strict=True):
+    for name, fact in zip(("cnn", "linear"), facts, strict=True):
         assert made.version(f"{name}.onnx") in fact
     page.close()
 
@@ -235,7 +238,7 @@ def test_containers_may_use_so_much_and_no_more(made: Deployed) -> None:
         "web": (conf["web_memory_mb"], 1),
         "proxy": (1024, 1),
         "cnn": (conf["memory_mb"], min(conf["threads"] + 1, machine)),
-        "mlp": (conf["memory_mb"], min(conf["threads"] + 1, machine)),
+        "linear": (conf["memory_mb"], min(conf["threads"] + 1, machine)),
     }
     seen = set()
     for name in made.containers():
@@ -318,13 +321,13 @@ def test_requests_are_counted_over_changes_and_a_canary_is_identified_by_its_run
         return {row[2]: (int(row[5]), row[7]) for row in rows}
 
     file = deployed.project.path / "same.onnx"
-    first, other = (deployed.version(name) for name in ("cnn.onnx", "mlp.onnx"))
+    first, other = (deployed.version(name) for name in ("cnn.onnx", "linear.onnx"))
     shutil.copy(deployed.project.path / "cnn.onnx", file)
-    deployed.up("--models=cnn=same.onnx,mlp")
+    deployed.up("--models=cnn=same.onnx,linear")
     before = shown()[first][0]
     for _ in range(10):
         deployed.infer()
-    shutil.copy(deployed.project.path / "mlp.onnx", file)
+    shutil.copy(deployed.project.path / "linear.onnx", file)
     deployed.project.inv("deploy.promote", "cnn", "--weight=25")
     assert {version: count for version, (count, _) in shown().items()} == {
         first: before + 10,
@@ -348,10 +351,10 @@ def test_another_model_and_new_code_lose_no_request(deployed: Deployed) -> None:
     service.write_text(f"{code}# changed\n", encoding="utf-8")
     try:
         with load(deployed) as seen:
-            deployed.up("--models=cnn,third=mlp.onnx")
+            deployed.up("--models=cnn,third=linear.onnx")
             assert {model["name"] for model in deployed.get("/v2/models")} == {"cnn", "third"}
-            assert deployed.infer("third").version == deployed.version("mlp.onnx")
-            assert deployed.infer("mlp").status == 404
+            assert deployed.infer("third").version == deployed.version("linear.onnx")
+            assert deployed.infer("linear").status == 404
     finally:
         service.write_text(code, encoding="utf-8")
     assert seen.failures == []
@@ -365,7 +368,8 @@ def test_a_commit_that_changes_nothing_replaces_no_container(deployed: Deployed)
     (folder / "README.md").open("a").write("More.\n")
     for file in ("deploy/compose.yaml", "deploy/haproxy.cfg.jinja"):
         (folder / file).open("a").write("# more\n")
-    deployed.project.run("git", "commit", "--all", "--quiet", "--message=Nothing that runs")
+    committing = ("commit", "--all", "--quiet", "--no-verify", "--message=Nothing that runs")
+    deployed.project.run("git", *committing)  # without the models in its folder
     deployed.up()
     assert {name: inspect(name)["Id"] for name in deployed.containers()} == before
 
@@ -464,11 +468,11 @@ def test_what_cannot_be_deployed_is_one_line_and_changes_nothing(deployed: Deplo
         for task, options, error in [
             ("up", ["--models=cnn=broken.onnx"], "broken.onnx: "),
             ("up", ["--models=cnn=gone.onnx"], "gone.onnx"),
-            ("up", ["--models=other"], "other is not deployed (cnn, mlp is): write other=FILE"),
+            ("up", ["--models=other"], "other is not deployed (cnn, linear is): write other=FILE"),
             ("up", ["--models=A_b=cnn.onnx"], "A_b"),
             ("up", ["--scale=0"], "at least one replica"),
             ("up", [f"--port={taken.getsockname()[1]}"], "is taken: choose another with --port"),
-            ("promote", ["other"], "other is not deployed: choose one of cnn, mlp"),
+            ("promote", ["other"], "other is not deployed: choose one of cnn, linear"),
             ("promote", ["cnn"], f"is version {deployed.version('cnn.onnx')} already"),
             ("promote", ["cnn", "--source=next.onnx", "--weight=100"], "1 to 99 percent"),
         ]:
@@ -510,7 +514,7 @@ def test_a_model_with_too_little_memory_says_so_and_changes_nothing(deployed: De
     before = deployed.containers()
     printed = deployed.up(code=1, SERVING_MEMORY_MB="24")
     assert re.search(
-        r"deploy: nothing has changed: (cnn|mlp)-\S+ does not answer \(out of memory: raise "
+        r"deploy: nothing has changed: (cnn|linear)-\S+ does not answer \(out of memory: raise "
         r"memory_mb or web_memory_mb in conf/serving/\)$",
         printed,
     )

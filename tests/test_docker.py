@@ -36,7 +36,6 @@ from engine import (
     model_service,
     open_folder,
     registry,
-    set_up_for_images,
     until,
 )
 from served import answers_as_the_model
@@ -54,9 +53,11 @@ LONG = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=100"]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, str]]:
+def built(
+    for_images: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Project, str]]:
     """A project that has built all its images, and what that printed."""
-    project = set_up_for_images(tmp_path_factory.mktemp("images"), project_name="Image Tests")
+    project = for_images.copy(tmp_path_factory.mktemp("images"))
     yield project, project.inv("docker.build", "--image", "all")
     docker("image", "rm", *(f"{SLUG}-{target}" for target in IMAGES))
     docker("image", "prune", "--force", f"--filter=label=org.opencontainers.image.title={SLUG}")
@@ -141,7 +142,7 @@ def test_the_same_content_is_the_same_image_whatever_the_commit_and_the_clone(
     source = before["Config"]["Labels"]["org.opencontainers.image.source"]
     assert source == "https://git.example.com/a/b"
     (project.path / "README.md").open("a").write("More.\n")
-    project.run("git", "commit", "--all", "--quiet", "--message=Nothing of the image")
+    project.commit("Nothing of the image")
     clone = replace(project, path=tmp_path / "clone")
     project.run("git", "clone", "--quiet", str(project.path), str(clone.path))
     clone.run("git", "remote", "set-url", "origin", "git@git.example.com:a/b.git")
@@ -434,7 +435,7 @@ def test_a_pushed_image_is_known_by_the_registrys_digest_and_by_each_commit(
         commits = [commit()]
         printed = project.inv("docker.push", "--image=serve", variables=variables)
         (project.path / "README.md").open("a").write("More.\n")
-        project.run("git", "commit", "--all", "--quiet", "--message=Nothing of the image")
+        project.commit("Nothing of the image")
         commits.append(commit())
         again = project.inv("docker.push", "--image=serve", variables=variables)
         name = f"{address}/team/{SLUG}-serve"

@@ -254,7 +254,7 @@ def test_a_commit_that_changes_no_image_rolls_nothing(cluster: Cluster, tmp_path
     before = cluster.render("production").read_bytes()
     copy = cluster.copy(tmp_path)
     (copy.project.path / "README.md").open("a").write("More.\n")
-    copy.project.run("git", "commit", "--all", "--quiet", "--message=Nothing of the images")
+    copy.project.commit("Nothing of the images")
     for image in ("serve", "web"):
         copy.project.inv("docker.build", f"--image={image}")
     assert copy.render("production").read_bytes() == before
