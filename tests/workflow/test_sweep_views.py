@@ -128,7 +128,7 @@ def test_the_winner_is_printed_as_overrides_that_compose_to_its_values(
     swept("two", [0.5])
     best.main([])
     printed = capsys.readouterr()
-    assert printed.err == "two, the latest of 2 sweeps\n"
+    assert printed.err == "two, the latest sweep; there are also one (--name)\n"
     assert printed.out.startswith("two, trial 0: val/loss 0.5000\n")
     best.main(["--name", "one"])
     assert capsys.readouterr().out.splitlines()[1].startswith("'tracking.tags=[a b]' optimizer.lr=")

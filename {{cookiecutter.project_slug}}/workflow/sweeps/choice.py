@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from ..config.values import nearest
-from ..errors import CommandError
+from ..errors import CommandError, enumerated
 from . import optimizing, study
 from .study import Sweep
 
@@ -16,8 +16,11 @@ def parser(action: str, text: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def choose(name: str | None) -> Sweep:
-    """Open a sweep; say which, where there are several and none is named.
+def choose(name: str | None, says_which: bool = True) -> Sweep:
+    """Open a sweep.
+
+    Args:
+        says_which: where there are several, and none is named.
 
     Raises:
         CommandError: there is none, none of this name, or its study can't be read.
@@ -28,8 +31,9 @@ def choose(name: str | None) -> Sweep:
         raise CommandError("no sweep so far: inv sweep -- KEY=A,B")
     if name is None:
         name = names[-1]
-        if len(names) > 1:
-            print(f"{name}, the latest of {len(names)} sweeps", file=sys.stderr, flush=True)
+        if says_which and (others := names[-2::-1]):
+            line = f"{name}, the latest sweep; there are also {enumerated(others)} (--name)"
+            print(line, file=sys.stderr, flush=True)
     elif name not in names:
         raise CommandError(f"no sweep {name!r}; {nearest(name, names)}")
     return study.open(name)

@@ -4,19 +4,21 @@ python -m workflow.sweeps.show [--name NAME]    the latest, if none is named
 """
 
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..errors import CommandError
-from . import page, trials
+from . import page, study, trials
 from .choice import choose, parser
+from .plan import SWEEPS
 from .study import Sweep
 from .trials import Row
 
 SHOWN = 20  # trials; the page has all
+LISTED = 10  # sweeps
 
 
 def summary(sweep: Sweep, rows: Sequence[Row]) -> str:
@@ -46,13 +48,26 @@ def table(sweep: Sweep, rows: Sequence[Row]) -> Table:
     return drawn
 
 
+def overview() -> Iterator[str]:
+    """Yield a line for each sweep, the latest first; none where there is one alone."""
+    names = study.names()[::-1]
+    for name in names[:LISTED] if names[1:] else []:
+        try:
+            sweep = study.open(name)
+            yield f"  {summary(sweep, trials.rows(sweep))}"
+        except CommandError as error:
+            yield f"  {name}: {error}"
+    if names[LISTED:]:
+        yield f"  … and {len(names) - LISTED} more in {SWEEPS}/"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("show", __doc__)
     options.add_argument("--browser", action="store_true", help="open the page in the browser")
     given = options.parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
     try:
-        sweep = choose(given.name)
+        sweep = choose(given.name, says_which=False)
         trials.require_one_objective(sweep)
         rows = trials.rows(sweep)
         print(summary(sweep, rows))
@@ -70,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     follows = f"inv sweep.apply {name}, inv sweep.dashboard {name}"
     has_winner = rows and rows[0].has_finished
     print(f"{written.as_posix()} written")
+    if given.name is None and (lines := [*overview()]):
+        print("\n".join(["all sweeps, the latest first:", *lines]))
     print(f"next: {follows if has_winner else f'inv sweep {name}'}")
     if given.browser:
         webbrowser.open(written.resolve().as_uri())
