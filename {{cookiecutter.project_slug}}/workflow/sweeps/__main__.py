@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> int:
                 raise CommandError(f"--{name} {value}: must be a positive number")
         ours, overrides = settings.split(overrides)
         workers = None
+        if given.wandb and submit.is_asked_for(ours):
+            raise CommandError("--wandb: agents of W&B's are started by hand: leave out cluster=")
         if submit.is_asked_for(ours):
             workers = submit.prepare_workers(ours, given.jobs)
         asked = Asked(
@@ -152,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, help="trainings a trial, each with its own seed")
     parser.add_argument("--fail-after", type=int, help="trials that may fail")
     parser.add_argument("--storage", default="", help="of Optuna, by URL")
-    parser.add_argument("--wandb", action="store_true", help="write it for W&B; run nothing")
+    parser.add_argument("--wandb", action="store_true", help="write it for W&B, train nothing")
     return parser
 
 

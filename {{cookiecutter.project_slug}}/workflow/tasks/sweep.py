@@ -17,7 +17,7 @@ NAME = {"name": "of a sweep; default: the latest"}
         "seeds": "trainings a trial, each with a seed of its own; their mean decides",
         "fail-after": "how many trials may fail",
         "storage": "of Optuna, by URL; default: a file of the sweep",
-        "wandb": "write the same search for `wandb sweep`, and run nothing",
+        "wandb": "write the same search for `wandb sweep`, and train nothing",
     },
 )
 def start(
