@@ -23,22 +23,12 @@ class ArrayDataset(Dataset[Batch]):
     """The inputs (n, …) and the target (n,) of a split, in .npy files, read by whole batches."""
 
     def __init__(
-        self,
-        folder: Path,
-        split: str,
-        inputs: Iterable[str],
-        device: torch.device | str = "cpu",
-        is_pinned: bool = False,
+        self, folder: Path, split: str, inputs: Iterable[str], device: torch.device | str = "cpu"
     ) -> None:
-        """Memory-map the arrays, or copy them to another device, where their indices are too.
-
-        Args:
-            is_pinned: batches are in memory that CUDA copies without waiting for it.
-        """
+        """Memory-map the arrays, or copy them to another device, where their indices are too."""
         arrays, target = read_arrays(folder, split, inputs)
         self.inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         self.target = torch.from_numpy(target).to(device)
-        self.is_pinned = is_pinned
 
     @property
     def nbytes(self) -> int:
@@ -48,15 +38,8 @@ class ArrayDataset(Dataset[Batch]):
         return len(self.target)
 
     def __getitem__(self, indices: Tensor) -> Batch:
-        inputs = {name: self._gather(array, indices) for name, array in self.inputs.items()}
-        return inputs, self._gather(self.target, indices)
-
-    def _gather(self, array: Tensor, indices: Tensor) -> Tensor:
-        if not self.is_pinned:
-            return array.index_select(0, indices)
-        shape = (len(indices), *array.shape[1:])
-        batch = torch.empty(shape, dtype=array.dtype, pin_memory=True)
-        return torch.index_select(array, 0, indices, out=batch)
+        inputs = {name: array.index_select(0, indices) for name, array in self.inputs.items()}
+        return inputs, self.target.index_select(0, indices)
 
 
 class BatchSampler(Sampler[Tensor]):
@@ -172,9 +155,7 @@ class ArrayDataModule(L.LightningDataModule):
     ) -> Batch:
         """As Lightning does it, which takes ten times as long to find the tensors in a batch."""
         inputs, target = batch
-        on_cuda = device.type == "cuda"  # a copy from pinned memory, which a step need not wait for
-        moved = {name: array.to(device, non_blocking=on_cuda) for name, array in inputs.items()}
-        return moved, target.to(device, non_blocking=on_cuda)
+        return {name: move(array, device) for name, array in inputs.items()}, move(target, device)
 
     def read(self, split: str, seed: int | None) -> tuple[Dataset[Batch], Any]:
         """Return the samples of a split, and what yields the indices of each batch."""
@@ -205,7 +186,12 @@ class ArrayDataModule(L.LightningDataModule):
         device = self._device
         if (split, device) not in self._datasets:
             place = device if self.on_device else "cpu"
-            is_pinned = device.type == "cuda" and not self.on_device and not self.workers
-            arrays = ArrayDataset(self.folder, split, self.inputs, place, is_pinned)
-            self._datasets[split, device] = arrays
+            self._datasets[split, device] = ArrayDataset(self.folder, split, self.inputs, place)
         return self._datasets[split, device]
+
+
+def move(array: Tensor, device: torch.device) -> Tensor:
+    """Return an array on a device; to CUDA by way of pinned memory, for which no step waits."""
+    if device.type != "cuda" or array.is_cuda:
+        return array.to(device)
+    return (array if array.is_pinned() else array.pin_memory()).to(device, non_blocking=True)
