@@ -284,7 +284,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_resumes(
 
     command = ["inv", "docker.train", "--", *LONG]
     printed = project.interrupt(*command, when="epoch 10/40", how=interrupt)
-    assert "interrupted: the next `inv train` resumes from the last epoch" in printed
+    assert "interrupted: the next `inv train` resumes from the last checkpoint" in printed
     assert running() is None
     assert (project.path / "runs/train/unfinished/last.ckpt").exists()
     assert "resuming the interrupted run" in project.run(*command)
