@@ -228,7 +228,8 @@ def test_sweeps_make_a_run_each(trained_sklearn: Project, tmp_path: Path) -> Non
 
 def test_two_processes_train_one_model(trained: Project, tmp_path: Path) -> None:
     project = trained.copy(tmp_path)
-    overrides = ["trainer.strategy=ddp", "trainer.devices=2", "trainer.max_epochs=4"]
+    processes = ["trainer.strategy=ddp", "trainer.devices=2"]
+    overrides = [*processes, "loader=device", "trainer.max_epochs=4"]
     project.run("python", "-m", "my_ml_project.train", "hydra.run.dir=outputs/ddp", *overrides)
     metrics = project.json("outputs/ddp/metrics.json")
     assert metrics["val/accuracy"] > 0.8
