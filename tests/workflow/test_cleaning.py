@@ -189,6 +189,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a run": (lambda copy: offline_run(copy), "runs that are not uploaded"),
     "by hand": (lambda copy: (copy / "outputs/x").mkdir(parents=True), "by hand"),
+    "a sweep": (lambda copy: (copy / "sweeps/x/0").mkdir(parents=True), "by hand"),
     "unfinished": (
         lambda copy: restore._write_note(copy, {"unfinished": "abc"}),
         "at work, or was killed",
@@ -217,7 +218,13 @@ def test_a_restored_copy_goes_that_nobody_changed(change: str, copy: Path) -> No
 
 def test_caches_of_tools_go_and_results_stay(project: Path) -> None:
     gone = ["workflow/__pycache__", ".mypy_cache", "package/inner/__pycache__"]
-    stay = [".venv/lib/__pycache__", "outputs/2026", "runs/served", "runs/train/unfinished"]
+    stay = [
+        ".venv/lib/__pycache__",
+        "outputs/2026",
+        "runs/served",
+        "sweeps/x/0/__pycache__",
+        "runs/train/unfinished",
+    ]
     for name in [*gone, *stay]:
         (project / name).mkdir(parents=True)
         (project / name / "file").write_text("x" * 100)

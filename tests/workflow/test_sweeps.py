@@ -18,7 +18,7 @@ from workflow import trial
 from workflow.config import search
 from workflow.config.compose import compose
 from workflow.config.values import ConfigError
-from workflow.errors import CommandError
+from workflow.errors import CommandError, failure
 from workflow.paths import CONF, ROOT
 from workflow.sweeps import optimizing, plan, study
 from workflow.sweeps.driver import best_trial, outcome
@@ -38,6 +38,8 @@ TRAINING = """
     lr, seed, trial = float(values["optimizer.lr"]), int(values["seed"]), exchange()
     with open("starts", "a") as file:
         file.write(f"{lr} {seed}\\n")
+    with open("gpus", "a") as file:
+        file.write(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     trial.start({"id": f"run-{lr}-{seed}"})
     if lr == 4:
         sys.exit("config: optimizer.lr: 4 is too large")
@@ -304,10 +306,7 @@ def test_creation_that_was_killed_is_completed(begun: Callable[..., study.Sweep]
     sweep = begun(*GRID)
     journal = sweep.folder / study.JOURNAL
     lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
-    waiting = [
-        index for index, line in enumerate(lines) if '"WAITING"' in line or '"state":4' in line
-    ]
-    for end in (0, 1, 2, waiting[1], len(lines)):
+    for end in (0, 1, 2, len(lines) // 2, len(lines) - 1):  # what is left after a kill
         journal.write_text("".join(lines[:end]), encoding="utf-8")
         again = study.create(sweep.plan)
         points = [found.system_attrs["fixed_params"] for found in again.trials]
@@ -369,6 +368,14 @@ def test_the_metric_of_an_epoch_prunes(begun: Callable[..., study.Sweep]) -> Non
     assert pruned.intermediate_values[0] == 9
     assert len(pruned.intermediate_values) < 200
     assert pruned.user_attrs["run"] == [{"id": "run-9.0-0"}]
+
+
+def test_each_training_has_a_gpu_of_its_own(begun: Callable[..., study.Sweep], home: Path) -> None:
+    sweep = begun("optimizer.lr=1,2")
+    with Lock(sweep.folder.parent / "gpu-3.lock"):  # of a trial of another worker
+        Worker(sweep, gpus=["3", "5"]).run()
+    assert [trial.value for trial in sweep.trials] == [1, 2]
+    assert (home / "gpus").read_text(encoding="utf-8") == "55"
 
 
 def test_failures_end_a_worker_where_asked(begun: Callable[..., study.Sweep]) -> None:
@@ -451,3 +458,10 @@ def test_a_plan_is_read_as_it_was_written(begun: Callable[..., study.Sweep]) -> 
     (sweep.folder / plan.FILE).write_text("{", encoding="utf-8")
     with pytest.raises(CommandError, match=r"plan\.json cannot be read"):
         plan.read(sweep.plan.name)
+
+
+def test_the_reason_of_a_failure_is_that_of_the_training(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    hydras = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
+    log.write_text(f"Traceback …\nRuntimeError: out of memory\n\n{hydras}\n", encoding="utf-8")
+    assert failure(log) == "RuntimeError: out of memory"

@@ -1,6 +1,10 @@
 """The error that ends a command, and what messages are made of."""
 
 from collections.abc import Sequence
+from pathlib import Path
+
+# What DVC and Hydra print after the reason of a failure.
+AFTERWORDS = ("ERROR: failed to reproduce", "Set the environment variable HYDRA_FULL_ERROR")
 
 
 class CommandError(Exception):
@@ -30,3 +34,13 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
     """Return names as a message has them: the first ones, and how many there are."""
     shown = ", ".join(names[:limit])
     return f"{shown}, … ({len(names)})" if len(names) > limit else shown
+
+
+def failure(log: Path | None) -> str:
+    """Return why a training or an experiment failed: the last line of its output that says so."""
+    if log is None or not log.exists():
+        return "it could not be started"
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith(AFTERWORDS)]
+    return (own or lines or ["it printed nothing"])[-1].removeprefix("ERROR: ")

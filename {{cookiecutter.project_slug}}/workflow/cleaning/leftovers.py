@@ -8,7 +8,7 @@ from ..paths import SERVED, TRAIN_RUN, home
 from .item import Item, delete, kept, size_of
 
 CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", "__pycache__")
-LEFT_ALONE = {".dvc", ".git", ".venv", "data", "models", "runs", "wandb"}
+LEFT_ALONE = {".dvc", ".git", ".venv", "data", "models", "runs", "sweeps", "wandb"}
 EXPERIMENTS = Path(".dvc/tmp/exps")
 
 
@@ -29,6 +29,7 @@ def items() -> Iterator[Item]:
         ("data and models", ["data", "models"], "of this revision"),
         ("unfinished training", [(TRAIN_RUN / "unfinished").as_posix()], "inv train resumes it"),
         ("what services were asked", [SERVED.as_posix()], "nothing else has it"),
+        ("sweeps", ["sweeps"], "inv sweep continues them: remove those whose best you have"),
         ("runs by hand", ["outputs", "multirun"], "nothing else has them: remove what you can"),
     ):
         if found := [home() / path for path in paths if (home() / path).exists()]:

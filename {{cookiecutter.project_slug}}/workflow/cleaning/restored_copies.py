@@ -9,7 +9,7 @@ from ..runs.restoring.restore import Restored
 from . import uploaded_runs
 from .item import Item, size_of
 
-BY_HAND = ("outputs", "multirun")  # what was run there without the pipeline
+BY_HAND = ("multirun", "outputs", "sweeps")
 
 
 def items(copies: list[Restored]) -> Iterator[Item]:

@@ -23,8 +23,7 @@ from dvc.repo.experiments.queue.celery import LocalCeleryQueue
 from dvc.repo.experiments.queue.tasks import run_exp
 
 from ..dvc_store.opening import open_repo
-from ..errors import CommandError, one_line
-from ..runs.experiments import failure
+from ..errors import CommandError, failure, one_line
 
 NOTHING = "nothing is queued: inv exp.queue -- 'seed=0,1,2'"
 LOOK_SECONDS = 0.5

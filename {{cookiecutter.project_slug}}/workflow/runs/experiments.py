@@ -19,7 +19,7 @@ from .. import conflicts, git
 from ..deciding_metric import DecidingMetric
 from ..dotted import flatten
 from ..dvc_store import command
-from ..errors import CommandError
+from ..errors import CommandError, failure
 from ..git import GitError
 from ..paths import METRICS, TRAIN_METRICS
 from ..results import metric_text, numbers
@@ -75,16 +75,6 @@ def read(root: Path = Path(), commits: int = 1) -> list[Row]:
     if not baselines:
         raise CommandError("no commit yet: git add --all && git commit -m 'Start'")
     return [row for baseline in baselines for row in _rows(baseline)]
-
-
-def failure(log: Path | None) -> str:
-    """Return why an experiment failed: the last line of its output that is not DVC's own."""
-    if log is None or not log.exists():
-        return "it could not be started"
-    text = log.read_text(encoding="utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    own = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
-    return (own or lines or ["it printed nothing"])[-1].removeprefix("ERROR: ")
 
 
 def comparable(rows: Sequence[Row]) -> list[Row]:

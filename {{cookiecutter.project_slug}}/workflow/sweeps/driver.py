@@ -12,7 +12,7 @@ from typing import IO
 
 from optuna.trial import FrozenTrial, TrialState
 
-from ..errors import CommandError, shortened
+from ..errors import CommandError, failure, shortened
 from ..paths import ROOT
 from .study import Sweep
 from .worker import INTERRUPTED, REFUSED
@@ -72,7 +72,7 @@ class Driver:
                         raise KeyboardInterrupt
                     deaths += 1
                     if process.returncode == REFUSED or deaths == DEATHS:
-                        raise CommandError(self._last_line(slot))
+                        raise CommandError(shortened(failure(self._log(slot))))
                     workers[slot] = self._start(slot)
         except KeyboardInterrupt:  # the workers got the same Ctrl-C
             for process, _ in workers.values():
@@ -101,10 +101,6 @@ class Driver:
 
     def _log(self, slot: int) -> Path:
         return self.sweep.folder / f"worker-{slot}.log"
-
-    def _last_line(self, slot: int) -> str:
-        lines = self._log(slot).read_text(encoding="utf-8", errors="replace").splitlines()
-        return shortened(next((line for line in reversed(lines) if line.strip()), "no output"))
 
     def _new(self, ended: set[int]) -> Iterator[str]:
         """Yield a line for each trial that has ended and has none so far."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import shortened
+from ..errors import failure, shortened
 from ..paths import ROOT
 from ..trial import INTERRUPTED, VARIABLE, Exchange, Result
 from .locks import Lock
@@ -56,7 +56,7 @@ class Training:
         while (result := exchange.result) is None:
             code = self._train(exchange, watch)
             if exchange.result is None and code > 0:
-                reason = self._last_line()
+                reason = shortened(failure(self._log))
                 if reason.startswith(INTERRUPTED):
                     raise KeyboardInterrupt
                 raise TrainingError(reason)
@@ -101,10 +101,6 @@ class Training:
     @property
     def _log(self) -> Path:
         return self.folder / "log.txt"
-
-    def _last_line(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return shortened(next((line for line in reversed(lines) if line.strip()), "no output"))
 
 
 def _quoted(folder: Path) -> str:
