@@ -25,6 +25,7 @@ from workflow.errors import CommandError
 from workflow.paths import CONF, ROOT
 from workflow.ports import is_taken
 from workflow.serving.local import free_port
+from workflow.sweeps import __main__ as sweeps
 from workflow.sweeps import apply, best, dashboard, page, plan, show, study, trials, wandb_sweep
 from workflow.sweeps.plan import Asked
 from workflow.sweeps.study import Sweep
@@ -264,4 +265,6 @@ def test_what_wandb_cannot_search_is_one_line(swept: Sweeps) -> None:
         wandb_sweep.write(added)
     with pytest.raises(CommandError, match=r"^--seeds: an agent of W&B's trains once"):
         wandb_sweep.write(plan.make(Asked(SPACE, name="seeds", trials=2, seeds=2)))
+    with pytest.raises(SystemExit, match=r"^sweep: --wandb: agents of W&B's are started by hand: "):
+        sweeps.main(["--wandb", "--", "cluster=slurm", *SPACE])
     assert not list(Path("sweeps").rglob("wandb.yaml"))

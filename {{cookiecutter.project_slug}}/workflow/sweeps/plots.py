@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from optuna.trial import TrialState
 from optuna.visualization import matplotlib as plots
 
-SIZE = (5.4, 3.7)  # inches: half a page, or a phone's width with letters that can be read
+SIZE = (4.6, 3.4)  # inches: half a page, or a phone's width with letters that can be read
 A_PARAMETER = 1.7  # inches, where each parameter has an axis of its own
 IN_LEGEND = 8  # trials
 LETTERS = 18  # of a parameter's name
@@ -53,7 +53,7 @@ def charts(study: optuna.Study, metric: str) -> list[Chart]:
     every = study.get_trials(deepcopy=False)
     finished = [trial for trial in every if trial.state == TrialState.COMPLETE]
     names = {name for trial in finished for name in trial.params}
-    wide = max(SIZE[0], 1.6 + A_PARAMETER * len(names))
+    wide = 2.4 + A_PARAMETER * len(names)
     none = "" if finished else "No trial has finished."
     few = none or ("" if len(finished) > 1 else "This needs two finished trials.")
     is_reported = any(trial.intermediate_values for trial in every)
@@ -63,7 +63,7 @@ def charts(study: optuna.Study, metric: str) -> list[Chart]:
             "History",
             f"{metric} of each finished trial, and the best so far.",
             lambda: plots.plot_optimization_history(study, target_name=metric),
-            lambda axes: axes.legend(loc="best"),
+            _arrange_history,
             none,
             is_half=True,
         ),
@@ -139,6 +139,11 @@ def _chart(
     return Chart(title, text, content, width, is_half=is_half)
 
 
+def _arrange_history(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="best")
+
+
 def _arrange_epochs(axes: Axes, metric: str) -> None:
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -161,6 +166,7 @@ def _arrange_importance(axes: Axes) -> None:
 
 def _arrange_coordinates(axes: Axes, names: list[str]) -> None:
     """Name the axes, whose names Optuna cuts at the end; shorten the values of a category."""
+    axes.tick_params(axis="y", which="both", labelsize="small")
     if len(axes.get_xticks()) == len(names):
         axes.set_xticks(range(len(names)), [shortened(name) for name in names])
     if isinstance(axes.yaxis.get_major_formatter(), FuncFormatter):
