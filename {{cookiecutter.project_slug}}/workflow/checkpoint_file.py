@@ -63,17 +63,17 @@ def read_provenance(path: Path, name: str = "") -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
         if PROVENANCE in archive.namelist():
             stamped = f"{STAMP}.json" in archive.namelist()
-            found = {
+            content = {
                 STAMP: json.loads(archive.read(f"{STAMP}.json")) if stamped else {},
                 "provenance": json.loads(archive.read(PROVENANCE)),
             }
         elif member := _pickled(archive):
             with archive.open(member) as file:
-                found = _Unpickler(file).load()
+                content = _Unpickler(file).load()
         else:
             raise pickle.UnpicklingError(f"{path} is no checkpoint")
-    formats.require(found.get(STAMP, {}), FORMAT, name or path.as_posix())
-    provenance: dict[str, Any] = found.get("provenance", {})
+    formats.require(content.get(STAMP, {}), FORMAT, name or path.as_posix())
+    provenance: dict[str, Any] = content.get("provenance", {})
     return provenance
 
 

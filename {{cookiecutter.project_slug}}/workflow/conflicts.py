@@ -43,17 +43,21 @@ def find(folder: Path = Path()) -> list[Conflict]:
     unmerged = _unmerged(folder)
     mixed = [path for path in marked if path in unmerged and is_built(path)]
     one_sided = [path for path in unmerged if path not in marked and is_built(path)]
-    found = [_marked(path, folder) for path in marked if path not in mixed]
-    found += [_undecided(path) for path in unmerged if path not in marked and not is_built(path)]
+    conflicts = [_marked(path, folder) for path in marked if path not in mixed]
+    conflicts += [
+        _undecided(path) for path in unmerged if path not in marked and not is_built(path)
+    ]
     if mixed:
         verb = "have" if mixed[1:] else "has"
         names = shlex.join(mixed)
         fix = f"git checkout --ours {names} && inv train && git add {names}"
-        found.append(Conflict(tuple(mixed), f"{', '.join(mixed)} {verb} conflict markers", fix))
+        conflicts.append(Conflict(tuple(mixed), f"{', '.join(mixed)} {verb} conflict markers", fix))
     if one_sided:
         detail = f"{', '.join(one_sided)} {'are' if one_sided[1:] else 'is'} of one side of a merge"
-        found.append(Conflict(tuple(one_sided), detail, f"inv train, then {finish(folder)}", False))
-    return found
+        conflicts.append(
+            Conflict(tuple(one_sided), detail, f"inv train, then {finish(folder)}", False)
+        )
+    return conflicts
 
 
 def require_settled(folder: Path = Path()) -> None:

@@ -110,10 +110,10 @@ def masked(text: str) -> str:
 
 
 def main(names: list[str]) -> None:
-    found = [(name, secret) for name in names for secret in find(name, Path(name).read_bytes())]
-    for name, secret in found:
+    secrets = [(name, secret) for name in names for secret in find(name, Path(name).read_bytes())]
+    for name, secret in secrets:
         print(f"{name}:{secret.line}: {secret.kind}")
-    if found:
+    if secrets:
         raise SystemExit(ADVICE)
 
 

@@ -44,11 +44,13 @@ class Finding:
 
 def files() -> Finding | list[Finding]:
     """Is a file in conflict after a merge, and does Git know what a clone needs?"""
-    found = [Finding(False, conflict.detail, conflict.fix) for conflict in conflicts.find()]
+    findings = [Finding(False, conflict.detail, conflict.fix) for conflict in conflicts.find()]
     if ignored := (git.text(Path(), "check-ignore", *NEEDED) or "").split():
         names = " ".join(ignored)
-        found.append(Finding(False, f".gitignore leaves out {names}", f"git add --force {names}"))
-    return found or Finding(True, "none is in conflict")
+        findings.append(
+            Finding(False, f".gitignore leaves out {names}", f"git add --force {names}")
+        )
+    return findings or Finding(True, "none is in conflict")
 
 
 def template() -> Finding:
@@ -58,8 +60,8 @@ def template() -> Finding:
     known = record.read(Path())
     package = known.answers.get("package_name", "")
     if package and not Path(package).is_dir():
-        found = evident.package_of(Path()) or "NAME"
-        fix = f"inv template.link {shlex.quote(known.template)} --answer package_name={found}"
+        actual = evident.package_of(Path()) or "NAME"
+        fix = f"inv template.link {shlex.quote(known.template)} --answer package_name={actual}"
         return Finding(False, f"the package {package} of {record.FILE} is not here", fix)
     return Finding(True, f"version {known.version or known.commit} of {known.template}")
 
@@ -147,8 +149,8 @@ def remote() -> Finding:
     from .storage import open_repo
 
     repo = open_repo()
-    if found := problem(repo, needed=bool(absent(repo))):
-        return Finding(False, found.detail, found.fix)
+    if issue := problem(repo, needed=bool(absent(repo))):
+        return Finding(False, issue.detail, issue.fix)
     store = repo.cloud.get_remote_odb()
     kind = "folder" if store.fs.protocol == "local" else f"{store.fs.protocol}:"
     return Finding(True, f"{kind} {store.path}")
@@ -296,13 +298,13 @@ CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
 def look(name: str) -> list[Finding]:
     """Return what one check saw; one that cannot look is a finding, too."""
     try:
-        found = CHECKS[name]()
+        outcome = CHECKS[name]()
     except CommandError as error:
         text, _, fix = str(error).rpartition(": ")
         return [Finding(False, text, fix)]
     except Exception as error:  # one broken part must not hide the others
         return [Finding(False, f"cannot be checked: {shortened(error)}", "git diff")]
-    return found if isinstance(found, list) else [found]
+    return outcome if isinstance(outcome, list) else [outcome]
 
 
 def main() -> None:

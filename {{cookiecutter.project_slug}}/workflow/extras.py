@@ -27,15 +27,15 @@ def needed(folder: Path = ROOT, config: Path = CONFIG, cuda: bool = False) -> li
     Raises:
         CommandError: the config cannot be read, or names what is no extra.
     """
-    found = [remote.extra(folder)]
+    names = [remote.extra(folder)]
     if name := backend(folder / config):
         extras = _declared(folder / "pyproject.toml")
         if name not in extras:
             kinds = "Keras has jax, tensorflow and torch"
             problem = f"backend: pyproject.toml has no extra `{name}`: {kinds}"
             raise CommandError(f"{config.as_posix()}: {problem}")
-        found.append(f"{name}-cuda" if cuda and f"{name}-cuda" in extras else name)
-    return [name for name in found if name]
+        names.append(f"{name}-cuda" if cuda and f"{name}-cuda" in extras else name)
+    return [name for name in names if name]
 
 
 def backend(config: Path) -> str:
@@ -61,8 +61,8 @@ def options(extras: Iterable[str]) -> list[str]:
 
 def _declared(pyproject: Path) -> dict[str, list[str]]:
     table = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    found: dict[str, list[str]] = table["project"].get("optional-dependencies", {})
-    return found
+    extras: dict[str, list[str]] = table["project"].get("optional-dependencies", {})
+    return extras
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
-    found = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
-    return current(found, path.as_posix())
+    metadata = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
+    return current(metadata, path.as_posix())
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

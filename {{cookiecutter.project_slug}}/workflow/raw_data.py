@@ -43,7 +43,7 @@ class RawData:
             SignatureError: a file lacks an array of the others, or holds Python objects.
             OSError, ValueError, BadZipFile: a file cannot be read.
         """
-        return {name: sum(sizes[name] for sizes in self._found) for name in self._found[0]}
+        return {name: sum(sizes[name] for sizes in self._by_file) for name in self._by_file[0]}
 
     def pieces(self, names: Iterable[str]) -> Iterator[dict[str, np.ndarray]]:
         """Yield some samples of these arrays after the other.
@@ -52,7 +52,7 @@ class RawData:
             OSError, ValueError, BadZipFile, zlib.error: a file cannot be read.
         """
         names = list(names)
-        for path, sizes in zip(self._files, self._found, strict=True):
+        for path, sizes in zip(self._files, self._by_file, strict=True):
             self.reading = path
             with zipfile.ZipFile(path) as archive, ExitStack() as stack:
                 members = {name: stack.enter_context(_Member(archive, name)) for name in names}
@@ -62,9 +62,9 @@ class RawData:
                     yield {name: member.read(number) for name, member in members.items()}
 
     @cached_property
-    def _found(self) -> list[dict[str, int]]:
+    def _by_file(self) -> list[dict[str, int]]:
         """How many samples each array has in each file."""
-        found: list[dict[str, int]] = []
+        by_file: list[dict[str, int]] = []
         for path in self._files:
             self.reading = path
             with zipfile.ZipFile(path) as archive:
@@ -72,13 +72,13 @@ class RawData:
                 for name in archive.namelist():
                     with _Member(archive, name.removesuffix(".npy")) as member:
                         sizes[name.removesuffix(".npy")] = len(member)
-            found.append(sizes)
-            if lacking := sorted({*found[0]} ^ {*sizes}):
+            by_file.append(sizes)
+            if lacking := sorted({*by_file[0]} ^ {*sizes}):
                 other = self._files[0].name
                 raise SignatureError(f"array {lacking[0]} is either here or in {other}")
             if len(self._files) > 1 and len({*sizes.values()}) > 1:
                 raise SignatureError(f"the arrays differ in their number of samples: {sizes}")
-        return found
+        return by_file
 
 
 def locate(folder: Path, name: str) -> RawData:
@@ -89,8 +89,8 @@ def locate(folder: Path, name: str) -> RawData:
     """
     one, parts = folder / f"{name}.npz", sorted((folder / name).glob("*.npz"))
     if one.exists() and parts:
-        found = f"{one.as_posix()} and {one.with_suffix('').as_posix()}/"
-        raise CommandError(f"there are {found}: remove the one that is not the data")
+        both = f"{one.as_posix()} and {one.with_suffix('').as_posix()}/"
+        raise CommandError(f"there are {both}: remove the one that is not the data")
     if not one.exists() and not parts:
         raise CommandError(f"{one.as_posix()}: is missing: run stage fetch")
     return RawData(parts or [one])

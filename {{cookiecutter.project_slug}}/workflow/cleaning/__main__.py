@@ -20,9 +20,9 @@ def main() -> None:
     parser.add_argument("--apply", action="store_true", help="remove what can go")
     apply = parser.parse_args().apply
     try:
-        found = list(items())
-        print_table(found)
-        removed = [item for item in found if item.free]
+        listed = list(items())
+        print_table(listed)
+        removed = [item for item in listed if item.free]
         if apply:
             for item in removed:
                 remove(item)
@@ -59,13 +59,13 @@ def remove(item: Item) -> None:
         raise CommandError(f"{item.name}: {one_line(error)}") from None
 
 
-def print_table(found: list[Item]) -> None:
+def print_table(listed: list[Item]) -> None:
     drawn = Table(box=None, header_style="bold", caption_justify="left")
     drawn.add_column("what", no_wrap=True)
     drawn.add_column("takes", justify="right", no_wrap=True)
     drawn.add_column("can go", justify="right", no_wrap=True)
     drawn.add_column("what stays")
-    for item in sorted(found, key=lambda item: -item.size):
+    for item in sorted(listed, key=lambda item: -item.size):
         free = size_text(item.free) if item.free else "-"
         drawn.add_row(*map(Text, (item.name, size_text(item.size), free, item.stays)))
     Console(highlight=False).print(drawn)

@@ -31,8 +31,8 @@ def item(copies: list[Path]) -> Item:
     if not folder.resolve().is_relative_to(home().resolve()):
         return Item("DVC cache", size, stays=f"{folder} is not this project's alone: dvc gc")
     spare = set(cache.all()) - _used(repo, copies)
-    if found := problem(repo):  # some would not say so, and have nothing
-        return Item("DVC cache", size, stays=f"{found.detail}: {found.fix}")
+    if issue := problem(repo):  # some would not say so, and have nothing
+        return Item("DVC cache", size, stays=f"{issue.detail}: {issue.fix}")
     try:
         sent = set(repo.cloud.get_remote_odb().oids_exist(list(spare))) if spare else set()
     except Exception as error:  # each kind of remote has its own

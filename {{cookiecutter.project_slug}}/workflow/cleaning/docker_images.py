@@ -28,11 +28,11 @@ def items() -> Iterator[Item]:
 
 def _images(client: docker.DockerClient) -> Item:
     label = f"{images.LABEL}title={images.project()['name']}"
-    found = client.images.list(filters={"label": label})
+    built = client.images.list(filters={"label": label})
     used = {one.attrs["Image"] for one in client.containers.list(all=True, ignore_removed=True)}
-    gone = [image for image in found if image.id not in used and _is_pushed(client, image)]
-    sizes = {image.id: int(image.attrs["Size"]) for image in found}
-    left = [image for image in found if image not in gone]
+    gone = [image for image in built if image.id not in used and _is_pushed(client, image)]
+    sizes = {image.id: int(image.attrs["Size"]) for image in built}
+    left = [image for image in built if image not in gone]
     unnamed = [image for image in left if not image.tags]
     counted = ((len(left) - len(unnamed), NOT_PUSHED), (len(unnamed), UNNAMED))
 

@@ -37,9 +37,9 @@ def kept(name: str, paths: Iterable[Path], why: str) -> Item:
 def size_of(path: Path) -> int:
     """Return the bytes of a file or folder; of a link, its own. What is gone meanwhile has none."""
     try:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode):
-            return found.st_size
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            return status.st_size
         with os.scandir(path) as entries:
             return sum(size_of(Path(entry.path)) for entry in entries)
     except OSError:

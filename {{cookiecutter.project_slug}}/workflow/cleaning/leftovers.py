@@ -32,8 +32,8 @@ def items() -> Iterator[Item]:
         ("sweeps", ["sweeps"], "inv sweep continues them: remove those whose best you have"),
         ("runs by hand", ["outputs", "multirun"], "nothing else has them: remove what you can"),
     ):
-        if found := [home() / path for path in paths if (home() / path).exists()]:
-            yield kept(name, found, why)
+        if existing := [home() / path for path in paths if (home() / path).exists()]:
+            yield kept(name, existing, why)
 
 
 def _caches(folder: Path) -> Iterator[Path]:

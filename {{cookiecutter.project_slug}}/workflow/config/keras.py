@@ -62,7 +62,7 @@ def variables(settings: dict[str, Any]) -> dict[str, str]:
     """Return the variables that Keras and its backend read when they are imported."""
     trainer = settings["trainer"]
     threads = str(trainer["threads"])
-    found = {
+    values = {
         "KERAS_BACKEND": settings["backend"],
         "NPROC": threads,  # of XLA's thread pool
         "OMP_NUM_THREADS": threads,
@@ -71,11 +71,15 @@ def variables(settings: dict[str, Any]) -> dict[str, str]:
         "TF_ENABLE_ONEDNN_OPTS": "0",  # which rounds by the processor's kind
     }
     if trainer["accelerator"] == "cpu":
-        found |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}
+        values |= {
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "JAX_PLATFORMS": "cpu",
+            "KERAS_TORCH_DEVICE": "cpu",
+        }
     if trainer["deterministic"]:
-        found["XLA_FLAGS"] = "--xla_gpu_deterministic_ops=true"
-        found["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    return found
+        values["XLA_FLAGS"] = "--xla_gpu_deterministic_ops=true"
+        values["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    return values
 
 
 KERAS = Framework(

@@ -38,7 +38,7 @@ def _named(config: DictConfig, error: OmegaConfBaseException) -> Exception:
     missing = MISSING.search(str(error))
     name = missing[1] if missing else ""
     # What refers to a key that itself refers to a missing one fails, too: it comes last.
-    key, text = min(failing, key=lambda found: name not in found[1])
+    key, text = min(failing, key=lambda reference: name not in reference[1])
     if not missing:
         return ConfigError(key, f"{text}: {one_line(error)}")
     return ConfigError(key, f"{text}: there is no key {name}; {_instead(config, name)}")

@@ -47,10 +47,10 @@ def signature(target: str) -> Signature | None:
     Raises:
         NoSuchTargetError: there is none at this path.
     """
-    found = _locate(target)
-    if found is None:
+    definition = _locate(target)
+    if definition is None:
         return None
-    module, node = found
+    module, node = definition
     if isinstance(node, ast.ClassDef):
         return _constructor(module, node)
     if isinstance(node, Function):
@@ -70,23 +70,23 @@ def _locate(target: str) -> tuple[Module, ast.AST] | None:
         module = _module(name)
         if module is None:
             return None  # no Python source, such as a compiled module
-        found = _lookup(module, parts[length])
+        definition = _lookup(module, parts[length])
         for part in parts[length + 1 :]:
-            if found is None or not isinstance(found[1], ast.ClassDef):
+            if definition is None or not isinstance(definition[1], ast.ClassDef):
                 return None
             members = {
                 child.name: child
-                for child in found[1].body
+                for child in definition[1].body
                 if isinstance(child, ast.ClassDef | Function)
             }
             if part not in members:
                 return None  # a base may have it, such as `from_pretrained`
-            found = found[0], members[part]
+            definition = definition[0], members[part]
         # Some modules define names at run time.
-        if found is None and not module.stars and "__getattr__" not in module.names:
+        if definition is None and not module.stars and "__getattr__" not in module.names:
             missing = parts[length]
             raise NoSuchTargetError(f"{name} has no {missing}", missing, _offered(module))
-        return found
+        return definition
     raise NoSuchTargetError(f"no module {parts[0]}; if it is a package: uv add {parts[0]}")
 
 
@@ -191,8 +191,8 @@ def _lookup(module: Module, name: str, depth: int = DEPTH) -> tuple[Module, ast.
     if depth and isinstance(node, ast.ImportFrom):
         source = _source(module, node)
         original = next(a.name for a in node.names if (a.asname or a.name) == name)
-        found = _module(source)
-        if found and (definition := _lookup(found, original, depth - 1)):
+        imported_from = _module(source)
+        if imported_from and (definition := _lookup(imported_from, original, depth - 1)):
             return definition
         submodule = _module(f"{source}.{original}")
         return (submodule, ast.Module([], [])) if submodule else None
@@ -241,10 +241,10 @@ def _constructor(module: Module, node: ast.ClassDef, depth: int = DEPTH) -> Sign
         if isinstance(base, ast.Name) and base.id in ("object", "ABC", "Protocol"):
             continue
         generic = base.value if isinstance(base, ast.Subscript) else base
-        found = _reference(module, generic) if depth else None
-        if found is None or not isinstance(found[1], ast.ClassDef):
+        definition = _reference(module, generic) if depth else None
+        if definition is None or not isinstance(definition[1], ast.ClassDef):
             return None
-        taken = _constructor(found[0], found[1], depth - 1)
+        taken = _constructor(definition[0], definition[1], depth - 1)
         if taken is None or taken.parameters or taken.takes_others:
             return taken
     return Signature({})
@@ -254,12 +254,12 @@ def _parameters(module: Module, node: Function, bound: bool = False) -> Signatur
     arguments = node.args
     positional = [*arguments.posonlyargs, *arguments.args]
     required = len(positional) - len(arguments.defaults)
-    found = [(argument, index < required) for index, argument in enumerate(positional)][bound:]
+    declared = [(argument, index < required) for index, argument in enumerate(positional)][bound:]
     keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    found += [(argument, default is None) for argument, default in keywords]
+    declared += [(argument, default is None) for argument, default in keywords]
     parameters = {
         argument.arg: Parameter(functools.partial(_type, module, argument.annotation), required)
-        for argument, required in found
+        for argument, required in declared
     }
     return Signature(parameters, takes_others=arguments.kwarg is not None)
 
@@ -291,12 +291,12 @@ def _named(module: Module, node: ast.Name | ast.Attribute, depth: int) -> Any:
         return Made  # to read its 3,000 lines takes longer than all others
     if package in sys.stdlib_module_names:
         return Any if name == "Any" else _generic(module, name, [], depth)
-    found = _reference(module, node)
-    if found is None:
+    reference = _reference(module, node)
+    if reference is None:
         if name in SCALARS:
             return SCALARS[name]
         return {"Any": Any, "object": Any}.get(name) or _generic(module, name, [], depth)
-    where, definition = found
+    where, definition = reference
     if isinstance(definition, ast.ClassDef):
         return Made
     return _type(where, definition, depth - 1)  # an alias, such as `Size = int | tuple[int, int]`
@@ -348,8 +348,8 @@ def _limit(module: Module, node: ast.AST) -> Any:
     """Return `Ge(1)` or another limit of annotated-types as it is written; None for others."""
     if not isinstance(node, ast.Call):
         return None
-    found = _reference(module, node.func)
-    if found is None or found[0].name != annotated_types.__name__:
+    reference = _reference(module, node.func)
+    if reference is None or reference[0].name != annotated_types.__name__:
         return None
     try:
         values = [ast.literal_eval(argument) for argument in node.args]

@@ -115,15 +115,15 @@ def require_none(client: docker.DockerClient, container: str) -> None:
     DVC's own locks name processes, which are not seen from one container in another.
     """
     try:
-        found = client.containers.get(container)
+        existing = client.containers.get(container)
     except NotFound:
         return
-    if found.status == "running":
+    if existing.status == "running":
         raise CommandError(
             f"{container} runs already in this folder: docker logs --follow {container}, or "
             f"docker stop {container}"
         )
-    found.remove(force=True)
+    existing.remove(force=True)
 
 
 def outside_folders() -> list[Path]:
@@ -174,10 +174,10 @@ def wandb_key() -> dict[str, str]:
     file = Path(os.environ.get("NETRC", Path.home() / ("_netrc" if os.name == "nt" else ".netrc")))
     server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     try:
-        found = netrc.netrc(file).authenticators(urlsplit(server).hostname or "")
+        login = netrc.netrc(file).authenticators(urlsplit(server).hostname or "")
     except (OSError, netrc.NetrcParseError):
         return {}
-    return {"WANDB_API_KEY": found[2]} if found and found[2] else {}
+    return {"WANDB_API_KEY": login[2]} if login and login[2] else {}
 
 
 def require_free(client: docker.DockerClient, port: int) -> None:
@@ -188,7 +188,7 @@ def require_free(client: docker.DockerClient, port: int) -> None:
     if not is_taken(port):
         return
     for container in client.containers.list():
-        published = [binding for found in container.ports.values() for binding in found or ()]
+        published = [binding for bindings in container.ports.values() for binding in bindings or ()]
         if any(binding["HostPort"] == str(port) for binding in published):
             stop = f"docker stop {container.name}"
             raise CommandError(f"port {port} is taken: {stop}, or choose another with --port")

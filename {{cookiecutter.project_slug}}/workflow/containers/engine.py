@@ -31,10 +31,10 @@ def connect() -> docker.DockerClient:
     except DockerException as error:
         raise CommandError(_why(str(error))) from None
     for plugin, fix in PLUGINS.items():
-        found = subprocess.run(
+        answer = subprocess.run(
             ["docker", plugin, "version"], capture_output=True, text=True, check=False
         )
-        if found.returncode:
+        if answer.returncode:
             raise CommandError(f"`docker {plugin}` is missing. {fix}")
     return client
 

@@ -161,8 +161,8 @@ def push(client: docker.DockerClient, target: str) -> None:
     name = name_of(target)
     if not os.environ.get("REGISTRY"):
         raise CommandError("no registry is named: set REGISTRY in .env, as .env.example shows")
-    if found := uncommitted():
-        raise CommandError(f"{name} would have {found} that no commit has: git add, git commit")
+    if changes := uncommitted():
+        raise CommandError(f"{name} would have {changes} that no commit has: git add, git commit")
     build(target)
     image = client.images.get(name)
     commit = provenance.git_state()["commit"]

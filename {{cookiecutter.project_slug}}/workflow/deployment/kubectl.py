@@ -18,10 +18,10 @@ def require() -> None:
     if not shutil.which("kubectl"):
         raise CommandError(f"the command `kubectl` is missing: {INSTALL}")
     version = json.loads(run("version", "--client", "--output=json"))["clientVersion"]
-    found = re.match(r"v(\d+)\.(\d+)", version["gitVersion"])
-    if found and (int(found[1]), int(found[2])) < OLDEST:
+    release = re.match(r"v(\d+)\.(\d+)", version["gitVersion"])
+    if release and (int(release[1]), int(release[2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
-        raise CommandError(f"kubectl {found[0]} is too old: install {oldest} or newer: {INSTALL}")
+        raise CommandError(f"kubectl {release[0]} is too old: install {oldest} or newer: {INSTALL}")
 
 
 def run(*arguments: str) -> str:

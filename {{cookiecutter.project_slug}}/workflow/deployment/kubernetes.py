@@ -54,7 +54,7 @@ def apply(environment: str, models: list[str]) -> None:
     """
     file = render(environment, models)
     objects = list(yaml.safe_load_all((ROOT / file).read_text(encoding="utf-8")))
-    namespaces = {found["metadata"].get("namespace", "") for found in objects}
+    namespaces = {item["metadata"].get("namespace", "") for item in objects}
     where = (TREE / "environments" / environment / "kustomization.yaml").as_posix()
     if len(namespaces) > 1 or "" in namespaces:
         raise CommandError(f"{where}: set `namespace`")
@@ -64,7 +64,7 @@ def apply(environment: str, models: list[str]) -> None:
     if shutil.which("diff"):  # which kubectl runs
         kubectl.show("diff", f"--filename={file.as_posix()}", fine=(0, 1))
     kubectl.show("apply", f"--filename={file.as_posix()}")
-    for deployment in (found for found in objects if found["kind"] == "Deployment"):
+    for deployment in (item for item in objects if item["kind"] == "Deployment"):
         rollout.wait(deployment, namespace)
 
 
@@ -129,7 +129,7 @@ def require_namespace(namespace: str) -> None:
 def require_ingress_class(objects: list[dict[str, Any]], where: str) -> None:
     """Raise CommandError where the cluster has no such class: nothing would pass requests on."""
     classes = {
-        found["spec"].get("ingressClassName") for found in objects if found["kind"] == "Ingress"
+        item["spec"].get("ingressClassName") for item in objects if item["kind"] == "Ingress"
     }
     for name in sorted(classes - {None}):
         try:

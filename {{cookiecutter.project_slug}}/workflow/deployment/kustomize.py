@@ -83,7 +83,7 @@ def numbers(serving: Settings) -> dict[str, int | str]:
     Processors are in thousandths, `250m`, memory in MiB, `512Mi`. The autoscaler aims at a fraction
     of a replica's threads, not of its request, which is less.
     """
-    found: dict[str, int | str] = {
+    values: dict[str, int | str] = {
         "max_replicas": serving.max_replicas,
         "min_replicas": serving.min_replicas,
         "queue_per_replica": serving.queue_per_replica,
@@ -92,11 +92,11 @@ def numbers(serving: Settings) -> dict[str, int | str]:
     }
     services = (("", serving.threads, serving.memory_mb), ("web_", 1, serving.web_memory_mb))
     for service, threads, memory_mb in services:
-        found[f"{service}cpu_request"] = f"{10 * threads * serving.cpu_request_percent}m"
-        found[f"{service}cpu_target"] = f"{10 * threads * serving.cpu_percent}m"
-        found[f"{service}memory_limit"] = f"{memory_mb}Mi"
-        found[f"{service}memory_request"] = f"{math.ceil(memory_mb / 2)}Mi"
-    return found
+        values[f"{service}cpu_request"] = f"{10 * threads * serving.cpu_request_percent}m"
+        values[f"{service}cpu_target"] = f"{10 * threads * serving.cpu_percent}m"
+        values[f"{service}memory_limit"] = f"{memory_mb}Mi"
+        values[f"{service}memory_request"] = f"{math.ceil(memory_mb / 2)}Mi"
+    return values
 
 
 def literals(values: dict[str, Any]) -> list[str]:

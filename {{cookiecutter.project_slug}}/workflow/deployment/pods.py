@@ -35,22 +35,22 @@ def troubles(objects: list[dict[str, Any]]) -> list[Trouble]:
             earlier revision do not count.
     """
     of_kind = {
-        kind: [found for found in objects if found["kind"] == kind]
+        kind: [item for item in objects if item["kind"] == kind]
         for kind in ("Deployment", "ReplicaSet", "Pod")
     }
-    found: list[Trouble] = []
+    problems: list[Trouble] = []
     for deployment in of_kind["Deployment"]:
         if deployment["status"].get("observedGeneration") != deployment["metadata"]["generation"]:
             continue  # the cluster has not processed the change yet
         revision = annotation(deployment, REVISION)
         for replicas in of_kind["ReplicaSet"]:
             if revision and annotation(replicas, REVISION) == revision:
-                found += refused(replicas)
+                problems += refused(replicas)
                 template = replicas["metadata"]["labels"][HASH]
                 for pod in of_kind["Pod"]:
                     if pod["metadata"]["labels"].get(HASH) == template:
-                        found += of_pod(pod)
-    return found
+                        problems += of_pod(pod)
+    return problems
 
 
 def refused(replicas: dict[str, Any]) -> Iterator[Trouble]:
@@ -87,9 +87,9 @@ def of_pod(pod: dict[str, Any]) -> Iterator[Trouble]:
             yield Trouble(name, waiting.get("reason", "waiting"), message, is_final=False)
 
 
-def annotation(found: dict[str, Any], name: str) -> str | None:
+def annotation(item: dict[str, Any], name: str) -> str | None:
     """Return an annotation of an object; None where it has none of this name."""
-    value: str | None = found["metadata"].get("annotations", {}).get(name)
+    value: str | None = item["metadata"].get("annotations", {}).get(name)
     return value
 
 

@@ -104,8 +104,8 @@ def worker(proxy: Container) -> str:
 def find(client: docker.DockerClient, project: str) -> Container | None:
     """Return the proxy's container, if it runs."""
     labels = [f"com.docker.compose.project={project}", "com.docker.compose.service=proxy"]
-    found = client.containers.list(filters={"label": labels, "status": "running"})
-    return found[0] if found else None
+    running = client.containers.list(filters={"label": labels, "status": "running"})
+    return running[0] if running else None
 
 
 def _wait(proxy: Container, revision: str) -> None:

@@ -27,12 +27,12 @@ DRAIN_SECONDS = 30  # how long an old config of the proxy may finish its request
 def services(deployment: Deployment) -> dict[str, Any]:
     """Return the services of the Compose file, by name, without the proxy."""
     web = web_service(deployment)
-    found = {named("web", web): web}
+    by_name = {named("web", web): web}
     for name, model in deployment.models.items():
         for release in model.releases():
             for replica in replicas(deployment, name, release):
-                found[replica] = model_service(deployment, name, release)
-    return found
+                by_name[replica] = model_service(deployment, name, release)
+    return by_name
 
 
 def model_service(deployment: Deployment, name: str, release: Release) -> dict[str, Any]:

@@ -232,8 +232,8 @@ def why(client: docker.DockerClient, services: set[str]) -> str | None:
     label = f"com.docker.compose.project={project()}"
     for container in client.containers.list(all=True, filters={"label": label}):
         service = container.labels["com.docker.compose.service"]
-        found = container.attrs["State"]
-        answers = found.get("Health", found)["Status"] in ("healthy", "running")
+        state = container.attrs["State"]
+        answers = state.get("Health", state)["Status"] in ("healthy", "running")
         if service in services and not answers:
             return f"{service} does not answer ({last_words(client, container)})"
     return None

@@ -71,11 +71,11 @@ class Store:
             if md5 in missing and md5.endswith(".dir"):
                 self._pull({md5})  # the list of a folder's files: without it none is known
                 missing = self._missing(md5)
-            found = set(self.repo.cloud.get_remote_odb().oids_exist(list(missing)))
+            in_remote = set(self.repo.cloud.get_remote_odb().oids_exist(list(missing)))
         except Exception as error:  # each kind of remote has its own
             reason = one_line(error)
             raise CommandError(f"{path}: not in the cache, and the remote says: {reason}") from None
-        if missing - found:
+        if missing - in_remote:
             raise CommandError(
                 f"{path}: {md5} is neither in the cache nor in the remote:"
                 " inv data.push where it was made"
@@ -143,8 +143,8 @@ class Store:
         """Whether the cache has what the name of an object says; DVC takes its word for it."""
         if oid not in self._looked_at:
             path = Path(self.cache.oid_to_path(oid))
-            found = file_md5(str(path), localfs) if path.exists() else ""
-            self._looked_at[oid] = found == oid.removesuffix(".dir")
+            content_md5 = file_md5(str(path), localfs) if path.exists() else ""
+            self._looked_at[oid] = content_md5 == oid.removesuffix(".dir")
         return self._looked_at[oid]
 
     def _pull(self, hashes: set[str]) -> None:

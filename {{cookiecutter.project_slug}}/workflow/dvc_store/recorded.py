@@ -20,8 +20,8 @@ def stale(repo: Repo) -> dict[str, list[str]]:
     if not any(dep.hash_info for stage in stages for dep in stage.deps):
         return {}
     outs = {out.fs_path: out for stage in repo.index.stages for out in stage.outs}
-    found = {stage.addressing: list(_differences(stage, outs)) for stage in stages}
-    return {name: differences for name, differences in found.items() if differences}
+    by_stage = {stage.addressing: list(_differences(stage, outs)) for stage in stages}
+    return {name: differences for name, differences in by_stage.items() if differences}
 
 
 def text(stages: dict[str, list[str]], limit: int = 3) -> str:
@@ -39,8 +39,8 @@ def _differences(stage: Stage, outs: dict[str, Any]) -> Iterator[str]:
     if stage.changed_stage():
         yield "its command"
     for dep in stage.deps:
-        if written := outs.get(dep.fs_path) if not isinstance(dep, ParamsDependency) else None:
-            if written.hash_info != dep.hash_info:  # the other stage recorded another one
+        if produced := outs.get(dep.fs_path) if not isinstance(dep, ParamsDependency) else None:
+            if produced.hash_info != dep.hash_info:  # the other stage recorded another one
                 yield str(dep)
             continue
         for path, state in dep.status().items():

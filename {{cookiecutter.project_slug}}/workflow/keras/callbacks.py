@@ -181,9 +181,9 @@ def epoch_metrics(logs: Logs) -> Logs:
     What callbacks log, such as the throughput, differs from run to run and is not part of it.
     """
     logged = named(logs)
-    found: Logs = {}
+    metrics: Logs = {}
     for split in ("train", "val"):
         loss = f"{split}/loss"
         names = [name for name in logged if name.startswith(f"{split}/") and name != loss]
-        found |= {name: logged[name] for name in [loss, *names] if name in logged}
-    return found
+        metrics |= {name: logged[name] for name in [loss, *names] if name in logged}
+    return metrics

@@ -75,9 +75,9 @@ def device_name(kind: str) -> str | None:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        found = tf.config.list_physical_devices(kind.upper())
-        details = tf.config.experimental.get_device_details(found[0]) if found else {}
-        return details.get("device_name", kind) if found else None
+        physical = tf.config.list_physical_devices(kind.upper())
+        details = tf.config.experimental.get_device_details(physical[0]) if physical else {}
+        return details.get("device_name", kind) if physical else None
     import torch
 
     if kind == "gpu" and torch.cuda.is_available():

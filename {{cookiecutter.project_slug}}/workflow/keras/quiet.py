@@ -17,13 +17,13 @@ def _without_errors() -> Iterator[None]:
     except (AttributeError, OSError, ValueError):  # it is no file, as in some notebooks
         yield
         return
-    kept, nothing = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    saved, nothing = os.dup(number), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, number)
         yield
     finally:
-        os.dup2(kept, number)
-        os.close(kept)
+        os.dup2(saved, number)
+        os.close(saved)
         os.close(nothing)
 
 

@@ -96,7 +96,7 @@ def of_images(images: np.ndarray, max_value: int) -> Columns:
     rows, columns = values.shape[1:]
     mass = np.maximum(values.sum(axis=(1, 2)), 1e-9)
     steps = [np.abs(np.diff(values, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2)]
-    found = {
+    figures = {
         "brightness": values.mean(axis=(1, 2)),
         "contrast": values.std(axis=(1, 2)),
         "ink": (values > 0.5).mean(axis=(1, 2)),  # its fraction
@@ -104,7 +104,7 @@ def of_images(images: np.ndarray, max_value: int) -> Columns:
         "centre column": values.sum(axis=1) @ np.linspace(0, 1, columns) / mass,
         "roughness": np.mean(steps, axis=0),  # from a pixel to the next
     }
-    return {name: list(map(float, column)) for name, column in found.items()} | colours
+    return {name: list(map(float, column)) for name, column in figures.items()} | colours
 
 
 def of_texts(texts: list[str]) -> Columns:
@@ -163,23 +163,23 @@ def prepared(spec: dict[str, Any], split: str) -> np.ndarray:
         raise CommandError(f"{where}: {problem}") from None
     array, taken = inputs[name], spec["shape"][1:]
     if list(array.shape[1:]) != taken or array.dtype != DATATYPES[spec["datatype"]]:
-        found = f"`{name}` is {array.dtype} {list(array.shape[1:])}"
-        problem = f"{found}, but the model takes {spec['datatype']} {taken}: inv train"
+        actual = f"`{name}` is {array.dtype} {list(array.shape[1:])}"
+        problem = f"{actual}, but the model takes {spec['datatype']} {taken}: inv train"
         raise CommandError(f"{where}: {problem}")
     number = min(len(array), MAX_REFERENCE)
-    chosen: np.ndarray = array[np.linspace(0, len(array) - 1, number).astype(int)]
-    return chosen
+    reference: np.ndarray = array[np.linspace(0, len(array) - 1, number).astype(int)]
+    return reference
 
 
 def of_samples(model: Model, inputs: Inputs) -> Columns:
     """Return the columns of all inputs; those of several have the input's name in front."""
     specs = model.signature["inputs"]
-    found: Columns = {}
+    merged: Columns = {}
     for spec in specs:
         front = f"{spec['name']}: " if len(specs) > 1 else ""
         named = columns(spec, inputs[spec["name"]])
-        found |= {f"{front}{name}": values for name, values in named.items()}
-    return found
+        merged |= {f"{front}{name}": values for name, values in named.items()}
+    return merged
 
 
 def together(inputs: Columns, answers: Columns) -> Columns:
@@ -216,27 +216,27 @@ def newest(model: Model) -> Table:
     """
     folder = input_log.folder(model.name)
     where = folder.as_posix()
-    found: list[Table] = []
+    parts: list[Table] = []
     versions = set()
     for version, table in tables(folder):
         versions.add(version)
         if version == model.version:
-            found.append(table)
-        if rows(found) >= MAX_SAMPLES:
+            parts.append(table)
+        if rows(parts) >= MAX_SAMPLES:
             break
     if not versions:
         how = "serve with SERVING_LOG_EVERY=1, or with log_every in conf/serving/"
         raise CommandError(f"{where}: no request was logged: {how}")
-    if not found:
+    if not parts:
         raise CommandError(
             f"{where}: of version {', '.join(sorted(versions))}, not of {model.version}: "
             "name the file that was served: --model NAME=FILE"
         )
-    if rows(found) < MIN_SAMPLES:
-        kept = f"{rows(found)} samples of version {model.version} are logged"
-        reason = f"{kept}, {MIN_SAMPLES} are needed"
+    if rows(parts) < MIN_SAMPLES:
+        logged = f"{rows(parts)} samples of version {model.version} are logged"
+        reason = f"{logged}, {MIN_SAMPLES} are needed"
         raise CommandError(f"{where}: {reason}")
-    return Table.from_batches([batch for table in found[::-1] for batch in table.to_batches()])
+    return Table.from_batches([batch for table in parts[::-1] for batch in table.to_batches()])
 
 
 def tables(folder: Path) -> Iterator[tuple[str, Table]]:
@@ -249,8 +249,8 @@ def tables(folder: Path) -> Iterator[tuple[str, Table]]:
         yield table["version"][0].as_py(), table
 
 
-def rows(found: list[Table]) -> int:
-    return sum(table.num_rows for table in found)
+def rows(parts: list[Table]) -> int:
+    return sum(table.num_rows for table in parts)
 
 
 if __name__ == "__main__":

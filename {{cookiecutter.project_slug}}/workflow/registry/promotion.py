@@ -99,11 +99,11 @@ def _gto(action: str, **arguments: str | bool) -> None:
 def _identify() -> None:
     """Let gto sign tags as Git would: it would make a name up where Git knows none."""
     try:
-        found = git.run(ROOT, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+        identity = git.run(ROOT, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     except GitError:
         git.require(ROOT)
         raise CommandError(
             "Git does not know who you are: git config user.name NAME, and user.email"
         ) from None
-    name, _, rest = found.decode().partition(" <")
+    name, _, rest = identity.decode().partition(" <")
     os.environ |= {"GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": rest.partition(">")[0]}

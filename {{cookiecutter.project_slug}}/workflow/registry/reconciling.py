@@ -101,8 +101,8 @@ def _copy(tag: Tag, name: str, versions: Mapping[str, str]) -> str:
     for old, new in versions.items():
         message = re.sub(rf"\b{re.escape(old)}(?![\w.-])".encode(), new.encode(), message)
     content = head + b"\n\n" + SIGNATURE.sub(b"", message)
-    written = git.run(home(), "hash-object", "-t", "tag", "-w", "--stdin", content=content)
-    return written.decode().strip()
+    tag_id = git.run(home(), "hash-object", "-t", "tag", "-w", "--stdin", content=content)
+    return tag_id.decode().strip()
 
 
 def _numbers(version: str) -> tuple[int, int, int]:

@@ -83,10 +83,10 @@ def there(remote: str) -> Tags:
     """
     listed = _ask_remote(remote, "ls-remote", "--tags", remote, *_patterns())
     rows = [line.partition("\t") for line in listed.splitlines()]
-    found = {ref: tag for tag, _, ref in rows}
+    tags = {ref: tag for tag, _, ref in rows}
     peeled = "^{}"  # of a tag: the commit
-    names = (ref for ref in found if not ref.endswith(peeled))
-    return _by_name((ref, found[ref], found.get(ref + peeled, found[ref])) for ref in names)
+    names = (ref for ref in tags if not ref.endswith(peeled))
+    return _by_name((ref, tags[ref], tags.get(ref + peeled, tags[ref])) for ref in names)
 
 
 def clashes(here: Tags, there: Tags) -> list[Clash]:
@@ -157,5 +157,5 @@ def _by_name(tags: Iterable[tuple[str, str, str]]) -> Tags:
     """Return the tags that gto reads: others may be called nearly so."""
     from gto.tag import parse_name
 
-    found = (Tag(ref.removeprefix(PREFIX), tag, commit) for ref, tag, commit in tags)
-    return {tag.name: tag for tag in found if parse_name(tag.name, raise_on_fail=False)}
+    candidates = (Tag(ref.removeprefix(PREFIX), tag, commit) for ref, tag, commit in tags)
+    return {tag.name: tag for tag in candidates if parse_name(tag.name, raise_on_fail=False)}

@@ -34,9 +34,9 @@ def importances(
     if sum(len(spec["columns"]) for spec in tables) < 2:
         return None
     generator = np.random.default_rng(seed)
-    chosen = generator.permutation(len(target))[:LARGEST]
-    samples = {name: np.array(array[chosen]) for name, array in inputs.items()}
-    expected = target[chosen]
+    indices = generator.permutation(len(target))[:LARGEST]
+    samples = {name: np.array(array[indices]) for name, array in inputs.items()}
+    expected = target[indices]
     before = loss(samples, expected)
     rows = []
     for spec in tables:

@@ -185,12 +185,12 @@ def main_worktree() -> Path | None:
 
 def file_metrics(texts: dict[Path, str | None]) -> dict[str, float]:
     """Return the metrics in the texts of metrics files, by their names in W&B."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for path, text in texts.items():
         prefix = "test/" if path == METRICS else ""
         values = json.loads(text) if text else {}
-        found |= {f"{prefix}{name}": value for name, value in values.items()}
-    return scalars(found)
+        metrics |= {f"{prefix}{name}": value for name, value in values.items()}
+    return scalars(metrics)
 
 
 def scalars(summary: dict[str, Any]) -> dict[str, float]:
@@ -235,8 +235,8 @@ def _experiment(name: str) -> str | None:
     if not re.fullmatch(r"[\w.-]+", name):
         return None
     form = ("--sort=-committerdate", "--format=%(objectname)")
-    found = _git_text("for-each-ref", *form, f"refs/exps/??/*/{name}")
-    return found.splitlines()[0] if found else None
+    commits = _git_text("for-each-ref", *form, f"refs/exps/??/*/{name}")
+    return commits.splitlines()[0] if commits else None
 
 
 def _revision(name: str) -> str | None:

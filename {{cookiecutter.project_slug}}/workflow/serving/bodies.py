@@ -20,8 +20,8 @@ CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}  # JSON is UTF-8, of which ASC
 def header(scope: Scope, name: str) -> str | None:
     """Return a header of a request; `name` is in lower case."""
     wanted = name.encode()
-    for found, value in scope["headers"]:
-        if found == wanted:
+    for key, value in scope["headers"]:
+        if key == wanted:
             return value.decode("latin-1")
     return None
 
@@ -89,9 +89,9 @@ def check_json_length(body: bytes, declared: str | None) -> None:
     if declared is None:
         return
     try:
-        found = protocol.json_length(body)
+        length = protocol.json_length(body)
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"the body does not start with JSON: {error}") from None
-    if declared != str(found):
-        problem = f"the JSON of the body ends after {found} bytes, not {declared}"
+    if declared != str(length):
+        problem = f"the JSON of the body ends after {length} bytes, not {declared}"
         raise HTTPException(400, f"Inference-Header-Content-Length: {problem}")

@@ -109,9 +109,9 @@ def load(
         content = path.read_bytes()
     except OSError as error:
         raise CommandError(f"{source}: {error.strerror}: train one, or set MODEL_FILE") from None
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 and sha256.lower() != found:
-        raise CommandError(f"{source}: its SHA-256 is {found}, not {sha256} as MODEL_SHA256 says")
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 and sha256.lower() != digest:
+        raise CommandError(f"{source}: its SHA-256 is {digest}, not {sha256} as MODEL_SHA256 says")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -135,7 +135,7 @@ def load(
     if provider == "cuda" and CUDA not in session.get_providers():  # it falls back to the CPU
         problem = "onnxruntime cannot use a GPU here: nvidia-smi shows whether there is one"
         raise CommandError(f"serving.provider: cuda: {problem}")
-    return Model(name, version_of(found), signature, provenance, samples, session)
+    return Model(name, version_of(digest), signature, provenance, samples, session)
 
 
 def providers_of(provider: Provider) -> list[Any]:

@@ -113,8 +113,8 @@ async def models(request: Request) -> list[dict[str, Any]]:
     """Each model with its version, which is `null` where it cannot be asked."""
     upstreams: dict[str, Upstream] = request.app.state.upstreams
     versions = await asyncio.gather(*map(version_of, upstreams.values()))
-    found = zip(upstreams, versions, strict=True)
-    return [{"name": name, "ready": bool(version), "version": version} for name, version in found]
+    rows = zip(upstreams, versions, strict=True)
+    return [{"name": name, "ready": bool(version), "version": version} for name, version in rows]
 
 
 @of_model(

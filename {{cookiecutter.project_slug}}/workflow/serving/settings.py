@@ -70,8 +70,8 @@ def load(file: Path = FILE) -> Settings:
         if not str(value).isdecimal():
             raise CommandError(f"serving.{name}: {value!r} must be a positive number")
         values[name] = int(value)
-    if found := refusal(values):
-        raise CommandError("serving.{}: {}".format(*found))
+    if wrong_value := refusal(values):
+        raise CommandError("serving.{}: {}".format(*wrong_value))
     return Settings(title=title, provider=provider, **values)
 
 

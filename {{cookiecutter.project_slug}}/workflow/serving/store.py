@@ -82,18 +82,18 @@ def save(content: Iterable[bytes], folder: Path, source: str, sha256: str | None
     Raises:
         CommandError: the content is another, or cannot be written.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     part = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
             part = Path(file.name)
             for chunk in content:
-                found.update(chunk)
+                digest.update(chunk)
                 file.write(chunk)
-        if sha256 and found.hexdigest() != sha256:
-            raise CommandError(f"{source}: its SHA-256 is {found.hexdigest()}, not {sha256}")
-        target = folder / f"{found.hexdigest()}.onnx"
+        if sha256 and digest.hexdigest() != sha256:
+            raise CommandError(f"{source}: its SHA-256 is {digest.hexdigest()}, not {sha256}")
+        target = folder / f"{digest.hexdigest()}.onnx"
         part.chmod(0o444)
         part.replace(target)
     except OSError as error:
@@ -194,4 +194,4 @@ def reason(error: Exception, scheme: str) -> str:
     if "HTTP error" in text:
         asked = re.search(r"Error performing \w+ (\w+://[^/\s]+)", text)
         return f"{shown(asked[1]) if asked else 'its server'} cannot be reached, or does not answer"
-    return re.sub(r"\w+://\S+", lambda found: shown(found[0]), text)
+    return re.sub(r"\w+://\S+", lambda match: shown(match[0]), text)

@@ -105,12 +105,12 @@ class Upstream:
         """Return the metadata of the service's model, as the protocol has it."""
         content, _ = await self._ask("GET", "", version, timeout=METADATA_TIMEOUT)
         try:
-            found = msgspec.json.decode(content)
-            found["parameters"]["signature"]["outputs"][0]
-            self._described[found["versions"][0]] = found
+            described = msgspec.json.decode(content)
+            described["parameters"]["signature"]["outputs"][0]
+            self._described[described["versions"][0]] = described
         except (LookupError, TypeError, msgspec.MsgspecError):
             raise UpstreamError(502, f"the service of `{self.name}` gave no metadata") from None
-        return found
+        return described
 
     async def predicted(self, answer: Answer) -> list[str]:
         """Return the class that an answer gives for each sample; none if it has no classes."""

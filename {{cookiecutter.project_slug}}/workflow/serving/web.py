@@ -116,15 +116,15 @@ def addresses(text: str) -> dict[str, str]:
     Raises:
         CommandError: it is written otherwise.
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for item in text.split(","):
         match = re.fullmatch(r"([\w.-]+)=(https?://[\w.:\[\]-]+)/?", item.strip(), re.ASCII)
         if not match:
             raise CommandError(f"MODELS: {item!r}: write NAME=ADDRESS: cnn=http://127.0.0.1:8001")
-        if match[1] in found:
+        if match[1] in by_name:
             raise CommandError(f"MODELS: {match[1]} has two addresses")
-        found[match[1]] = match[2]
-    return found
+        by_name[match[1]] = match[2]
+    return by_name
 
 
 def main() -> None:

@@ -62,9 +62,9 @@ def rows_at(run: RunRecord) -> set[float]:
     """
     path = [run.entity, run.project, run.run_id]
     try:
-        found = wandb.Api().run("/".join(filter(None, path)))
+        remote_run = wandb.Api().run("/".join(filter(None, path)))
         # Of chosen keys the server would give a sample.
-        rows = found.scan_history(use_cache=False)
+        rows = remote_run.scan_history(use_cache=False)
         return {row["_timestamp"] for row in rows if "_timestamp" in row}
     except CommError as error:
         if isinstance(error.exc, RunNotFoundError):

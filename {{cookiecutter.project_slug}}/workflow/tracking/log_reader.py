@@ -43,11 +43,11 @@ def read(folder: Path) -> Logged:
         CommandError: it is no log of W&B's.
     """
     try:
-        found = list(read_records(log_of(folder).read_bytes()))
+        records = list(read_records(log_of(folder).read_bytes()))
     except Exception:  # of protobuf, which only W&B imports
         raise CommandError(f"{folder}: its log cannot be read") from None
     logged = Logged()
-    for record in found:
+    for record in records:
         match record.WhichOneof("record_type"):
             case "run":
                 _update(logged.config, record.run.config)

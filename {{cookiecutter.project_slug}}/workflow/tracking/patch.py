@@ -60,7 +60,7 @@ def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()
     top = git.top(folder)
     if top is None or git.head(folder) is None:
         return Changes(b"")
-    kept, left_out = _untracked(folder, top, limit)
+    untracked, left_out = _untracked(folder, top, limit)
     prefix = git.run(folder, "rev-parse", "--show-prefix").decode().strip()
     excluded = [f":(top,exclude,literal){prefix}{path.as_posix()}" for path in without]
     with TemporaryDirectory() as temporary:
@@ -78,8 +78,8 @@ def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()
             ),
         }
         git.run(folder, "add", "--update", "--", ".", variables=variables)
-        if kept:
-            _of_files(top, ["add"], kept, variables)
+        if untracked:
+            _of_files(top, ["add"], untracked, variables)
         if secrets := dict(_secrets(folder, excluded, variables)):
             _of_files(top, ["reset", "--quiet"], secrets, variables)
         patch = git.run(folder, *DIFF, "HEAD", "--", ".", *excluded, variables=variables)
@@ -100,14 +100,14 @@ def apply(patch: bytes, top: Path) -> None:
 
 def files(patch: bytes) -> list[str]:
     """Return the paths that a patch changes, as Git writes them."""
-    found = []
+    paths = []
     for line in patch.splitlines():
         if line.startswith(b"diff --git "):
             # Without renames both names are the same, so each is half of what follows.
             names = line.removeprefix(b"diff --git ")
             name = names[: len(names) // 2].strip(b'"').removeprefix(b"a/")
-            found.append(name.decode(errors="replace"))
-    return found
+            paths.append(name.decode(errors="replace"))
+    return paths
 
 
 def _of_files(
@@ -148,16 +148,16 @@ def _secrets(
     ]
     blobs = _blobs(folder, {sha for _, entry in changed for sha in entry[2:4]}, variables)
     for name, (_, _, before, after, _) in changed:
-        found = [
+        secrets = [
             secret
             for sha in (after, before)
             if sha in blobs
             for secret in credentials.find(name, blobs[sha])
         ]
-        if not found:
+        if not secrets:
             continue
         added = git.run(folder, *DIFF, "HEAD", "--", f":(top,literal){name}", variables=variables)
-        for secret in found:
+        for secret in secrets:
             if b"\nGIT binary patch\n" in added or secret.value.encode() in added:
                 yield name, str(secret)
                 break

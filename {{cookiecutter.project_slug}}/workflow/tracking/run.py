@@ -69,8 +69,8 @@ def keeps_code() -> bool:
     Raises:
         VariableError: a setting of W&B is wrong.
     """
-    found = settings()
-    return not found.disable_code and not found.disable_git and found.save_code is not False
+    values = settings()
+    return not values.disable_code and not values.disable_git and values.save_code is not False
 
 
 def return_to_run(config: dict[str, Any], run_id: str) -> wandb.Run:

@@ -74,8 +74,8 @@ def main() -> None:
     live = sync.start_wandb("beta", "sync", "--live", str(folder))
     threading.Thread(target=end_with_the_run, args=(live,), daemon=True).start()
     for line in live.stdout or ():
-        if found := re.search(r"View run .* at (\S+)", line):
-            print(f"W&B: {found[1]}", flush=True)
+        if match := re.search(r"View run .* at (\S+)", line):
+            print(f"W&B: {match[1]}", flush=True)
     for problem in sync.refused([folder], since=started):
         print(f"W&B: {problem}", flush=True)
 

@@ -24,13 +24,13 @@ def main() -> None:
 
 def show(what: str) -> None:
     """Print the tree of a model, a service or a run."""
-    found = subjects.find(what)
-    hashes = {md5 for subject in found for md5 in subject.provenance.data.values()}
+    roots = subjects.find(what)
+    hashes = {md5 for subject in roots for md5 in subject.provenance.data.values()}
     places = inputs.places(hashes)
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a pipe's encoding lacks is shown as "?"
         sys.stdout.reconfigure(errors="replace")
     console = Console(highlight=False)
-    for subject in found:
+    for subject in roots:
         console.print(tree.draw(subject, places))
 
 

@@ -97,4 +97,4 @@ def _within(seconds: float, call: Callable[[], set[str]]) -> set[str]:
 def _reason(error: Exception) -> str:
     """Return an error in one line, without what a URL has of credentials."""
     text = one_line(error)
-    return re.sub(r"\w+://\S+", lambda found: shown(found[0]), text)
+    return re.sub(r"\w+://\S+", lambda match: shown(match[0]), text)

@@ -130,7 +130,7 @@ def file(path: Path) -> Subject:
     try:
         is_checkpoint = path.suffix == ".ckpt"
         read = checkpoint_file.read_provenance if is_checkpoint else onnx_file.read_provenance
-        found = read(path)
+        recorded = read(path)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from None
     except LaterFormatError:
@@ -138,9 +138,9 @@ def file(path: Path) -> Subject:
     # Pickle and ONNX raise errors of their own for each thing that can be wrong with a file.
     except Exception:
         raise CommandError(f"{path}: no exported model or checkpoint, or a broken one") from None
-    if not found:
+    if not recorded:
         raise CommandError(f"{path}: it has no provenance, so no `train` of this project made it")
-    provenance = _provenance(found, str(path))
+    provenance = _provenance(recorded, str(path))
     return Subject(
         f"{path.as_posix()}, version {_version(path)}", provenance, *_look_up(provenance)
     )
@@ -201,9 +201,9 @@ def _version(path: Path) -> str:
 
 
 def _model(url: str) -> Subject:
-    found = _ask(url, Metadata)
-    provenance = found.parameters.provenance
-    title = f"{found.name}, version {', '.join(found.versions)}, served at {url}"
+    metadata = _ask(url, Metadata)
+    provenance = metadata.parameters.provenance
+    title = f"{metadata.name}, version {', '.join(metadata.versions)}, served at {url}"
     return Subject(title, provenance, *_look_up(provenance))
 
 
@@ -229,10 +229,10 @@ def _refusal(error: urllib.error.HTTPError) -> str:
         return str(error.reason)
 
 
-def _provenance(found: dict[str, Any], source: str) -> Provenance:
-    formats.require(found, FORMAT, source)
+def _provenance(recorded: dict[str, Any], source: str) -> Provenance:
+    formats.require(recorded, FORMAT, source)
     try:
-        return msgspec.convert(found, Provenance)
+        return msgspec.convert(recorded, Provenance)
     except msgspec.ValidationError as error:
         raise CommandError(f"{source}: its provenance cannot be read: {error}") from None
 

@@ -39,9 +39,9 @@ def draw(subject: Subject, places: dict[str, list[str]]) -> Tree:
             node.add(_label(place))
     if origin.config:
         name, _, digest = (origin.image or "").partition("@")
-        found = _add(run, "image", f"{name or 'none'}: {_image(origin)}")
+        image_node = _add(run, "image", f"{name or 'none'}: {_image(origin)}")
         if digest:
-            found.add(_label(digest))
+            image_node.add(_label(digest))
         for name in FACTS:
             value = getattr(origin, name)
             _add(run, name, "not recorded" if value is None else str(value))
