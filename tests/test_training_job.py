@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import cluster_api
 import pytest
 import yaml
 from baking import bake, git
-from driving import Project, environment, interpreter
-from engine import PYTHON, docker, give, registry, set_up_for_images
+from driving import Project, environment, interpreter, set_up, stages_run
+from engine import PYTHON, docker, give, registry, set_up_for_images, until
 from kubernetes_tools import VALIDATORS, kubectl, problems
 
 pytestmark = pytest.mark.slow
@@ -199,6 +200,38 @@ def test_the_volume_goes_when_the_job_does(text: str, project: Project, tmp_path
 
 
 # With images, which take minutes
+
+
+@pytest.mark.weekly
+def test_a_pod_after_one_that_was_killed_resumes_the_training(tmp_path: Path) -> None:
+    project = set_up(tmp_path / "home", PYTHON, project_name="Killed")
+    origin, folder = tmp_path / "origin.git", tmp_path / "work/repository"
+    git(tmp_path, "init", "--quiet", "--bare", str(origin))
+    project.run("dvc", "remote", "modify", "storage", "url", str(tmp_path / "storage"))
+    project.run("git", "commit", "--quiet", "--all", "--no-verify", "--message=Remote")
+    project.run("git", "push", "--quiet", "--no-verify", str(origin), "HEAD:main")
+    asked = {"JOB_NAME": "one", "JOB_REPOSITORY": origin.as_uri(), "JOB_FOLDER": str(folder)}
+    asked["JOB_COMMIT"] = git(project.path, "rev-parse", "HEAD").strip()
+    names = ("GIT_AUTHOR", "GIT_COMMITTER")
+    who = {f"{name}_{key}": "me@localhost" for name in names for key in ("NAME", "EMAIL")}
+    overrides = ("model=mlp", "trainer.max_epochs=40", "callbacks=minimal")
+    command = ("python", "-m", "workflow.pipeline.pod", *overrides)
+    tools = interpreter(PYTHON).parent
+    process = subprocess.Popen(
+        [str(tools / "python"), *command[1:]],
+        cwd=project.path,
+        env={**project.env, **asked, **who, "PATH": f"{tools}{os.pathsep}{project.env['PATH']}"},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+    until(lambda: list(folder.glob("runs/train/unfinished/last.ckpt")), 300)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert git(origin, "for-each-ref", "refs/exps") == ""
+    printed = project.run(*command, variables={**asked, **who})
+    assert "resuming the interrupted run" in printed
+    assert stages_run(printed) == ["train", "export", "evaluate"]
+    assert git(origin, "for-each-ref", "--format=%(refname)", "refs/exps").strip().endswith("/one")
 
 
 @pytest.mark.weekly
