@@ -11,7 +11,14 @@ from ..errors import CommandError, one_line
 from ..git import GitError
 from ..report.figures import size_text
 from ..runs.restoring import restore
-from . import cached_objects, docker_images, leftovers, restored_copies, uploaded_runs
+from . import (
+    cached_objects,
+    docker_images,
+    job_snapshots,
+    leftovers,
+    restored_copies,
+    uploaded_runs,
+)
 from .item import Item
 
 
@@ -43,6 +50,7 @@ def items() -> Iterator[Item]:
     yield from uploaded_runs.items()
     yield cached_objects.item(restored_copies.projects(copies))
     yield from restored_copies.items(copies)
+    yield from job_snapshots.items()
     yield from leftovers.items()
     yield from docker_images.items()
 

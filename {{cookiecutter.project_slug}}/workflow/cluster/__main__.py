@@ -125,7 +125,7 @@ def cancel(job: Job) -> int:
     print(f"job {job.id} is cancelled")
     if job.snapshot:
         print(f"its code and checkpoints are in {job.snapshot}; inv clean removes them")
-    print(f"next: inv cluster.status {job.id}")
+    print(f"next: inv cluster.status --job {job.id}")
     return 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import CommandError
 from ..results import metric_text
 from . import records, scheduler
 from .records import Job
@@ -16,6 +17,7 @@ SILENT_SECONDS = 25  # after which a node that should touch a file is said to be
 GONE_SECONDS = 6  # a job that SLURM does not know may be one that it does not know yet
 LAST_LINES = 10
 WAITS, RUNS, SUCCEEDED, FAILED = "waits", "runs", "succeeded", "failed"
+UNKNOWN = "is unknown"  # where SLURM does not answer
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Standing:
     """How a job, or a task of an array, stands.
 
     Args:
-        state: one of the four above.
+        state: one of the above.
         text: more of it: why it waits, where it runs, what came out, why it failed.
     """
 
@@ -41,7 +43,11 @@ def standings(job: Job) -> dict[str, Standing]:
     What a task wrote of its end counts first: SLURM forgets.
     """
     wrote = {task: records.outcome(job.folder, task) for task in job.task_ids}
-    asked = scheduler.states(job.id) if None in wrote.values() else {}
+    asked, silence = {}, ""
+    try:
+        asked = scheduler.states(job.id) if None in wrote.values() else {}
+    except CommandError as error:
+        silence = str(error)
     found = {}
     for task, outcome in wrote.items():
         if outcome is None:
@@ -51,6 +57,8 @@ def standings(job: Job) -> dict[str, Standing]:
             found[task] = Standing(SUCCEEDED, _metrics(outcome["metrics"]))
         elif outcome is not None:
             found[task] = Standing(FAILED, outcome["error"])
+        elif silence:
+            found[task] = Standing(UNKNOWN, silence)
         else:
             found[task] = _standing(asked.get(task), job, task)
     return found

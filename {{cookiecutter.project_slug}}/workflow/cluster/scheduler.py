@@ -15,6 +15,7 @@ from ..errors import CommandError, one_line, shortened
 from .settings import megabytes, seconds
 
 ANSWER_SECONDS = 60
+UNKNOWN = "Invalid job id"  # of a job that has ended some minutes ago
 # Of the states, those of a job that waits or runs.
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "STOPPED", "SUSPENDED", "SIGNALING", "STAGE_OUT"}
@@ -135,10 +136,16 @@ def start(script: str) -> str:
 
 
 def states(job: str) -> dict[str, State]:
-    """Return what SLURM knows of a job, by its id: of an array, by `ID_INDEX`."""
-    code, printed, _ = run("scontrol", "--oneliner", "show", "job", job)
+    """Return what SLURM knows of a job, by its id: of an array, by `ID_INDEX`.
+
+    Raises:
+        CommandError: SLURM is not here, or does not answer.
+    """
+    code, printed, error = run("scontrol", "--oneliner", "show", "job", job)
     if not code and (found := _parsed(printed)):
         return found
+    if code and UNKNOWN not in error:
+        raise CommandError(f"SLURM does not answer: {shortened(error, 80)}")
     fields = "JobID,State,ExitCode,NodeList,Reason"
     options = ("--noheader", "--allocations", "--parsable2", f"--format={fields}")
     code, printed, _ = run("sacct", f"--jobs={job}", *options)

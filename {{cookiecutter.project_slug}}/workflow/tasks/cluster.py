@@ -13,7 +13,7 @@ def check(context: Context) -> None:
     run_module("cluster", "check", "--", *(overrides() or ["cluster=slurm"]))
 
 
-@task(help={"job": f"{JOB}; default: the last ones"}, optional=["job"])
+@task(help={"job": f"{JOB}; default: the last ones"})
 def status(context: Context, job: str = "") -> None:
     """Show the jobs of this project: what waits, runs, came out."""
     run_module("cluster", "status", *([job] if job else []))

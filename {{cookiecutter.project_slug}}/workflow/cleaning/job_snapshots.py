@@ -1,0 +1,21 @@
+"""Snapshots of jobs that failed or were cancelled: their code, and checkpoints of theirs alone."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from ..cluster import records, snapshot
+from ..cluster.follow import standings
+from .item import Item, size_of
+
+
+def items() -> Iterator[Item]:
+    """Yield the snapshot of each job; what waits or runs keeps its own."""
+    for job in records.every():
+        if not job.has_snapshot:
+            continue
+        name, size = f"job {job.id}", size_of(job.project)
+        alive = [found for found in standings(job).values() if not found.has_ended]
+        if alive:
+            yield Item(name, size, stays=f"it {alive[0].state}: {alive[0].text}")
+        else:
+            yield Item(name, size, size, remove=partial(snapshot.remove, job.project))
