@@ -133,7 +133,7 @@ class Pipeline(Work):
         snapshot.keep(project, self.name)
         metrics = read_metrics(project / METRICS)
         os.chdir(self.home)
-        snapshot.remove(project)
+        snapshot.remove(project, self.home)
         return metrics
 
 

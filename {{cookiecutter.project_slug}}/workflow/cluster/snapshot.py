@@ -90,8 +90,12 @@ def keep(project: Path, name: str) -> None:
     git.run(project, "update-ref", reference, commit)
 
 
-def remove(project: Path) -> None:
-    """Remove a snapshot with all that is in it, if it is there."""
+def remove(project: Path, repository: Path | None = None) -> None:
+    """Remove a snapshot with all that is in it, if it is there.
+
+    Args:
+        repository: the project that it is of; None is this one.
+    """
     if project.is_dir():
         top = git.run(project, "rev-parse", "--show-toplevel", elsewhere=True)
-        worktree.remove(Path(os.fsdecode(top).rstrip("\r\n")), home())
+        worktree.remove(Path(os.fsdecode(top).rstrip("\r\n")), repository or home())
