@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from baking import bake
-from driving import Project
+from driving import Project, set_up
 
 pytestmark = pytest.mark.slow
 
@@ -220,3 +220,45 @@ def test_a_remote_that_does_not_answer_is_one_line_of_the_doctor(
     printed = project.inv("doctor", code=1)
     (line,) = [line for line in printed.splitlines() if line.startswith("fix")]
     assert "DVC remote" in line
+
+
+@pytest.mark.weekly
+def test_a_training_reads_published_shards_and_is_that_of_shards_on_the_disk(
+    tmp_path: Path,
+) -> None:
+    server = tmp_path / "server"
+    server.mkdir()
+    with s3(server) as remote:
+        variables = {
+            "AWS_ACCESS_KEY_ID": remote.local["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": remote.local["secret_access_key"],
+            "AWS_ENDPOINT_URL": remote.local["endpointurl"],
+            "AWS_REGION": "us-east-1",
+        }
+        project = set_up(tmp_path / "one")
+        module = f"{project.path.name.replace('-', '_')}"
+        stream = ["loader=stream", "loader.shard_mb=0.01", "trainer.max_epochs=2"]
+        project.run("python", "-m", f"{module}.fetch")
+        project.run("python", "-m", f"{module}.prepare", *stream)
+        train = ("python", "-m", f"{module}.train", "hydra.run.dir=runs/stream", *stream)
+        project.run(*train)
+        here = project.json("runs/stream/metrics.json")
+
+        wrong = {**variables, "AWS_SECRET_ACCESS_KEY": "wrong"}
+        address = "s3://bucket/digits"
+        assert "s3://bucket/digits/" in project.inv(
+            "data.publish", address, code=1, variables=wrong
+        )
+        assert "next: inv data.stream" in project.inv("data.publish", address, variables=variables)
+        (tmp_path / "two").mkdir()
+        other = project.copy(tmp_path / "two")
+        for folder in ("data", "runs"):
+            shutil.rmtree(other.path / folder)
+        (other.path / "data").mkdir()
+        project.inv("data.stream", "s3://bucket/nothing", code=1, variables=variables)
+        other.inv("data.stream", address, variables=variables)
+        assert not list((other.path / "data/prepared").glob("*images*"))
+        for workers in (0, 2):
+            shutil.rmtree(other.path / "runs/stream", ignore_errors=True)
+            other.run(*train, f"loader.workers={workers}", variables=variables)
+            assert other.json("runs/stream/metrics.json") == here

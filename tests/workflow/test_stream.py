@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pytest
 from my_ml_project.prepare import encode_inputs, encode_target, split
-from workflow import raw_data, shards
+from workflow import published, raw_data, shards
 from workflow.batch_order import BatchSizes, WindowOrder
 from workflow.errors import CommandError
 from workflow.prepared import read_arrays, read_split, write
@@ -289,3 +289,39 @@ def test_a_raw_file_that_is_damaged_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.npz").write_bytes(damaged)
     with pytest.raises(BadZipFile, match="Bad CRC-32 for file"):
         encode_target(RawData([tmp_path / "data.npz"]), DATA["target"])
+
+
+def test_published_shards_are_fetched_as_they_are_read(
+    sharded: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(shards, "OPEN", 4)
+    address = (tmp_path / "store").as_uri()
+    (tmp_path / "store").mkdir()
+    index = published.send(sharded, address)
+    here = tmp_path / "here"
+    published.stream(here, address)
+    files = {f"{split}_target.npy" for split in ("train", "validation", "test")}
+    assert {path.name for path in here.iterdir()} == {"index.json", *files}
+    require_shards(here, index.shard_mb)  # nothing that has to be here is missing
+
+    rows = read_split(here, "train", ["rows"])[0]["rows"]
+    assert len(list((here / "fetched").iterdir())) == 1
+    for _ in range(2):
+        assert rows[:][:, 0].tolist() == list(range(100))
+        assert len(list((here / "fetched").iterdir())) == 4
+    order = WindowOrder(index.sizes("train"), 7, 0, window=3)
+    assert [rows[batch][:, 0].tolist() for batch in order.batches(1)] == [
+        batch.tolist() for batch in order.batches(1)
+    ]
+
+    name = "test_rows-00001.npy"
+    (tmp_path / "store" / name).write_bytes(b"other")
+    with pytest.raises(ShardError, match=f"{name}: is damaged"):
+        np.asarray(read_split(here, "test", ["rows"])[0]["rows"])
+    (tmp_path / "store" / name).unlink()
+    (here / "fetched" / name).unlink()
+    with pytest.raises(CommandError, match=f"{name}: "):
+        np.asarray(read_split(here, "test", ["rows"])[0]["rows"])
+    with pytest.raises(CommandError, match=r"/nowhere: .*filesystem root"):
+        published.stream(here, f"{address}/nowhere")
+    assert (here / "index.json").exists()

@@ -4,6 +4,7 @@ A shard of input I of split S is S_I-00000.npy, with as many samples as `shard_m
 target of a split is one file. INDEX says how large each file is, and its CRC-32.
 """
 
+import contextlib
 import json
 import os
 import zlib
@@ -14,10 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from . import object_store
 from .errors import CommandError
 
 INDEX = "index.json"
-OPEN = 64  # shards of an input that are mapped at a time
+FETCHED = "fetched"  # folder of the shards that were read from an object store
+OPEN = 64  # shards of an input that are mapped at a time; all of FETCHED
 FIX = "inv train restores it from the cache of DVC, or writes it again"
 
 
@@ -52,15 +55,17 @@ class Index:
         shard_size: samples of a shard.
         samples: of each split.
         files: bytes and CRC-32 of each file, by its name.
+        address: of the object store that has the inputs, if they are not here.
     """
 
     shard_mb: float
     shard_size: int
     samples: dict[str, int]
     files: dict[str, tuple[int, int]]
+    address: str | None = None
 
     def write(self, folder: Path) -> None:
-        content = {"format": 1, **vars(self)}
+        content = {"format": 1, **{key: vars(self)[key] for key in vars(self) if vars(self)[key]}}
         (folder / INDEX).write_text(json.dumps(content, indent=0) + "\n", encoding="utf-8")
 
     def sizes(self, split: str) -> list[int]:
@@ -101,6 +106,8 @@ def require_shards(folder: Path, shard_mb: float) -> Index:
     for name, (size, _) in index.files.items():
         path = folder / name
         if not path.exists():
+            if index.address:
+                continue  # it is fetched when it is read
             raise ShardError(f"{path.as_posix()}: is missing: {FIX}")
         if (found := path.stat().st_size) != size:
             raise ShardError(f"{path.as_posix()}: has {found:,} bytes, not {size:,}: {FIX}")
@@ -188,6 +195,8 @@ class Shards:
             self._maps.move_to_end(number)
             return self._maps[number]
         path = self._folder / shard_name(self._split, self._name, number)
+        if self._index.address and not path.exists():
+            path = self._fetch(path.name)
         if number not in self._verified:
             verify(path, self._index)
             self._verified.add(number)
@@ -195,3 +204,17 @@ class Shards:
         if len(self._maps) > OPEN:
             self._maps.popitem(last=False)
         return self._maps[number]
+
+    def _fetch(self, name: str) -> Path:
+        """Return a shard of the object store, in a folder that has the last ones alone."""
+        assert self._index.address is not None
+        path = self._folder / FETCHED / name
+        if path.exists():
+            path.touch()
+            return path
+        object_store.fetch(name, self._index.address, path)
+        by_age = sorted(path.parent.glob("*.npy"), key=lambda file: file.stat().st_mtime)
+        for old in by_age[:-OPEN]:
+            with contextlib.suppress(OSError):  # another process was first, or Windows maps it
+                old.unlink()
+        return path

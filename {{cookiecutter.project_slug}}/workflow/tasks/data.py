@@ -38,6 +38,18 @@ def push(context: Context, everything: bool = False) -> None:
     run_module("storage", "push", *(["--everything"] if everything else []))
 
 
+@task(help={"address": "of a folder in an object store: s3://BUCKET/PATH, gs://…, az://…"})
+def publish(context: Context, address: str) -> None:
+    """Copy the shards of loader=stream into an object store."""
+    run_module("published", "send", address)
+
+
+@task(help={"address": "of published shards"})
+def stream(context: Context, address: str) -> None:
+    """Read data/prepared from published shards while it trains."""
+    run_module("published", "stream", address)
+
+
 @task
 def status(context: Context) -> None:
     """Say what changed here, and what the remote lacks."""
