@@ -289,7 +289,9 @@ def test_a_container_trains_as_its_job_says_and_the_result_comes_home(tmp_path: 
         # A second pod finds all done.
         again = docker("run", "--rm", *options, *objects.arguments)
         assert "Running stage" not in again
-        docker("image", "rm", "--force", objects.container["image"])
+        label = "--filter=label=org.opencontainers.image.title=jobs"
+        tags = ("--filter=dangling=false", "--format={{.Repository}}:{{.Tag}}")
+        docker("image", "rm", *docker("image", "ls", label, *tags).split())
 
     give(origin, os.getuid())
     project.run("git", "remote", "set-url", "origin", str(origin))
