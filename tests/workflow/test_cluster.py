@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from workflow import ranks
+from workflow.cleaning import job_snapshots
 from workflow.cluster import follow, records, request, scheduler, settings
 from workflow.cluster.records import Job
 from workflow.config.values import ConfigError
@@ -176,6 +178,27 @@ def test_a_job_that_says_nothing_of_its_end_has_failed(
     (standing,) = follow.standings(records.find("7")).values()
     assert standing.state == follow.FAILED
     assert said in standing.text
+
+
+def test_a_slurm_that_does_not_answer_says_nothing_of_a_job(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # as on a machine that is no login node
+    (standing,) = follow.standings(records.find("7")).values()
+    assert (standing.state, standing.has_ended) == (follow.UNKNOWN, False)
+    assert "scontrol is not on the PATH" in standing.text
+
+
+def test_a_snapshot_can_go_when_its_job_has_ended(job: Job, tmp_path: Path, monkeypatch) -> None:
+    snapshot = tmp_path / "project-jobs/odd-owl"
+    snapshot.mkdir(parents=True)
+    replace(job, snapshot=str(snapshot)).write()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (item,) = job_snapshots.items()
+    assert "SLURM does not answer" in item.stays
+    records.write_outcome(job.folder, "7", "dvc repro failed", {})
+    (item,) = job_snapshots.items()
+    assert (item.free, item.stays) == (item.size, "")
 
 
 def test_what_a_job_wrote_of_its_end_counts_first(job: Job) -> None:
