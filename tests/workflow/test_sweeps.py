@@ -250,7 +250,7 @@ def test_a_sweep_that_has_begun_is_continued_or_another_is_refused(
         (Asked(overrides, trials=2, name="mine"), "has 3 trials: more can be added"),
         (Asked(("optimizer.lr=1,2",), name="mine"), "another space \\(optimizer.lr\\)"),
         (Asked((*overrides, "model=mlp"), trials=3, name="mine"), "other overrides \\(none\\)"),
-        (Asked(name="mine", seeds=2), "has 1 seeds a trial"),
+        (Asked(name="mine", seeds=2), "--seeds 2: sweep mine has 1"),
         (Asked(name="mine", storage="sqlite:///x.db"), "in another storage"),
     ]:
         with pytest.raises(CommandError, match=problem):
