@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driving import UV
@@ -69,8 +70,8 @@ def runs(project: Project) -> dict[str, tuple[str, str, list[str]]]:
     return json.loads(project.run("python", "-c", RUNS).splitlines()[-1])
 
 
-def processes(name: str) -> Iterator[tuple[int, str]]:
-    """The processes of a sweep that are alive: id and kind."""
+def processes(name: str) -> Iterator[tuple[int, str, str]]:
+    """The processes of a sweep that are alive: id, kind and command."""
     listed = subprocess.run(
         ["ps", "-e", "-ww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
     )
@@ -78,11 +79,17 @@ def processes(name: str) -> Iterator[tuple[int, str]]:
         pid, state, command = line.split(maxsplit=2)
         for kind, mark in KINDS.items():
             if mark in command and name in command and "python" in command and state[0] != "Z":
-                yield int(pid), kind
+                yield int(pid), kind, command
 
 
 def run_killed(
-    project: Project, name: str, options: list[str], kills: int, seed: int, pause: float
+    project: Project,
+    name: str,
+    options: list[str],
+    kills: int,
+    seed: int,
+    pause: float,
+    epochs: bool = False,
 ) -> list[str]:
     """Run a sweep until it ends, killing a random process of it now and then.
 
@@ -90,6 +97,7 @@ def run_killed(
         name: of the sweep, that no other process has in its command line.
         kills: how many.
         pause: the longest time between two, in seconds.
+        epochs: kill only while a training has an epoch behind it.
 
     Returns:
         The kinds of what was killed, in order.
@@ -109,10 +117,11 @@ def run_killed(
         )
         while process.poll() is None and len(killed) < kills:
             time.sleep(draw.uniform(0.2, pause))
-            alive = sorted(processes(name))
             kind = KILLED[len(killed) % len(KILLED)]
-            victims = [pid for pid, found in alive if found == kind]
-            if victims and any(found == "trial" for _, found in alive):  # in the midst of one
+            alive = [one for one in sorted(processes(name)) if one[1] != "trial"]
+            at_work = [one for one in sorted(processes(name)) if _is_at_work(*one[1:], epochs)]
+            victims = [pid for pid, found, _ in [*alive, *at_work] if found == kind]
+            if victims and at_work:
                 os.kill(draw.choice(victims), signal.SIGKILL)
                 killed.append(kind)
         printed, _ = process.communicate()
@@ -120,3 +129,11 @@ def run_killed(
             return killed
         assert process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), printed
     raise AssertionError(f"sweep {name} has not ended; killed: {killed}")
+
+
+def _is_at_work(kind: str, command: str, epochs: bool) -> bool:
+    """Whether a process trains, and has reported an epoch, if that is asked for."""
+    if kind != "trial":
+        return False
+    folder = Path(command.rpartition("hydra.run.dir='")[2].rstrip("'"))
+    return not epochs or (folder / "metrics.jsonl").exists()

@@ -339,7 +339,9 @@ def _continued(begun: Plan, made: Plan, asked: Asked) -> Plan:
     if asked.storage and asked.storage != begun.storage:
         raise CommandError(f"sweep {begun.name} has its trials in another storage: leave --storage")
     if asked.seeds and asked.seeds != len(begun.seeds):
-        raise CommandError(f"--seeds {asked.seeds}: sweep {begun.name} has {len(begun.seeds)}: --name NEW")
+        raise CommandError(
+            f"--seeds {asked.seeds}: sweep {begun.name} has {len(begun.seeds)}: --name NEW"
+        )
     trials = begun.trials if made.grid else max(begun.trials, made.trials)
     if asked.trials and begun.grid:
         raise CommandError(f"--trials: sweep {begun.name} is a grid: it has {begun.trials} points")
