@@ -31,6 +31,7 @@ ENGINE = "docker"
 FIRST = (
     ENGINE,
     "test_frameworks",
+    "test_cluster",
     "test_project",
     "test_online",
     "test_start",
