@@ -72,14 +72,21 @@ def test_an_experiment_is_fine_tuned_in_the_queue(past: Project, tmp_path: Path)
     assert started_from(project)["run"] == past.runs()[0]["run_id"]
 
 
-def test_a_run_of_wandb_is_fine_tuned_and_reproduced(past: Project, tmp_path: Path) -> None:
+@pytest.mark.weekly  # each change reproduces the run that resumed a branch
+def test_a_fine_tuned_run_is_reproduced(past: Project, tmp_path: Path) -> None:
+    project = past.copy(tmp_path)
+    start = f"train.init_from={run_id(project)}"
+    project.inv("train", "--", start, "optimizer.lr=1e-4", SHORT)
+    printed = project.inv("reproduce", run_id(project))
+    assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
+
+
+def test_a_run_of_wandb_is_fine_tuned(past: Project, tmp_path: Path) -> None:
     project = past.copy(tmp_path)
     first = run_id(project)
     project.inv("train", "--", f"train.init_from={first}", "optimizer.lr=1e-4", SHORT)
     expected = started_from(project)
     assert expected["run"] == first
-    printed = project.inv("reproduce", run_id(project))
-    assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
 
     with Backend(tmp_path / "server") as backend:
         server = {"WANDB_BASE_URL": backend.url, "WANDB_API_KEY": backend.api_key}
