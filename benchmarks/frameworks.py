@@ -58,11 +58,11 @@ def measured(folder: Path, framework: str) -> list[float]:
 
 
 def main() -> None:
-    found = {}
+    measurements = {}
     for framework in FRAMEWORKS:
         with tempfile.TemporaryDirectory() as folder:
-            found[framework] = measured(Path(folder).resolve(), framework)
-    first = next(iter(found.values()))
+            measurements[framework] = measured(Path(folder).resolve(), framework)
+    first = next(iter(measurements.values()))
     head = ["framework", "`inv setup`, s", "environment, MB", "`inv train`, s"]
     head += ["nothing to do, s", "import, s", "throughput of the bare loop"]
     rows = [
@@ -74,7 +74,7 @@ def main() -> None:
             ),
             "-" if math.isnan(values[-1]) else f"{values[-1]:.2f}",
         ]
-        for name, values in found.items()
+        for name, values in measurements.items()
     ]
     write("frameworks", f"{machine()}\n\n{table(head, rows)}")
 

@@ -63,12 +63,12 @@ def jax_step() -> Callable[[Any, Any], None]:
     @jax.jit
     def step(state: Any, images: Any, labels: Any) -> Any:
         weights, others, memory = state
-        (_, others), found = gradients(weights, others, images, labels)
-        weights, memory = optimizer.stateless_apply(memory, found, weights)
+        (_, others), grads = gradients(weights, others, images, labels)
+        weights, memory = optimizer.stateless_apply(memory, grads, weights)
         return weights, others, memory
 
-    kept = [model.trainable_variables, model.non_trainable_variables, optimizer.variables]
-    state = [[variable.value for variable in variables] for variables in kept]
+    groups = [model.trainable_variables, model.non_trainable_variables, optimizer.variables]
+    state = [[variable.value for variable in variables] for variables in groups]
 
     def run(images: Any, labels: Any) -> None:
         state[:] = step(tuple(state), images, labels)
@@ -86,8 +86,8 @@ def tensorflow_step() -> Callable[[Any, Any], None]:
     def run(images: Any, labels: Any) -> None:
         with tf.GradientTape() as tape:
             value = loss(labels, model(images, training=True))
-        found = tape.gradient(value, model.trainable_variables)
-        optimizer.apply_gradients(zip(found, model.trainable_variables, strict=True))
+        gradients = tape.gradient(value, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
     return run
 

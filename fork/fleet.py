@@ -125,7 +125,7 @@ def projects(root: Path) -> list[Project]:
         listed = tomllib.loads(path.read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"{LIST}: {error}") from None
-    found = []
+    members = []
     for name, entry in listed.items():
         if not isinstance(entry, dict) or not isinstance(entry.get("git"), str):
             raise CommandError(f'{LIST}: {name}: needs git = "ADDRESS"')
@@ -133,10 +133,10 @@ def projects(root: Path) -> list[Project]:
             raise CommandError(f"{LIST}: {name}: is not a name: letters, digits, hyphens and dots")
         if unknown := set(entry) - {"git", "branch"}:
             raise CommandError(f"{LIST}: {name}.{min(unknown)}: is not one of git, branch")
-        found.append(Project(name, entry["git"], str(entry.get("branch", ""))))
-    if not found:
+        members.append(Project(name, entry["git"], str(entry.get("branch", ""))))
+    if not members:
         raise CommandError(f'{LIST} lists no project: write [NAME] and git = "ADDRESS" for each')
-    return found
+    return members
 
 
 def status(root: Path) -> list[Status]:
@@ -307,8 +307,8 @@ def _request(clone: Path, base: str, branch: str, old: str, new: str) -> str:
         printed = _ask(clone, "glab", "mr", "create", *branches, *described)
     else:
         return ""
-    found = re.search(r"https?://\S+", printed)
-    return found[0] if found else ""
+    address = re.search(r"https?://\S+", printed)
+    return address[0] if address else ""
 
 
 def _tool(clone: Path) -> str:

@@ -47,7 +47,7 @@ def lay(root: Path, team: Team) -> list[str]:
 
 def name_in_project(name: str) -> str:
     """Return what a file of the template is called in a project that has it."""
-    return MARKS.sub(lambda found: found[1] or "", name)
+    return MARKS.sub(lambda match: match[1] or "", name)
 
 
 def matching(project: Path, name: str) -> list[Path]:
@@ -65,28 +65,28 @@ def opened(questions: Mapping[str, Any]) -> dict[str, Any]:
     The team's answers are the defaults: so a test can give each answer.
     """
     upstream = questions.get(UPSTREAM, {})
-    found: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     for name, value in questions.items():
         asked = name.removeprefix(ANSWERED)
         if name == "__prompts__":
-            found[name] = {**value, **upstream.get("__prompts__", {})}
+            content[name] = {**value, **upstream.get("__prompts__", {})}
         elif asked not in upstream:
-            found[name] = value
+            content[name] = value
         elif isinstance(upstream[asked], list):
             first = value if isinstance(value, list) else [_answer(value)]
-            found[asked] = [*first, *(one for one in upstream[asked] if one not in first)]
+            content[asked] = [*first, *(one for one in upstream[asked] if one not in first)]
         else:
-            found[asked] = _where_it_fits(_answer(value), upstream[asked], found)
-    found.pop(UPSTREAM, None)
-    lines = found["__prompts__"]
-    found["__prompts__"] = {name: lines[name] for name in found if not name.startswith("_")}
-    return found
+            content[asked] = _where_it_fits(_answer(value), upstream[asked], content)
+    content.pop(UPSTREAM, None)
+    lines = content["__prompts__"]
+    content["__prompts__"] = {name: lines[name] for name in content if not name.startswith("_")}
+    return content
 
 
 def _lay_questions(root: Path, team: Team) -> list[str]:
     path = root / "cookiecutter.json"
     upstream: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    problems, kept = [], {}
+    problems, replaced = [], {}
     asked = {name: value for name, value in upstream.items() if not name.startswith("_")}
     changed: dict[str, Any] = {}
     for key, answers in (("defaults", team.defaults), ("fixed", team.fixed)):
@@ -95,44 +95,44 @@ def _lay_questions(root: Path, team: Team) -> list[str]:
                 problems.append(f"{QUESTIONS}: {key}.{name}: {problem}")
             elif key == "fixed":
                 changed[name] = (f"{ANSWERED}{name}", _fixed(name, str(value)))
-                kept[name] = upstream[name]
+                replaced[name] = upstream[name]
             else:
                 changed[name] = (name, _default(value, asked[name]))
                 if isinstance(value, list):
-                    kept[name] = upstream[name]
+                    replaced[name] = upstream[name]
     prompts: dict[str, Any] = upstream["__prompts__"]
-    hidden = {name: prompts[name] for name in kept if name in prompts}
+    hidden = {name: prompts[name] for name in replaced if name in prompts}
     own = {}
     for name, question in team.questions.items():
         if name in upstream:
             problems.append(f"{QUESTIONS}: questions.{name}: the template asks that: use defaults")
         else:
             own[name] = question
-    found: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     choices = next((name for name, value in asked.items() if isinstance(value, list)), "")
     private = settings.variables(team.settings)
     for name, value in upstream.items():
         if name == choices:  # those before it say what the project is: all others can use these
-            found.update({one: question.value for one, question in own.items()})
+            content.update({one: question.value for one, question in own.items()})
         new, laid = changed.get(name, (name, private.pop(name, value)))
         if new == name in changed and isinstance(laid, str):
-            laid = _where_it_fits(laid, value, found)
-        found[new] = laid
-    found = {**found, **private}
+            laid = _where_it_fits(laid, value, content)
+        content[new] = laid
+    content = {**content, **private}
     lines: dict[str, Any] = {**prompts}
     lines |= {name: question.prompts for name, question in own.items()}
-    found["__prompts__"] = {}
-    for name in (name for name in found if not name.startswith("_")):
+    content["__prompts__"] = {}
+    for name in (name for name in content if not name.startswith("_")):
         line = lines[name]
         if not isinstance(line, str):
-            line = {one: line[one] for one in ("__prompt__", *found[name])}
-        found["__prompts__"][name] = line
-    if kept:
-        found[UPSTREAM] = {**kept, "__prompts__": hidden}
-    if found != upstream:
-        text = json.dumps(found, indent=2, ensure_ascii=False)
+            line = {one: line[one] for one in ("__prompt__", *content[name])}
+        content["__prompts__"][name] = line
+    if replaced:
+        content[UPSTREAM] = {**replaced, "__prompts__": hidden}
+    if content != upstream:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8", newline="\n")
-        _write_table(root / "README.md", found)
+        _write_table(root / "README.md", content)
     return problems
 
 

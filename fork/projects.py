@@ -62,8 +62,8 @@ def run(module: str, project: str, *arguments: str) -> None:
     command = [sys.executable, "-m", f"workflow.template.{module}"]
     command += [f"--project={Path(project).resolve()}", *arguments]
     print(f"$ {' '.join(command)}", flush=True)
-    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    variables = {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    variables = {**inherited, "PYTHONDONTWRITEBYTECODE": "1"}
     folder = ROOT / PROJECT
     if code := subprocess.run(command, cwd=folder, env=variables, check=False).returncode:
         raise Exit(code=code)

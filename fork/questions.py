@@ -92,7 +92,7 @@ def given(root: Path, defaults: Sequence[str], fixed: Sequence[str]) -> list[dic
         CommandError: there is no such question or setting.
     """
     known = {**{name: "" for name in _questions(root) if not name.startswith("_")}, **SETTINGS}
-    found = []
+    parsed = []
     for option, typed in (("--default", defaults), ("--fix", fixed)):
         answers = {}
         for text in typed:
@@ -103,8 +103,8 @@ def given(root: Path, defaults: Sequence[str], fixed: Sequence[str]) -> list[dic
                 reason = unknown(name, known, "there is no such question or setting")
                 raise CommandError(f"{option} {text}: {reason}")
             answers[name] = value
-        found.append(answers)
-    return found
+        parsed.append(answers)
+    return parsed
 
 
 def first_files(defaults: Mapping[str, str], fixed: Mapping[str, str]) -> dict[str, str]:

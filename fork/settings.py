@@ -95,22 +95,22 @@ SETTINGS: Mapping[str, Setting] = {
 }
 
 
-def variables(chosen: Mapping[str, str]) -> dict[str, str]:
+def variables(values: Mapping[str, str]) -> dict[str, str]:
     """Return the private variables that settings stand for."""
     return {
         SETTINGS[name].variable: value
-        for name, value in chosen.items()
+        for name, value in values.items()
         if value and SETTINGS[name].variable
     }
 
 
-def change_files(project: Path, chosen: Mapping[str, str]) -> None:
+def change_files(project: Path, values: Mapping[str, str]) -> None:
     """Change the files of the project's folder that no variable reaches."""
-    if index := chosen.get("package_index"):
-        _use_index(project, index, chosen.get("package_files", ""))
-    if header := chosen.get("license_header"):
-        _put_header(project, header, chosen.get("year", ""))
-    if owners := chosen.get("code_owners"):
+    if index := values.get("package_index"):
+        _use_index(project, index, values.get("package_files", ""))
+    if header := values.get("license_header"):
+        _put_header(project, header, values.get("year", ""))
+    if owners := values.get("code_owners"):
         _write(project / CODE_OWNERS, f"* {owners}\n")  # GitHub and GitLab read it there
 
 

@@ -165,7 +165,7 @@ def _setting(name: str, value: Any) -> str:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    found = {}
+    paths = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if NOT_FILES & set(path.parts):
@@ -173,8 +173,8 @@ def _files(folder: Path) -> dict[str, Path]:
         if path.is_symlink():
             raise CommandError(f"{FILES}/{name}: is a link: put the file itself there")
         if path.is_file():
-            found[name] = path
-    return found
+            paths[name] = path
+    return paths
 
 
 def _removed(path: Path) -> tuple[str, ...]:

@@ -304,7 +304,7 @@ def recorded(root: Path) -> dict[str, str]:
         laid = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     except ValueError:
         raise CommandError(f"{LAID} is not JSON: git checkout {LAID}") from None
-    return {str(name): str(found) for name, found in laid.items()}
+    return {str(name): str(object_id) for name, object_id in laid.items()}
 
 
 @dataclass(frozen=True)

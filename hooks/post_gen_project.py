@@ -131,8 +131,8 @@ def url_of(clone: Path) -> str | None:
     except OSError:
         return None
     section = re.search(r'^\[remote "origin"\]$(.*?)(?=^\[|\Z)', config, re.MULTILINE | re.DOTALL)
-    found = re.search(r"^\s*url = (.+)$", section[1], re.MULTILINE) if section else None
-    return found[1].strip('"') if found else None
+    match = re.search(r"^\s*url = (.+)$", section[1], re.MULTILINE) if section else None
+    return match[1].strip('"') if match else None
 
 
 def without_secret(address: str) -> str:

@@ -54,8 +54,8 @@ def main() -> None:
             continue
         content = path.read_bytes()
         new = renamed(content.decode(errors="surrogateescape"))
-        if (written := new.encode(errors="surrogateescape")) != content:
-            path.write_bytes(written)
+        if (encoded := new.encode(errors="surrogateescape")) != content:
+            path.write_bytes(encoded)
             changed += 1
             print(f"{name}: renamed what moved")
     print(f"{changed} files changed")

@@ -89,9 +89,9 @@ def moved(name: str, own: Collection[str] = ()) -> str | None:
     for count in range(len(parts), 0, -1):
         if ".".join(parts[:count]) in own:
             return None
-        found = MOVED.get(".".join(parts[:count]))
-        if found:
-            return ".".join([HOUSE, found, *parts[count:]])
+        place = MOVED.get(".".join(parts[:count]))
+        if place:
+            return ".".join([HOUSE, place, *parts[count:]])
     return None
 
 
@@ -128,9 +128,9 @@ def rewrite_imports(
         assert node.end_lineno is not None
         indent = " " * node.col_offset
         rest = lines[node.end_lineno - 1][node.end_col_offset :]  # a comment
-        written = [f"{indent}{statement}" for statement in statements]
-        written[-1] += rest
-        lines[node.lineno - 1 : node.end_lineno] = written
+        new_lines = [f"{indent}{statement}" for statement in statements]
+        new_lines[-1] += rest
+        lines[node.lineno - 1 : node.end_lineno] = new_lines
     return "\n".join(lines)
 
 

@@ -48,22 +48,22 @@ def join(project: Path) -> list[Path]:
     assert top is not None
     name = folder.replace("/", "-")
     own = {path: _read(project / path) for path in (WORKFLOW, UPDATE, GITLAB, HOOKS, DVC_CONFIG)}
-    written: dict[Path, str] = {}
+    contents: dict[Path, str] = {}
     if text := own[WORKFLOW]:
-        written[top / _workflow(name)] = github(text, folder, name)
+        contents[top / _workflow(name)] = github(text, folder, name)
     if text := own[UPDATE]:
-        written[top / _workflow(f"{name}-update")] = github_update(text, folder, name)
+        contents[top / _workflow(f"{name}-update")] = github_update(text, folder, name)
     if text := own[GITLAB]:
-        written[project / GITLAB] = gitlab(text, folder)
-        written[top / GITLAB] = _with_block(_read(top / GITLAB), name, trigger(folder, name))
+        contents[project / GITLAB] = gitlab(text, folder)
+        contents[top / GITLAB] = _with_block(_read(top / GITLAB), name, trigger(folder, name))
     if text := own[HOOKS]:
-        written[top / HOOKS] = _with_hooks(_read(top / HOOKS), name, hooks(text, folder, name))
+        contents[top / HOOKS] = _with_hooks(_read(top / HOOKS), name, hooks(text, folder, name))
     if text := own[DVC_CONFIG]:
-        written[project / DVC_CONFIG] = outside(text, project, top)
-    changed = [path for path, text in written.items() if _read(path) != text]
+        contents[project / DVC_CONFIG] = outside(text, project, top)
+    changed = [path for path, text in contents.items() if _read(path) != text]
     for path in changed:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(path, written[path])
+        files.replace(path, contents[path])
     return changed
 
 
@@ -157,13 +157,13 @@ def hooks(text: str, folder: str, name: str) -> str:
 def outside(text: str, project: Path, top: Path) -> str:
     """Return .dvc/config with a remote that is a relative folder outside of the repository."""
 
-    def moved(found: re.Match[str]) -> str:
-        url = found[2]
+    def moved(match: re.Match[str]) -> str:
+        url = match[2]
         if re.match(r"[a-z0-9]+://|/|~|[A-Za-z]:", url):
-            return found[0]
+            return match[0]
         while (project / ".dvc" / url).resolve().is_relative_to(top.resolve()):
             url = f"../{url}"
-        return f"{found[1]}{url}{found[3]}"
+        return f"{match[1]}{url}{match[3]}"
 
     return re.sub(r'^(\s*url = "?)([^"\n]+)("?)$', moved, text, flags=re.MULTILINE)
 
@@ -199,8 +199,8 @@ def _edited(text: str, edits: list[tuple[str, str]], name: str) -> str:
 def _with_block(text: str, name: str, block: str) -> str:
     """Return a text with a block of this name, which replaces an earlier one."""
     begin, end = f"# {name}: begin, written by `inv setup`\n", f"# {name}: end\n"
-    before, found, rest = text.partition(begin)
-    if found:
+    before, marker, rest = text.partition(begin)
+    if marker:
         return f"{before}{begin}{block}{end}{rest.partition(end)[2]}"
     gap = "\n" if text else ""
     return f"{text.rstrip()}\n{gap}{begin}{block}{end}".lstrip("\n")

@@ -100,15 +100,15 @@ def cross_validate(
 ) -> dict[str, float]:
     """Return mean and standard deviation of each metric: of folds, by models of the other folds."""
     splitter = KFold if config["data"]["target"]["kind"] == "value" else StratifiedKFold
-    found = []
+    by_fold = []
     for rest, fold in splitter(folds, shuffle=True, random_state=config["seed"]).split(
         target, target
     ):
         model = Model(config)
         model.fit({name: array[rest] for name, array in inputs.items()}, target[rest])
         answers = model.answer({name: array[fold] for name, array in inputs.items()})
-        found.append(model.metrics(answers, target[fold]))
-    values = {name: [metrics[name] for metrics in found] for name in found[0]}
+        by_fold.append(model.metrics(answers, target[fold]))
+    values = {name: [metrics[name] for metrics in by_fold] for name in by_fold[0]}
     return {f"cv/{name}_mean": float(np.mean(of_folds)) for name, of_folds in values.items()} | {
         f"cv/{name}_std": float(np.std(of_folds)) for name, of_folds in values.items()
     }

@@ -46,8 +46,8 @@ class Features:
         pass
 
     def transform(self, table: np.ndarray) -> np.ndarray:
-        chosen = [table[:, [index]] == np.arange(size) for index, size in self.sizes.items()]
-        return np.concatenate([table[:, self.numbers], *chosen], axis=1, dtype=np.float32)
+        one_hot = [table[:, [index]] == np.arange(size) for index, size in self.sizes.items()]
+        return np.concatenate([table[:, self.numbers], *one_hot], axis=1, dtype=np.float32)
 
     def to_onnx(self, given: str, made: str) -> Nodes:
         parts = [f"{given} numbers"]
