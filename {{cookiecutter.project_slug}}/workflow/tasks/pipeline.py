@@ -4,6 +4,7 @@ import re
 import time
 
 from invoke import Context, task
+from invoke.exceptions import Exit
 
 from .shell import follows, overrides, require_code, run, run_module
 
@@ -28,6 +29,8 @@ def train(context: Context, check: bool = False, detach: bool = False) -> None:
     if any(OF_A_JOB.match(override) for override in typed):
         run_module("cluster", "train", *(["--detach"] if detach else []), "--", *typed)
         return
+    if detach:
+        raise Exit("--detach is of a job: inv train --detach -- cluster=slurm", code=1)
     if typed:
         run_module("pipeline.params", "--check", *typed)
         run("dvc", "exp", "run", *(f"--set-param={override}" for override in typed))
