@@ -50,8 +50,7 @@ def _open(address: str) -> tuple[Any, tuple[type[Exception], ...]]:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError:
-        fix = "uv sync --inexact --extra stream"
-        raise CommandError(f"obstore, which reads {address}, is not installed: {fix}") from None
+        raise CommandError(f"obstore, which reads {address}, is not installed: uv sync") from None
     errors = (BaseError, OSError, ValueError)
     local = address.startswith("file://")
     try:
