@@ -45,7 +45,7 @@ def test_a_branch_is_resumed_committed_and_reproduced(past: Project, tmp_path: P
     assert run_id(project) != first
     assert started_from(project)["run"] == first
     params = yaml.safe_load((project.path / "params.yaml").read_text("utf-8"))
-    assert params["train"] == {"resume": f"main@{started}", "init_from": None}
+    assert params["train"]["resume"] == f"main@{started}"
 
     # `main` is another commit from here on.
     project.commit("Four epochs")
