@@ -503,6 +503,7 @@ def test_what_it_has_at_the_top_of_the_repository_is_written_again(
     ci = (ROOT / monorepo.WORKFLOW).read_text()
     pyproject = '[project]\nname = "tiny"\nversion = "0"\nrequires-python = ">=3.11"\n'
     files = {**code, "pyproject.toml": pyproject, "dvc.yaml": "stages: {}\n"}
+    files[".gitignore"] = "__pycache__/\n"
     files[monorepo.WORKFLOW.as_posix()] = ci
     template = Template(folder / "several")
     template.release("1.0.0", FILES | {f"{SLUG}/{x}": as_it_is(text) for x, text in files.items()})

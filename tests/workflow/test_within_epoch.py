@@ -13,7 +13,7 @@ import pytest
 import torch
 from running import train
 from workflow.errors import CommandError
-from workflow.paths import PREPARED_DATA
+from workflow.paths import CONF, PREPARED_DATA, ROOT
 from workflow.prepared import read_arrays, write
 
 SHARD_MB = 8 * 64 / 2**20  # 8 images
@@ -149,6 +149,7 @@ def test_two_processes_resume_within_the_epoch(
     options = [*small, *ALWAYS, *LOADERS["stream"], *two]
     module = f"{Path(__file__).stem}.Batches"
     note = [f"+callbacks.note._target_={module}", "trainer.max_epochs=2"]
+    conf = f"--config-path={ROOT / CONF}"  # start.py is not in the project
 
     def run(folder: str, last: int | None = None) -> list[list[str]]:
         code = (
@@ -162,7 +163,7 @@ def test_two_processes_resume_within_the_epoch(
             "from my_ml_project.train import main; main()"
         )
         (sharded / "start.py").write_text(code, encoding="utf-8")
-        with python("start.py", f"hydra.run.dir={folder}", *options, *note) as process:
+        with python("start.py", conf, f"hydra.run.dir={folder}", *options, *note) as process:
             process.wait(timeout=120)
         found = [json.loads((sharded / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
         return found

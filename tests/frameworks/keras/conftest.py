@@ -15,6 +15,10 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(BUILD / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 settings = plain(compose([], ROOT / CONF))
 set_variables(settings)
+if settings["backend"] == "tensorflow":
+    from workflow.keras.devices import set_up
+
+    set_up(settings["trainer"])  # TensorFlow takes threads before the first network alone
 
 
 @pytest.hookimpl(tryfirst=True)
