@@ -45,7 +45,8 @@ def test_a_branch_is_resumed_committed_and_reproduced(past: Project, tmp_path: P
     assert run_id(project) != first
     assert started_from(project)["run"] == first
     params = yaml.safe_load((project.path / "params.yaml").read_text("utf-8"))
-    assert params["train"]["resume"] == f"main@{started}"
+    others = {"init_from": None, "checkpoint_minutes": 10}
+    assert params["train"] == {"resume": f"main@{started}", **others}
 
     # `main` is another commit from here on.
     project.commit("Four epochs")
