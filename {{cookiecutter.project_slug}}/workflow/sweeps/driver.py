@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 from ..errors import CommandError, failure, shortened
 from ..paths import ROOT
 from .study import Sweep
+from .trials import WORDS, best_trial, count, param_text, row
 from .worker import INTERRUPTED, REFUSED
 
 LOOK_SECONDS = 0.2
 DEATHS = 5  # of workers while no trial ends: then something else is wrong
-WORDS = {
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 
 
 @dataclass
@@ -51,8 +44,8 @@ class Driver:
             KeyboardInterrupt: it was interrupted; the trainings have ended.
         """
         ended = {trial.number for trial in self.sweep.trials if trial.state.is_finished()}
-        failed = sum(trial.state == TrialState.FAIL for trial in self.sweep.trials)
-        self._limit = None if self.fail_after is None else failed + self.fail_after
+        limit = None if self.fail_after is None else self.sweep.failed + self.fail_after
+        self._limit = limit
         workers = {slot: self._start(slot) for slot in range(self.jobs)}
         deaths = 0
         try:
@@ -114,15 +107,15 @@ class Driver:
 def outcome(sweep: Sweep) -> Iterator[str]:
     """Yield what came out of a sweep, and what follows."""
     plan, trials = sweep.plan, sweep.trials
-    counts = Counter(trial.state for trial in trials)
-    shown = ", ".join(f"{counts[state]} {WORDS[state]}" for state in WORDS if counts[state])
+    counts = count([row(trial) for trial in trials])
+    shown = ", ".join(f"{number} {state}" for state, number in counts.items())
     yield f"sweep {plan.name}: {len(trials)} trials: {shown}"
     for trial in [trial for trial in trials if trial.state == TrialState.FAIL][:3]:
         yield f"trial {trial.number} failed: {trial.user_attrs.get('error', 'no reason known')}"
     best = best_trial(sweep)
     if best:
-        yield f"best: trial {best.number}, {plan.metric} {_value(best)}: {_params(best)}"
-    if not all(trial.state.is_finished() for trial in trials):
+        yield f"best: trial {best.number}, {plan.metric} {row(best).value_text}: {_params(best)}"
+    if sweep.unfinished:
         yield f"next: inv sweep --name {plan.name}, which continues it"
     elif best:
         yield f"next: inv sweep.show --name {plan.name}, inv sweep.apply --name {plan.name}"
@@ -130,17 +123,10 @@ def outcome(sweep: Sweep) -> Iterator[str]:
         yield f"next: inv sweep.show --name {plan.name}"
 
 
-def best_trial(sweep: Sweep) -> FrozenTrial | None:
-    """Return the finished trial with the best value; None where none has finished."""
-    finished = [trial for trial in sweep.trials if trial.state == TrialState.COMPLETE]
-    better = min if sweep.plan.mode == "min" else max
-    return better(finished, key=lambda trial: trial.value or 0.0, default=None)
-
-
 def _line(trial: FrozenTrial) -> str:
     came_out = WORDS[trial.state]
     if trial.state == TrialState.COMPLETE:
-        came_out = _value(trial)
+        came_out = row(trial).value_text
     elif trial.state == TrialState.PRUNED and trial.intermediate_values:
         came_out = f"pruned after epoch {max(trial.intermediate_values) + 1}"
     elif trial.state == TrialState.FAIL:
@@ -155,13 +141,6 @@ def _progress(trials: list[FrozenTrial]) -> str:
     return f"[{done}/{len(trials)}{following}]"
 
 
-def _value(trial: FrozenTrial) -> str:
-    spread = trial.user_attrs.get("std")
-    text = f"{trial.value:.4f}"
-    return text if spread is None else f"{text} ± {spread:.4f}"
-
-
 def _params(trial: FrozenTrial) -> str:
     """Return the values of a trial as a line has them; overrides.json has them exactly."""
-    shown = {key: f"{v:.4g}" if isinstance(v, float) else v for key, v in trial.params.items()}
-    return " ".join(f"{key}={value}" for key, value in shown.items())
+    return " ".join(f"{key}={param_text(value)}" for key, value in trial.params.items())

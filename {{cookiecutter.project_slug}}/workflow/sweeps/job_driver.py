@@ -34,8 +34,7 @@ class JobDriver(Driver):
             KeyboardInterrupt: the workers keep running.
         """
         ended = {trial.number for trial in self.sweep.trials if trial.state.is_finished()}
-        failed = self._failed()
-        limit = None if self.fail_after is None else failed + self.fail_after
+        limit = None if self.fail_after is None else self.sweep.failed + self.fail_after
         jobs = {job.id: job for job in self._known()}
         told: set[str] = set()
         for job in jobs.values():  # those of before were told of before
@@ -52,8 +51,8 @@ class JobDriver(Driver):
                     print(line, flush=True)
                     deaths += 1
             running = sum(not s.has_ended for of_job in found.values() for s in of_job.values())
-            left = sum(not trial.state.is_finished() for trial in self.sweep.trials)
-            if not left or (limit is not None and self._failed() >= limit):
+            left = len(self.sweep.unfinished)
+            if not left or (limit is not None and self.sweep.failed >= limit):
                 break
             if (lacking := min(self.jobs, left) - running) > 0:
                 if deaths >= DEATHS:
@@ -81,9 +80,6 @@ class JobDriver(Driver):
         workers = f"{count} workers" if count > 1 else "a worker"
         print(f"job {job.id}: {workers}; inv cluster.logs {job.id} shows what they print")
         return job
-
-    def _failed(self) -> int:
-        return sum(trial.state.name == "FAIL" for trial in self.sweep.trials)
 
     def _ends(self, job: Job, found: dict[str, Standing], told: set[str]) -> Iterator[str]:
         """Yield why workers ended that should not have, each once."""

@@ -1,6 +1,5 @@
 """What a sweep is: its space, how many trials, and what all trials share. Kept in plan.json."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -230,7 +229,7 @@ def _data() -> dict[str, str]:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    return provenance.sha256(path.read_bytes()) if path.exists() else ""
 
 
 def _module() -> str:
@@ -316,7 +315,7 @@ def _fingerprint(
         for config in configs
     )
     content = json.dumps([texts, sorted(fixed), seeds, deciding], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return provenance.sha256(content.encode())
 
 
 def _derived_name(plan: Plan) -> str:

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from .. import credentials
 from ..errors import CommandError, shortened
@@ -47,6 +47,16 @@ class Sweep:
     def trials(self) -> list[FrozenTrial]:
         """The trials as they are now, by number."""
         return self.study.get_trials(deepcopy=False)
+
+    @property
+    def unfinished(self) -> list[FrozenTrial]:
+        """The trials that wait or run."""
+        return [trial for trial in self.trials if not trial.state.is_finished()]
+
+    @property
+    def failed(self) -> int:
+        """How many trials have failed."""
+        return sum(trial.state == TrialState.FAIL for trial in self.trials)
 
     def trial_folder(self, number: int) -> Path:
         """Return the folder of a trial: its overrides, and the run folder of each seed."""

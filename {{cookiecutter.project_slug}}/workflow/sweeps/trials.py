@@ -8,9 +8,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import CommandError, enumerated
 from ..results import metric_text
-from .driver import WORDS, best_trial
 from .study import Sweep
 
+WORDS = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 ORDER = list(WORDS.values())
 
 
@@ -76,6 +82,13 @@ def require_one_objective(sweep: Sweep) -> None:
             f"{sweep.plan.name} is a study of {number} objectives, which has no best trial:"
             f" inv sweep.dashboard --name {sweep.plan.name} shows it"
         )
+
+
+def best_trial(sweep: Sweep) -> FrozenTrial | None:
+    """Return the finished trial with the best value; None where none has finished."""
+    finished = [trial for trial in sweep.trials if trial.state == TrialState.COMPLETE]
+    better = min if sweep.plan.mode == "min" else max
+    return better(finished, key=lambda trial: trial.value or 0.0, default=None)
 
 
 def best(sweep: Sweep) -> FrozenTrial:

@@ -65,23 +65,19 @@ class Worker:
                 if taken:
                     self._run(*taken)
                     continue
-            if self.driver is None or not self._unfinished():
+            if self.driver is None or not self.sweep.unfinished:
                 return
             time.sleep(WAIT_SECONDS)  # one that another process has may be left by it
 
     def _is_wanted(self) -> bool:
         if self.driver is not None and os.getppid() != self.driver:
             return False
-        failed = sum(trial.state == TrialState.FAIL for trial in self.sweep.trials)
-        return self.failures is None or failed < self.failures
-
-    def _unfinished(self) -> list[FrozenTrial]:
-        return [trial for trial in self.sweep.trials if not trial.state.is_finished()]
+        return self.failures is None or self.sweep.failed < self.failures
 
     @contextlib.contextmanager
     def _taken(self) -> Iterator[tuple[Trial, Lock] | None]:
         """Take the first trial that nobody has."""
-        for found in self._unfinished():
+        for found in self.sweep.unfinished:
             lock = Lock(self.sweep.trial_folder(found.number) / "lock")
             if not lock.take():
                 continue
