@@ -1,15 +1,15 @@
 """Prepared data: SPLIT_INPUT.npy for each input, and SPLIT_target.npy; or inputs in shards."""
 
 import io
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
 import numpy as np
 
+from .files import replacing_folder
 from .shards import Index, Rows, Shards, read_index, shard_name, verify
 
 
@@ -58,7 +58,7 @@ def write(
         parts: the sorted indices of the samples of each split.
         shard_mb: of a shard, in MiB; None: a file for each input.
     """
-    with _replacing(folder) as unfinished, ExitStack() as stack:
+    with replacing_folder(folder) as unfinished, ExitStack() as stack:
         files: dict[tuple[str, str], _Files] = {}
         size, first = 0, 0
         for piece in pieces:
@@ -92,21 +92,6 @@ def _map(path: Path) -> np.ndarray:
     # "c", copy on write: PyTorch warns of arrays that cannot be written.
     array: np.ndarray = np.load(path, mmap_mode="c")
     return array
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Give a folder beside `folder`, which takes its place at the end."""
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.replace(folder)
 
 
 class _Files:

@@ -5,12 +5,12 @@ python -m workflow.published stream s3://BUCKET/PATH   read them from there, on 
 """
 
 import argparse
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from . import object_store
 from .errors import CommandError
+from .files import replacing_folder
 from .paths import PREPARED_DATA
 from .shards import INDEX, Index, read_index, require_shards
 
@@ -37,9 +37,7 @@ def stream(folder: Path, address: str) -> Index:
     Raises:
         CommandError: there are no shards at the address, or they cannot be read.
     """
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with replacing_folder(folder) as unfinished:
         object_store.fetch(INDEX, address, unfinished / INDEX)
         index = read_index(unfinished)
         assert index is not None
@@ -48,11 +46,6 @@ def stream(folder: Path, address: str) -> Index:
             object_store.fetch(name, address, unfinished / name)
         index = replace(index, address=address)
         index.write(unfinished)
-    except CommandError:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.replace(folder)
     return index
 
 
