@@ -475,6 +475,16 @@ def test_the_branch_of_an_update_is_pushed_and_its_merge_request_opened(
     assert proposal.propose(project).startswith("nothing to propose")
 
 
+def test_where_no_command_knows_the_host_the_branch_is_pushed(
+    project: Path, updated: Callable[[], str], tmp_path: Path
+) -> None:
+    tip = updated()
+    remote = (tmp_path / "gitlab.git").rename(tmp_path / "elsewhere.git")
+    git(project, "remote", "set-url", "origin", str(remote))
+    assert proposal.propose(project).endswith(" is pushed: open a pull request of it")
+    assert git(remote, "rev-parse", "template-update-1.1.0") == tip
+
+
 def test_a_pull_request_has_the_changelog_between_the_versions(
     project: Path, updated: Callable[[], str]
 ) -> None:

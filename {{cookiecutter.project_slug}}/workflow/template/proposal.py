@@ -9,8 +9,6 @@ variable TEMPLATE_UPDATE_TOKEN may hold a token that may do so; it is in no comm
 import argparse
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,13 +16,13 @@ from .. import git
 from ..errors import CommandError, one_line
 from ..git import GitError
 from ..paths import ROOT
-from . import record, source
+from . import pull_request, record, source
+from .pull_request import REMOTE
 from .record import Record, without_secret
 from .source import open_source
 
 PREFIX = "template-update-"  # how the branch of an update begins
 TOKEN = "TEMPLATE_UPDATE_TOKEN"
-REMOTE = "origin"
 LIMIT = 50_000  # characters; GitHub takes 65 536
 # Git asks a helper for the credentials, which reads them from the environment.
 HELPERS = {
@@ -71,24 +69,30 @@ def propose(project: Path) -> str:
     host = host_of(project, url)
     if in_ci := "CI" in os.environ:
         url = without_secret(url)  # GitLab's own token in it may not push
-    access = ["-c", "credential.helper=", "-c", f"credential.helper={HELPERS[host]}"]
-    options = access if in_ci and host else []
+    helpers = ["", HELPERS[host]] if in_ci and host else []  # "": none of the machine's own
+    options = [word for helper in helpers for word in ("-c", f"credential.helper={helper}")]
+    folder = (git.text(project, "rev-parse", "--show-prefix") or "").rstrip("/")
+    which = f" {folder}" if folder else ""  # one of several projects of the repository
+    title = f"Update{which} from the template: {record.read(project).version}"
     try:
         there = git.run(project, *options, "ls-remote", url, f"refs/heads/{branch}").split()
-        if there and there[0].decode() != git.head(project):
-            return f"{branch} is in {REMOTE} already, and stays as it is: merge or delete it there"
-        folder = (git.text(project, "rev-parse", "--show-prefix") or "").rstrip("/")
-        which = f" {folder}" if folder else ""  # one of several projects of the repository
-        title = f"Update{which} from the template: {record.read(project).version}"
-        asked = gitlab_options(title) if host == "gitlab" else []
-        git.run(project, *options, "push", *asked, url, f"HEAD:refs/heads/{branch}")
+        is_kept = bool(there) and there[0].decode() != git.head(project)
+        if not is_kept:
+            asked = gitlab_options(title) if host == "gitlab" else []
+            git.run(project, *options, "push", *asked, url, f"HEAD:refs/heads/{branch}")
     except GitError as error:
         raise _refused(f"{branch} cannot be pushed", str(error), url, host) from None
+    if host == "github" and shutil.which("gh"):
+        return open_on_github(project, branch, title, is_kept)
+    if is_kept:
+        return kept(branch)
     if host == "gitlab":
         return f"{branch} is pushed, and its merge request open"
-    if host == "github" and shutil.which("gh"):
-        return open_on_github(project, branch, title)
     return f"{branch} is pushed: open a pull request of it"
+
+
+def kept(branch: str) -> str:
+    return f"{branch} is in {REMOTE} already, and stays as it is: merge or delete it there"
 
 
 def host_of(project: Path, url: str) -> str:
@@ -109,23 +113,27 @@ def gitlab_options(title: str) -> list[str]:
     return [word for option in options for word in ("-o", option)]
 
 
-def open_on_github(project: Path, branch: str, title: str) -> str:
-    """Open a pull request by `gh`, unless there is one, and return its URL in a line.
+def open_on_github(project: Path, branch: str, title: str, is_kept: bool) -> str:
+    """Open a pull request, unless there is one, and return its URL in a line.
+
+    Args:
+        is_kept: the branch was there before, with other commits: one request of it is enough, even
+            if that was closed.
 
     Raises:
         CommandError: GitHub refused.
     """
-    shown = _gh(project, "pr", "view", branch, "--json", "url,state", "--jq", ".url")
-    if shown.returncode == 0 and shown.stdout.strip():
-        return f"{branch} is pushed; its pull request: {shown.stdout.strip()}"
-    with tempfile.TemporaryDirectory() as folder:
-        text = Path(folder) / "text.md"
-        text.write_text(description(project), encoding="utf-8")
-        words = ("pr", "create", "--head", branch, "--title", title, "--body-file", str(text))
-        done = _gh(project, *words)
-    if done.returncode:
-        raise _refused("no pull request can be opened", done.stderr, "", "github")
-    return f"{branch} is pushed, and its pull request open: {done.stdout.strip()}"
+    try:
+        request = pull_request.find(project, branch)
+        if is_kept and request:
+            return f"{kept(branch)} ({request.url})"
+        if request and request.is_open:
+            return f"{branch} is pushed; its pull request: {request.url}"
+        url = pull_request.create(project, branch, title, description(project))
+    except CommandError as error:
+        what = f"{branch} is pushed, but no pull request can be opened"
+        raise _refused(what, str(error), "", "github") from None
+    return f"{branch} is pushed, and its pull request open: {url}"
 
 
 def description(project: Path) -> str:
@@ -150,13 +158,6 @@ def _records(project: Path) -> Iterator[Record]:
         if content is None:
             return
         yield record.parse(content.decode())
-
-
-def _gh(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["gh", *arguments]
-    return subprocess.run(
-        command, cwd=project, capture_output=True, check=False, encoding="utf-8", errors="replace"
-    )
 
 
 def _refused(what: str, reason: str, url: str, host: str) -> CommandError:
