@@ -30,19 +30,18 @@ from typing import TypeVar
 
 from workflow.errors import CommandError, enumerated, one_line
 from workflow.git import GitError
-from workflow.template import drift, record, three_way
+from workflow.template import drift, proposal, record, three_way
 from workflow.template.record import without_secret
 from workflow.template.source import cache, open_source
 
-from fork import WORKFLOW
+from fork import WORKFLOW, hosts
 from fork.team import FOLDER
 
 LIST = f"{FOLDER}/projects.toml"
 UPDATE = "workflow.template.update"
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 PARALLEL = 4
-# Which command knows the pull requests and checks of a host, by what is in the host's name.
-HOSTS = {"github": "gh", "gitlab": "glab"}
+PUSHED = "refs/pushed"  # in a clone: of each branch, what was pushed from there
 
 
 Row = TypeVar("Row")
@@ -181,7 +180,7 @@ def _status(root: Path, project: Project) -> Status:
         newest,
         old != new,
         len(edited),
-        _checks(clone),
+        _checks(clone, project.branch or _default_branch(clone)),
     )
 
 
@@ -213,8 +212,8 @@ def _update(root: Path, project: Project, apply: bool) -> Update:
         if not apply:
             return Update(project.name, shown, "would update", old, new, changed)
         branch = place.git("symbolic-ref", "--short", "HEAD").strip()
-        place.git("push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{branch}")
-        request = _request(clone, project.branch or _default_branch(clone), branch, old, new)
+        title = f"Update from the template: {old} to {new}"
+        request = _propose(clone, project.branch or _default_branch(clone), branch, title)
         return Update(project.name, shown, "updated", old, new, changed, branch, request)
     except (CommandError, GitError, OSError) as error:
         return Update(project.name, shown, "failed", problem=one_line(error))
@@ -279,51 +278,40 @@ def _default_branch(folder: Path) -> str:
     return name.removeprefix("origin/")
 
 
-def _checks(clone: Path) -> str:
-    """Return what the host says of the newest checks: success, failure, or another word."""
-    tool = _tool(clone)
-    if tool == "gh":
-        listed = _ask(clone, "gh", "run", "list", "--limit=1", "--json=status,conclusion")
-        runs = json.loads(listed or "[]")
-        return (runs[0]["conclusion"] or runs[0]["status"]) if runs else ""
-    if tool == "glab":
-        listed = _ask(clone, "glab", "ci", "list", "--per-page=1", "--output=json")
-        runs = json.loads(listed or "[]")
-        return str(runs[0]["status"]) if runs else ""
-    return ""
+def _checks(clone: Path, branch: str) -> str:
+    commit = three_way.at(clone).commit(f"refs/remotes/origin/{branch}") or ""
+    return hosts.checks(clone, hosts.command_for(_origin(clone)), branch, commit)
 
 
-def _request(clone: Path, base: str, branch: str, old: str, new: str) -> str:
-    """Open a pull request; return its address, or "" where no tool for the host is there."""
-    title = f"--title=Update from the template: {old} to {new}"
-    body = "Made by inv fleet.update: what the template changed, merged with what is here."
-    tool = _tool(clone)
-    if tool == "gh":
-        branches = (f"--base={base}", f"--head={branch}")
-        printed = _ask(clone, "gh", "pr", "create", *branches, title, f"--body={body}")
-    elif tool == "glab":
-        branches = (f"--target-branch={base}", f"--source-branch={branch}")
-        described = (title, f"--description={body}", "--yes")
-        printed = _ask(clone, "glab", "mr", "create", *branches, *described)
-    else:
-        return ""
-    address = re.search(r"https?://\S+", printed)
-    return address[0] if address else ""
+def _propose(clone: Path, base: str, branch: str, title: str) -> str:
+    """Push the branch of an update, and open a request of it unless there is one.
 
+    Of a branch that is there already, what was pushed from here is replaced, and nothing else.
 
-def _tool(clone: Path) -> str:
-    """Return the command that knows a clone's host and is installed; "" for none."""
-    address = _origin(clone)
-    host = re.sub(r"^\w+://([^/@]*@)?|^[^/@]+@", "", address).partition("/")[0].partition(":")[0]
-    tools = [tool for part, tool in HOSTS.items() if part in host and shutil.which(tool)]
-    return tools[0] if tools else ""
+    Returns:
+        The request's address; "" where no command for the host is there.
 
-
-def _ask(clone: Path, *command: str) -> str:
-    done = subprocess.run(
-        command, cwd=clone, capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    return done.stdout if done.returncode == 0 else ""
+    Raises:
+        CommandError: nothing is pushed; or it is, and the host opens no request.
+    """
+    place, command = three_way.at(clone), hosts.command_for(_origin(clone))
+    request = hosts.find_request(clone, command, branch) if command else ""
+    there = place.commit(f"refs/remotes/origin/{branch}")
+    if there is None or place.git("diff", "--name-only", there, "HEAD"):
+        if there not in (None, place.commit(f"{PUSHED}/{branch}")):
+            raise CommandError(
+                f"{branch} is in origin already, with other commits: merge or delete it there"
+            )
+        lease = f"--force-with-lease=refs/heads/{branch}:{there or ''}"
+        place.git("push", "--quiet", lease, "origin", f"HEAD:refs/heads/{branch}")
+        place.git("update-ref", f"{PUSHED}/{branch}", "HEAD")
+    if request or not command:
+        return request
+    try:
+        text = proposal.description(clone)
+        return hosts.open_request(clone, command, branch, title, text, base)
+    except CommandError as error:
+        raise CommandError(f"{branch} is pushed, but no request can be opened: {error}") from None
 
 
 def _reason(lines: list[str]) -> str:
