@@ -39,7 +39,7 @@ class PackageIndex:
         self.torch = torch
         self.user = f"user-{secrets.token_hex(8)}"
         self.password = f"password-{secrets.token_hex(16)}"
-        self.certificate, server, key = make_certificates(folder, address)
+        self.certificate, server, key = make_certificates(folder, f"IP:{address}")
         # By a file's name: its project and where it is; the project alone, once a client has it.
         self.files = {torch.name: ("torch", torch.as_uri())}
         self.delivered: dict[str, str] = {}
@@ -159,14 +159,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def make_certificates(folder: Path, address: str) -> tuple[Path, Path, Path]:
-    """An authority's certificate, that of a server at an address, and the server's key."""
+def make_certificates(folder: Path, names: str) -> tuple[Path, Path, Path]:
+    """An authority's certificate, that of a server with these names, and the server's key."""
     ca, ca_key, server, key = (str(folder / name) for name in ("ca.pem", "ca.key", "pem", "key"))
     # Two certificates, as clients accept no server that is its own authority.
     new = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1")
     company = ("-subj", "/CN=Company", "-out", ca, "-keyout", ca_key)
     packages = ("-subj", "/CN=packages", "-out", server, "-keyout", key)
-    uses = ("-addext", f"subjectAltName=IP:{address}", "-addext", "basicConstraints=CA:FALSE")
+    uses = ("-addext", f"subjectAltName={names}", "-addext", "basicConstraints=CA:FALSE")
     signed = ("-CA", ca, "-CAkey", ca_key)
     for options in (company, (*packages, *uses, *signed)):
         subprocess.run([*new, *options], check=True, capture_output=True)
