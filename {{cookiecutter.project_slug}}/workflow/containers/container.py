@@ -20,11 +20,10 @@ import docker
 from docker.errors import NotFound
 from dvc.exceptions import DvcException
 
-from .. import git
+from .. import git, ports
 from ..dvc_store.opening import open_repo
 from ..errors import CommandError, one_line
 from ..paths import ROOT
-from ..ports import is_taken
 from . import engine, images
 
 COMPOSE = ("docker", "compose", "--file", "docker/compose.yaml")
@@ -181,15 +180,17 @@ def wandb_key() -> dict[str, str]:
 
 
 def require_free(client: docker.DockerClient, port: int) -> None:
-    """Raise CommandError where somebody listens on a port of this machine.
+    """Raise CommandError where somebody listens on a port of this machine."""
+    ports.require_free(port, lambda: stop_command(client, port))
 
-    A container does so on, where the command that started it was killed: it is named.
+
+def stop_command(client: docker.DockerClient, port: int) -> str:
+    """Return how to stop the container that publishes a port; "" where none does.
+
+    One keeps running where the command that started it was killed.
     """
-    if not is_taken(port):
-        return
     for container in client.containers.list():
         published = [binding for bindings in container.ports.values() for binding in bindings or ()]
         if any(binding["HostPort"] == str(port) for binding in published):
-            stop = f"docker stop {container.name}"
-            raise CommandError(f"port {port} is taken: {stop}, or choose another with --port")
-    raise CommandError(f"port {port} is taken: choose another with --port")
+            return f"docker stop {container.name}"
+    return ""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..errors import CommandError
 from ..paths import DEPLOYED_MODELS
-from ..ports import is_taken
+from ..ports import require_free
 from ..registry import versions
 from . import starter
 from .model import load
@@ -168,9 +168,8 @@ def main() -> int:
     parser.add_argument("--models", required=True, help="NAME=FILE, more of them behind commas")
     parser.add_argument("--port", type=int, default=8000, help="of the web application")
     arguments = parser.parse_args()
-    if is_taken(arguments.port):
-        raise SystemExit(f"serve: port {arguments.port} is taken: choose another with --port")
     try:
+        require_free(arguments.port)
         models = parse(arguments.models)
     except CommandError as error:
         raise SystemExit(f"serve: {error}") from None

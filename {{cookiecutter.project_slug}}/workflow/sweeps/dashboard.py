@@ -9,7 +9,7 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from ..errors import CommandError
-from ..ports import is_taken
+from ..ports import require_free
 from ..serving import starter
 from .choice import choose, parser
 
@@ -30,9 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("dashboard", __doc__)
     options.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
     given = options.parse_args(arguments)
-    if is_taken(given.port):
-        raise SystemExit(f"sweep.dashboard: port {given.port} is taken: choose another with --port")
     try:
+        require_free(given.port)
         sweep = choose(given.name)
     except CommandError as error:
         raise SystemExit(f"sweep.dashboard: {error}") from None
