@@ -21,9 +21,9 @@ from workflow.config.values import ConfigError
 from workflow.errors import CommandError, failure
 from workflow.paths import CONF, ROOT
 from workflow.sweeps import optimizing, plan, study
-from workflow.sweeps.driver import outcome
 from workflow.sweeps.locks import Lock
 from workflow.sweeps.plan import Asked, Plan
+from workflow.sweeps.progress import outcome
 from workflow.sweeps.space import as_overrides, combinations, probes, split
 from workflow.sweeps.trials import best_trial
 from workflow.sweeps.worker import Worker

@@ -20,10 +20,11 @@ from ..errors import CommandError
 from ..git import GitError
 from ..paths import PREPARED_DATA, ROOT
 from . import optimizing, plan, study, wandb_sweep
-from .driver import Driver, outcome
+from .driver import Driver
 from .job_driver import JobDriver
 from .locks import Lock
 from .plan import Asked, Plan
+from .progress import outcome
 from .space import described
 
 ON_GPUS = ("gpu", "cuda", "auto")  # values of `trainer.accelerator`
@@ -71,11 +72,12 @@ def _run(planned: Plan, jobs: int, fail_after: int | None, workers: Request | No
         print(f"{len(gpus)} GPUs, one for each trial: {len(gpus)} trials at a time, not {jobs}")
         jobs = len(gpus)
     _introduce(sweep)
+    failures = None if fail_after is None else sweep.failed + fail_after
     try:
         if workers:
-            JobDriver(sweep, jobs, gpus, fail_after, asked=workers).run()
+            JobDriver(sweep, jobs, failures, workers).run()
         else:
-            Driver(sweep, jobs, gpus, fail_after).run()
+            Driver(sweep, jobs, gpus, failures).run()
     except KeyboardInterrupt:
         kept = "; the workers keep running: inv cluster.status" if workers else ""
         print(f"\ninterrupted{kept}")

@@ -2,29 +2,36 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..cluster import records, snapshot, submit
 from ..cluster.follow import FAILED, Standing, last_lines, standings
 from ..cluster.records import Job
 from ..cluster.submit import Request
 from ..errors import CommandError
-from .driver import DEATHS, Driver
+from .driver import DEATHS
+from .progress import Progress
+from .study import Sweep
 
 ASK_SECONDS = 3
 
 
 @dataclass
-class JobDriver(Driver):
+class JobDriver:
     """Keeps as many workers on the cluster as were asked for, until no trial is left.
 
     They live on without it: the same command finds those that wait or run, and submits what lacks.
 
     Args:
+        jobs: how many trials at a time.
+        failures: how many failed trials of the study end it; None: none do.
         asked: resources of each worker.
     """
 
-    asked: Request = field(kw_only=True)
+    sweep: Sweep
+    jobs: int
+    failures: int | None
+    asked: Request
 
     def run(self) -> None:
         """Run the sweep to its end, or to its limit of failures.
@@ -33,18 +40,15 @@ class JobDriver(Driver):
             CommandError: the workers end, and no trial does.
             KeyboardInterrupt: the workers keep running.
         """
-        ended = {trial.number for trial in self.sweep.trials if trial.state.is_finished()}
-        limit = None if self.fail_after is None else self.sweep.failed + self.fail_after
+        progress = Progress(self.sweep)
         jobs = {job.id: job for job in self._known()}
         told: set[str] = set()
         for job in jobs.values():  # those of before were told of before
             told |= {task for task, found in standings(job).items() if found.has_ended}
         deaths = 0
         while True:
-            new = [*self._new(ended)]
-            deaths = 0 if new else deaths
-            for line in new:
-                print(line, flush=True)
+            if progress.show():
+                deaths = 0
             found = {job.id: standings(job) for job in jobs.values()}
             for job in jobs.values():
                 for line in self._ends(job, found[job.id], told):
@@ -52,12 +56,12 @@ class JobDriver(Driver):
                     deaths += 1
             running = sum(not s.has_ended for of_job in found.values() for s in of_job.values())
             left = len(self.sweep.unfinished)
-            if not left or (limit is not None and self.sweep.failed >= limit):
+            if not left or (self.failures is not None and self.sweep.failed >= self.failures):
                 break
             if (lacking := min(self.jobs, left) - running) > 0:
                 if deaths >= DEATHS:
                     raise CommandError("workers end, and no trial does: the lines above say why")
-                job = self._submit(lacking, limit)
+                job = self._submit(lacking)
                 jobs[job.id] = job
             time.sleep(ASK_SECONDS)
         self._clean([*jobs.values()])
@@ -71,9 +75,9 @@ class JobDriver(Driver):
             if job.kind == "sweep" and job.name == name and job.has_snapshot
         ]
 
-    def _submit(self, count: int, limit: int | None) -> Job:
+    def _submit(self, count: int) -> Job:
         options = ["--sweep", self.sweep.plan.name]
-        options += ["--failures", str(limit)] if limit is not None else []
+        options += ["--failures", str(self.failures)] if self.failures is not None else []
         module = "workflow.sweeps.worker"
         commands = [[module, *options, "--slot", str(slot)] for slot in range(count)]
         job = submit.workers(self.asked, self.sweep.plan.name, commands)
