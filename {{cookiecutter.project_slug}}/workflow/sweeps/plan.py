@@ -120,8 +120,8 @@ class Plan:
 
     def require_inputs(self) -> None:
         """Raise CommandError if code or data are not those that the sweep began with."""
-        now = {name: _sha256(ROOT / name) for name in self.inputs if name.endswith(".py")}
-        now |= _data()
+        code = [Path(name) for name in self.inputs if name.endswith(".py")]
+        now = _hashes(code) | _data()
         changed = [name for name in self.inputs | now if self.inputs.get(name) != now.get(name)]
         if changed:
             raise CommandError(
@@ -210,26 +210,27 @@ def begin(plan: Plan) -> Plan:
     if not plan.has_begun:
         shutil.rmtree(plan.conf, ignore_errors=True)  # of one that was killed here
         shutil.copytree(ROOT / CONF, plan.conf)
-        code = [path.relative_to(ROOT) for path in _code()]
-        hashes = {path.as_posix(): _sha256(ROOT / path) for path in code}
-        plan = replace(plan, inputs=hashes | _data())
+        plan = replace(plan, inputs=_hashes(_code()) | _data())
     plan.require_inputs()
     plan.write()
     return plan
 
 
 def _code() -> list[Path]:
-    return [path for path in stage_code.files("train") if path.is_relative_to(ROOT)]
+    """Return the files of the project that decide what a training gives, from its folder."""
+    files = stage_code.files("train")
+    return [path.relative_to(ROOT) for path in files if path.is_relative_to(ROOT)]
+
+
+def _hashes(paths: list[Path]) -> dict[str, str]:
+    """Return the SHA-256 of each file of the project; "" of one that is gone."""
+    return {path.as_posix(): provenance.file_sha256(ROOT / path) or "" for path in paths}
 
 
 def _data() -> dict[str, str]:
     """Return the DVC hash of the prepared data."""
     path = PREPARED_DATA.as_posix()
     return {name: md5 for name, md5 in provenance.data_hashes().items() if name == path}
-
-
-def _sha256(path: Path) -> str:
-    return provenance.sha256(path.read_bytes()) if path.exists() else ""
 
 
 def _module() -> str:
