@@ -49,20 +49,29 @@ def jobs() -> set[str]:
     return set(slurm("squeue", "--noheader", "--format=%j").split())
 
 
-def inv(project: Project, *arguments: str, seconds: int, code: int = 0) -> str:
-    """Run a task within a time; return what it printed."""
-    done = subprocess.run(
+def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """Start a task, in a session of its own."""
+    return subprocess.Popen(
         [UV, "run", "--no-sync", "inv", *arguments],
         cwd=project.path,
         env=project.env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=seconds,
-        check=False,
+        start_new_session=True,
     )
-    assert done.returncode == code, done.stdout
-    return done.stdout
+
+
+def inv(project: Project, *arguments: str, seconds: int, code: int = 0) -> str:
+    """Run a task within a time; return what it printed."""
+    with start(project, *arguments) as process:
+        try:
+            printed, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == code, printed
+    return printed
 
 
 def submitted(project: Project, *overrides: str) -> tuple[str, str]:
@@ -147,15 +156,7 @@ def test_a_job_runs_the_code_and_values_that_it_was_submitted_with(
     (project.path / "conf/config.yaml").unlink()
     assert "waits" in inv(project, "cluster.status", "--job", job, seconds=30)
 
-    follower = subprocess.Popen(
-        [UV, "run", "--no-sync", "inv", "cluster.logs", job, "--follow"],
-        cwd=project.path,
-        env=project.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        start_new_session=True,
-    )
+    follower = start(project, "cluster.logs", job, "--follow")
     time.sleep(5)
     os.killpg(follower.pid, signal.SIGINT)
     printed, _ = follower.communicate(timeout=30)
@@ -223,15 +224,7 @@ def test_a_sweep_over_both_nodes_that_is_killed_has_each_trial_once(
     grid = f"model.estimator.C={','.join(map(str, values))}"
     typed = ["sweep", "--name", "eight", "--jobs", "2", "--", grid]
     typed += ["cluster=slurm", "resources.cpus=2"]  # all that a node has: a worker on each
-    first = subprocess.Popen(
-        [UV, "run", "--no-sync", "inv", *typed],
-        cwd=project.path,
-        env=project.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        start_new_session=True,
-    )
+    first = start(project, *typed)
     assert first.stdout
     printed = ""
     for line in first.stdout:
