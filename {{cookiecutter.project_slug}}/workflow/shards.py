@@ -27,10 +27,6 @@ FIX = "inv train restores it from the cache of DVC, or writes it again"
 class ShardError(CommandError):
     """A file of the prepared data is missing or damaged; the text names it."""
 
-    def __init__(self, text: str) -> None:
-        # PyTorch raises what a worker process raised with its traceback as the text.
-        super().__init__(text.rpartition(f"{type(self).__name__}: ")[2].strip())
-
 
 class Rows(Protocol):
     """Samples (n, …): an array, or shards. A slice or indices give an array."""

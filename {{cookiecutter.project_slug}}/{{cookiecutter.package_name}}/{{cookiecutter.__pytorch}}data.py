@@ -12,11 +12,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from workflow.batch_order import BatchSizes
 from workflow.config.values import ConfigError
+from workflow.errors import CommandError
 from workflow.lightning.devices import require_memory
 from workflow.lightning.processes import find_place
 from workflow.prepared import read_arrays
 
 Batch = tuple[dict[str, Tensor], Tensor]  # inputs by name (n, …), target (n,)
+Read = Batch | CommandError  # a batch, or why it cannot be read
 
 
 class ArrayDataset(Dataset[Batch]):
@@ -85,13 +87,24 @@ class BatchSampler(Sampler[Tensor]):
         yield from mine.split([*self.sizes])[first:]
 
 
-class Batches(DataLoader[Batch]):
-    """A DataLoader that without workers only reads: its own steps cost as much as the reading."""
+class Batches(DataLoader[Read]):
+    """A DataLoader that without workers only reads: its own steps cost as much as the reading.
+
+    An error that a dataset returns is raised here. One that a worker raises would come with the
+    worker's traceback as its text.
+    """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         if self.num_workers:
-            return super().__iter__()
-        return map(self.dataset.__getitem__, self.sampler)
+            return map(require_batch, super().__iter__())
+        return map(require_batch, map(self.dataset.__getitem__, self.sampler))
+
+
+def require_batch(read: Read) -> Batch:
+    """Return what was read, or raise why it cannot be read."""
+    if isinstance(read, CommandError):
+        raise read
+    return read
 
 
 class ArrayDataModule(L.LightningDataModule):
@@ -157,14 +170,14 @@ class ArrayDataModule(L.LightningDataModule):
         inputs, target = batch
         return {name: move(array, device) for name, array in inputs.items()}, move(target, device)
 
-    def read(self, split: str, seed: int | None) -> tuple[Dataset[Batch], Any]:
+    def read(self, split: str, seed: int | None) -> tuple[Dataset[Read], Any]:
         """Return the samples of a split, and what yields the indices of each batch."""
         place, dataset = find_place(self.trainer), self._dataset(split)
         processes = place.rank, place.processes
         at = self._device if self.on_device else "cpu"
         return dataset, BatchSampler(len(dataset), self.batch_size, seed, *processes, at)
 
-    def _loader(self, dataset: Dataset[Batch], sampler: Any) -> Batches:
+    def _loader(self, dataset: Dataset[Read], sampler: Any) -> Batches:
         return Batches(
             dataset,
             batch_size=None,  # the sampler yields whole batches

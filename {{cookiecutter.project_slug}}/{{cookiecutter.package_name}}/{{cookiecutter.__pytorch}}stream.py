@@ -10,14 +10,15 @@ from annotated_types import Ge, Gt
 from torch.utils.data import Dataset, Sampler
 
 from workflow.batch_order import WindowOrder
+from workflow.errors import CommandError
 from workflow.lightning.processes import find_place
 from workflow.prepared import read_split
 from workflow.shards import require_shards
 
-from .data import ArrayDataModule, Batch
+from .data import ArrayDataModule, Read
 
 
-class StreamDataset(Dataset[Batch]):
+class StreamDataset(Dataset[Read]):
     """The inputs (n, …) and the target (n,) of a split, read by whole batches."""
 
     def __init__(self, folder: Path, split: str, inputs: Iterable[str]) -> None:
@@ -26,8 +27,11 @@ class StreamDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.target)
 
-    def __getitem__(self, indices: np.ndarray) -> Batch:
-        inputs = {name: torch.from_numpy(rows[indices]) for name, rows in self.inputs.items()}
+    def __getitem__(self, indices: np.ndarray) -> Read:
+        try:
+            inputs = {name: torch.from_numpy(rows[indices]) for name, rows in self.inputs.items()}
+        except CommandError as error:
+            return error
         return inputs, torch.from_numpy(self.target[indices])
 
 
@@ -70,7 +74,7 @@ class StreamDataModule(ArrayDataModule):
         self.shard_mb = shard_mb
         self.window = window
 
-    def read(self, split: str, seed: int | None) -> tuple[Dataset[Batch], Any]:
+    def read(self, split: str, seed: int | None) -> tuple[Dataset[Read], Any]:
         """Return the samples of a split, and what yields the indices of each batch.
 
         Raises:
