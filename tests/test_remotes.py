@@ -260,5 +260,6 @@ def test_a_training_reads_published_shards_and_is_that_of_shards_on_the_disk(
         assert not list((other.path / "data/prepared").glob("*images*"))
         for workers in (0, 2):
             shutil.rmtree(other.path / "runs/stream", ignore_errors=True)
+            shutil.rmtree(other.path / "data/prepared/fetched", ignore_errors=True)
             other.run(*train, f"loader.workers={workers}", variables=variables)
             assert other.json("runs/stream/metrics.json") == here

@@ -13,9 +13,9 @@ from workflow.batch_order import WindowOrder
 from workflow.errors import CommandError
 from workflow.lightning.processes import find_place
 from workflow.prepared import read_split
-from workflow.shards import require_shards
+from workflow.shards import read_index, require_shards
 
-from .data import ArrayDataModule, Read
+from .data import ArrayDataModule, Batches, Read
 
 
 class StreamDataset(Dataset[Read]):
@@ -85,3 +85,11 @@ class StreamDataModule(ArrayDataModule):
         processes = place.rank, place.processes
         order = WindowOrder(shards, self.batch_size, seed, self.window, *processes)
         return StreamDataset(self.folder, split, self.inputs), StreamSampler(order)
+
+    def _loader(self, dataset: Dataset[Read], sampler: Any) -> Batches:
+        loader = super()._loader(dataset, sampler)
+        index = read_index(self.folder)
+        if self.workers and index and index.address:
+            # The client of the object store has threads, for which a forked worker would wait.
+            loader.multiprocessing_context = "spawn"
+        return loader
