@@ -53,14 +53,16 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="SLURM runs on Linux"
 
 
 def script(typed: list[str], id: str, tasks: int | None = None) -> str:
-    asked = settings.compose(typed, ROOT / CONF)
-    assert asked.cluster
+    composed = settings.compose(typed, ROOT / CONF)
+    assert composed.cluster
     config = {"trainer": {"accelerator": "gpu", "devices": 2, "num_nodes": 2}}
-    processes = request.tasks_per_node(config, asked.resources)
+    processes = request.tasks_per_node(config, composed.resources)
     project = Path("/home/me/jobs/odd-owl")
-    named = request.parameters(asked.cluster, asked.resources, "odd-owl", project, processes)
+    options = request.parameters(
+        composed.cluster, composed.resources, "odd-owl", project, processes
+    )
     command = f"{request.python('/home/me/my env/bin/python')} -u -m submitit.core._submit"
-    return request.script(named, Path("/home/me/project/runs/cluster", id), command, tasks)
+    return request.script(options, Path("/home/me/project/runs/cluster", id), command, tasks)
 
 
 @POSIX
@@ -70,13 +72,13 @@ def test_the_script_of_a_job_has_all_that_was_asked_for() -> None:
 
 @POSIX
 def test_the_script_of_an_array_has_its_tasks() -> None:
-    wanted = GOLDEN.format(array="", id="%A", task="%A_%a")
+    expected = GOLDEN.format(array="", id="%A", task="%A_%a")
     account = "#SBATCH --account=team\n"
-    assert script(TYPED, "%A", 8) == wanted.replace(account, f"{account}#SBATCH --array=0-7%8\n")
+    assert script(TYPED, "%A", 8) == expected.replace(account, f"{account}#SBATCH --array=0-7%8\n")
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         (["cluster=slrum"], "no conf/cluster/slrum.yaml; did you mean slurm"),
         (["cluster=slurm", "resources=gp"], "no conf/resources/gp.yaml; did you mean gpu"),
@@ -94,14 +96,14 @@ def test_the_script_of_an_array_has_its_tasks() -> None:
         (["cluster.setup=[]"], "cluster.setup: is of a cluster: cluster=slurm"),
     ],
 )
-def test_what_is_wrong_in_a_request_is_one_line(typed: list[str], said: str) -> None:
-    with pytest.raises(ConfigError, match=said.replace(".", r"\.")) as refused:
+def test_what_is_wrong_in_a_request_is_one_line(typed: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")) as refused:
         settings.compose(typed, ROOT / CONF)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("trainer", "typed", "said"),
+    ("trainer", "typed", "message"),
     [
         ({"devices": 1, "num_nodes": 1}, ["resources.nodes=2"], "trainer.num_nodes=2"),
         ({"devices": 1, "num_nodes": 2}, [], "resources.nodes: 1, and the training is of 2"),
@@ -112,11 +114,11 @@ def test_what_is_wrong_in_a_request_is_one_line(typed: list[str], said: str) -> 
     ],
 )
 def test_resources_that_do_not_fit_the_training_are_one_line(
-    trainer: dict, typed: list[str], said: str
+    trainer: dict, typed: list[str], message: str
 ) -> None:
-    asked = settings.compose(["cluster=slurm", *typed], ROOT / CONF)
-    with pytest.raises(ConfigError, match=said):
-        request.tasks_per_node({"trainer": trainer}, asked.resources)
+    composed = settings.compose(["cluster=slurm", *typed], ROOT / CONF)
+    with pytest.raises(ConfigError, match=message):
+        request.tasks_per_node({"trainer": trainer}, composed.resources)
 
 
 def test_what_sbatch_would_read_in_place_of_the_script_is_left_out(
@@ -138,13 +140,14 @@ JobId=8 ArrayJobId=8 ArrayTaskId=2,4-5%2 JobState=PENDING Reason=Priority NodeLi
 
 
 def test_answers_of_slurm_are_read() -> None:
-    found = scheduler._parsed(ANSWERS["scontrol"])
-    assert {name: state.name for name, state in found.items()} == {
+    states = scheduler._parsed(ANSWERS["scontrol"])
+    assert {name: state.name for name, state in states.items()} == {
         "7": "PENDING",
         "8_1": "RUNNING",
         **dict.fromkeys(["8_2", "8_4", "8_5"], "PENDING"),
     }
-    assert (found["8_1"].nodes, found["8_1"].restarts, found["8_1"].is_running) == ("n2", 2, True)
+    running = states["8_1"]
+    assert (running.nodes, running.restarts, running.is_running) == ("n2", 2, True)
     accounted = scheduler._accounted(ANSWERS["sacct"], "8")
     assert accounted["8_1"] == scheduler.State("CANCELLED", "", "n2", "0:9")
     assert accounted["8_5"].reason == "Priority"
@@ -154,13 +157,13 @@ def test_answers_of_slurm_are_read() -> None:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A job that was submitted from a project in a folder of its own, an hour ago."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    made = Job("7", "odd-owl", "train", [], submitted=1.0)
-    made.write()
-    return made
+    submitted = Job("7", "odd-owl", "train", [], submitted=1.0)
+    submitted.write()
+    return submitted
 
 
 @pytest.mark.parametrize(
-    ("state", "said"),
+    ("state", "message"),
     [
         (scheduler.State("FAILED", "", "n2", "0:9"), "killed by signal 9 (kill -9, or out of mem"),
         (scheduler.State("FAILED", "", "n2", "137:0"), "killed by signal 9"),
@@ -171,13 +174,13 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     ],
 )
 def test_a_job_that_says_nothing_of_its_end_has_failed(
-    job: Job, state: scheduler.State | None, said: str, monkeypatch: pytest.MonkeyPatch
+    job: Job, state: scheduler.State | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {"7": state} if state else {}
     monkeypatch.setattr(scheduler, "states", lambda job: known)
     (standing,) = follow.standings(records.find("7")).values()
     assert standing.state == follow.FAILED
-    assert said in standing.text
+    assert message in standing.text
 
 
 def test_a_slurm_that_does_not_answer_says_nothing_of_a_job(
@@ -212,7 +215,7 @@ BATCH = {"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "2"}
 
 @POSIX
 @pytest.mark.parametrize(
-    ("nodes", "variables", "wanted"),
+    ("nodes", "variables", "start"),
     [
         (1, BATCH, None),
         (2, {**BATCH, "SLURM_STEP_ID": "0"}, None),
@@ -224,15 +227,15 @@ BATCH = {"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "2"}
     ],
 )
 def test_a_training_starts_its_processes_where_slurm_does_not(
-    nodes: int, variables: dict[str, str], wanted: list[str] | None, tmp_path: Path, monkeypatch
+    nodes: int, variables: dict[str, str], start: list[str] | None, tmp_path: Path, monkeypatch
 ) -> None:
     (tmp_path / "srun").write_text("", encoding="utf-8")
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     command = ranks.command({"trainer": {"num_nodes": nodes}}, Path("runs/train"), variables)
-    assert (command or [])[: len(wanted or [])] == (wanted or [])
-    assert (command is None) == (wanted is None)
-    if command and wanted:
+    assert (command or [])[: len(start or [])] == (start or [])
+    assert (command is None) == (start is None)
+    if command and start:
         assert command[-1] == "hydra.run.dir=runs/train"  # they share one
         assert ("python" if ranks.IMAGE in variables else sys.executable) in command
 

@@ -42,16 +42,16 @@ def test_each_replica_is_a_container_that_checks_its_model(deployment: Deploymen
 
 def test_the_proxy_gives_each_release_its_share(deployment: Deployment) -> None:
     config, revision = render.proxy_config(deployment)
-    found = re.findall(r"server (\w+)_(digits-\S+) \S+:8000 weight (\d+)", config)
+    servers = re.findall(r"server (\w+)_(digits-\S+) \S+:8000 weight (\d+)", config)
     for release in (FIRST, OTHER):  # each can be asked alone too
         _, _, own = config.partition(f"backend model-digits:{release.version}\n")
         own, _, _ = own.partition("\nbackend ")
         assert re.findall(r"server (\w+)_", own) == [release.version] * 2
-    assert sorted((version, int(weight)) for version, _, weight in found) == [
+    assert sorted((version, int(weight)) for version, _, weight in servers) == [
         *[(FIRST.version, 75)] * 2,
         *[(OTHER.version, 25)] * 2,
     ]
-    assert {name for _, name, _ in found} < set(render.services(deployment))
+    assert {name for _, name, _ in servers} < set(render.services(deployment))
     assert f'string "{revision}"' in config
 
 
@@ -121,10 +121,10 @@ def test_requests_of_replicas_and_configs_are_added_up() -> None:
 
 def test_a_release_is_identified_by_its_run_where_another_has_the_same_source() -> None:
     assert status.origin(FIRST) == "models/model.onnx"
-    made = msgspec.structs.replace(FIRST, run="ab12cd34")
-    assert status.origin(made) == "models/model.onnx (run ab12cd34)"
-    made = msgspec.structs.replace(OTHER, run="ab12cd34")
-    assert status.origin(made) == "models/model.onnx@v2 (commit ccccccc, run ab12cd34)"
+    release = msgspec.structs.replace(FIRST, run="ab12cd34")
+    assert status.origin(release) == "models/model.onnx (run ab12cd34)"
+    release = msgspec.structs.replace(OTHER, run="ab12cd34")
+    assert status.origin(release) == "models/model.onnx@v2 (commit ccccccc, run ab12cd34)"
 
 
 def test_what_is_deployed_is_kept(
@@ -149,6 +149,6 @@ def test_a_promotion_remembers_what_was_before() -> None:
 
 
 def test_a_name_alone_means_a_model_that_is_deployed(deployment: Deployment) -> None:
-    assert releases.wanted("digits", deployment) == {"digits": FIRST}
+    assert releases.requested("digits", deployment) == {"digits": FIRST}
     with pytest.raises(CommandError, match=r"other is not deployed \(digits is\)"):
-        releases.wanted("digits,other", deployment)
+        releases.requested("digits,other", deployment)

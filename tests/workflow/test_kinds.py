@@ -123,17 +123,17 @@ def test_the_example_of_the_documentation_is_answered_logged_and_compared(
 
     entry = input_log.Entry(0, None, decoded, answers)
     table = input_log.table([entry, entry], loaded)
-    kept = features.current(loaded, table)
-    asked = features.together(
+    logged = features.current(loaded, table)
+    prepared = features.together(
         features.of_samples(loaded, decoded), features.answered(loaded.output, answers)
     )
-    assert kept.keys() == asked.keys()
-    assert all(kept[name] == pytest.approx(2 * asked[name]) for name in asked)
+    assert logged.keys() == prepared.keys()
+    assert all(logged[name] == pytest.approx(2 * prepared[name]) for name in prepared)
     if names == ["table"]:
-        assert kept["predicted value (input)"] == [-12.5, -12.5]
-        assert kept["colour"] == ["green", "green"]
+        assert logged["predicted value (input)"] == [-12.5, -12.5]
+        assert logged["colour"] == ["green", "green"]
     if names == ["comment"]:
-        assert kept["characters"] == [5.0, 5.0]
+        assert logged["characters"] == [5.0, 5.0]
 
 
 def test_several_inputs_come_in_any_order_and_in_binary(make: Callable[..., model.Model]) -> None:

@@ -49,10 +49,10 @@ def test_the_base_has_models_images_and_numbers(tree: Path) -> None:
         "newName": "registry.example.com:5000/serve",
         "digest": f"sha256:{'1' * 64}",
     }
-    found = literals(base)
-    assert found["models"]["MODELS"] == "cnn=http://model-cnn:8000,mlp=http://model-mlp:8000"
-    assert "SERVING_THREADS" in found["serving"]
-    assert not {"SERVING_MAX_REPLICAS", "SERVING_MEMORY_MB"} & set(found["serving"])
+    values = literals(base)
+    assert values["models"]["MODELS"] == "cnn=http://model-cnn:8000,mlp=http://model-mlp:8000"
+    assert "SERVING_THREADS" in values["serving"]
+    assert not {"SERVING_MAX_REPLICAS", "SERVING_MEMORY_MB"} & set(values["serving"])
     mlp = literals(read(tree / "base/models/mlp/kustomization.yaml"))["model"]
     assert mlp["MODEL_NAME"] == "mlp"
     assert mlp["MODEL_FILE"] == "s3://bucket/mlp.onnx"
@@ -103,7 +103,7 @@ def rollout(new: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
         "metadata": {"name": "model-cnn", "generation": 2, "annotations": {revision: "2"}},
         "status": {"observedGeneration": 2, **more},
     }
-    found = [deployment]
+    objects = [deployment]
     for number, status in (
         ("1", {"containerStatuses": [container(ended("of before"))]}),
         ("2", new),
@@ -114,10 +114,10 @@ def rollout(new: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
             "labels": labels,
             "annotations": {revision: number},
         }
-        found.append({"kind": "ReplicaSet", "metadata": replicas, "status": {}})
+        objects.append({"kind": "ReplicaSet", "metadata": replicas, "status": {}})
         pod = {"name": f"model-cnn-{number}-abcde", "labels": labels}
-        found.append({"kind": "Pod", "metadata": pod, "status": status})
-    return found
+        objects.append({"kind": "Pod", "metadata": pod, "status": status})
+    return objects
 
 
 def container(last: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def waits(reason: str, message: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("container", "expected"),
     [
         (
             container(ended("INFO\nserve: no such model\n\n")),
@@ -169,9 +169,9 @@ def waits(reason: str, message: str = "") -> dict[str, Any]:
     ],
 )
 def test_a_pod_says_why_it_does_not_start(
-    found: dict[str, Any], expected: tuple[str, str, bool] | None
+    container: dict[str, Any], expected: tuple[str, str, bool] | None
 ) -> None:
-    seen = pods.troubles(rollout({"containerStatuses": [found]}))
+    seen = pods.troubles(rollout({"containerStatuses": [container]}))
     assert [(one.reason, one.message, one.is_final) for one in seen] == (
         [expected] if expected else []
     )

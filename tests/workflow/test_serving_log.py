@@ -100,13 +100,13 @@ def start(exported: Path, folder: Path) -> Iterator[Callable[..., Service]]:
 def rows(folder: Path) -> list[dict[str, Any]]:
     """The rows of all files of a log, in the order of their time."""
     assert {file.suffix for file in folder.iterdir()} == {".parquet"}
-    found = []
+    logged = []
     for file in folder.iterdir():
         table = read_parquet(file).read_all()
         columns = [table[name].to_pylist() for name in table.column_names]
         rows = zip(*columns, strict=True)
-        found += [dict(zip(table.column_names, row, strict=True)) for row in rows]
-    return sorted(found, key=lambda row: row["time"])
+        logged += [dict(zip(table.column_names, row, strict=True)) for row in rows]
+    return sorted(logged, key=lambda row: row["time"])
 
 
 def entry(images: np.ndarray, loaded: model.Model, time: int = 0) -> log.Entry:
@@ -125,19 +125,19 @@ def test_the_log_holds_what_was_sent_and_answered_after_sigterm(
     answers += service.ask(images[20:])
     assert not folder.exists()  # what follows was waiting to be written
     service.end()
-    found = rows(folder)
+    logged = rows(folder)
     np.testing.assert_array_equal(
-        [row["input/images"] for row in found], images.reshape(len(images), -1)
+        [row["input/images"] for row in logged], images.reshape(len(images), -1)
     )
-    assert [row["predicted"] for row in found] == [str(np.argmax(answer)) for answer in answers]
+    assert [row["predicted"] for row in logged] == [str(np.argmax(answer)) for answer in answers]
     most = [max(answer) for answer in answers]
-    np.testing.assert_allclose([row["confidence"] for row in found], most, rtol=1e-6)
-    assert found[0]["request_id"] == "mine"
-    made_up = {row["request_id"] for row in found[1:]}
+    np.testing.assert_allclose([row["confidence"] for row in logged], most, rtol=1e-6)
+    assert logged[0]["request_id"] == "mine"
+    made_up = {row["request_id"] for row in logged[1:]}
     assert len(made_up) == 20  # one for each request
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in made_up)
-    assert {(row["model"], row["version"]) for row in found} == {("digits", loaded.version)}
-    assert all(before <= row["time"] <= datetime.now(UTC) for row in found)
+    assert {(row["model"], row["version"]) for row in logged} == {("digits", loaded.version)}
+    assert all(before <= row["time"] <= datetime.now(UTC) for row in logged)
 
 
 def test_an_input_tells_its_shape(folder: Path, images: np.ndarray, loaded: model.Model) -> None:
@@ -226,8 +226,8 @@ def test_the_oldest_files_go(folder: Path, images: np.ndarray, loaded: model.Mod
     files = log.Files(loaded, max_bytes=round(3.5 * size))
     for number in range(1, 8):
         files.write([entry(images, loaded, time=number)])
-    kept = {row["time"] for row in rows(folder)}
-    assert kept == {datetime.fromtimestamp(0, UTC) + timedelta(microseconds=n) for n in (5, 6, 7)}
+    times = {row["time"] for row in rows(folder)}
+    assert times == {datetime.fromtimestamp(0, UTC) + timedelta(microseconds=n) for n in (5, 6, 7)}
 
 
 def test_what_waits_is_bounded(

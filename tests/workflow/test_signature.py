@@ -118,7 +118,7 @@ def test_a_long_text_is_cut_at_a_character() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "given", "said"),
+    ("spec", "given", "message"),
     [
         (GREY, np.zeros((2, 3, 2)), r"grey have shape \[3, 2\] a sample, declared is \[2, 3\]"),
         (GREY, [[["a"] * 3] * 2], "not numbers"),
@@ -137,13 +137,13 @@ def test_a_long_text_is_cut_at_a_character() -> None:
         (COMMENT, ["a", 3], "comment of sample 1 is int, not text"),
     ],
 )
-def test_values_that_are_not_as_declared_are_refused(spec, given, said: str) -> None:
-    with pytest.raises(SignatureError, match=said):
+def test_values_that_are_not_as_declared_are_refused(spec, given, message: str) -> None:
+    with pytest.raises(SignatureError, match=message):
         encode(spec, given)
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ([1, 2, 0], r"colour of sample 0 \(2.0\) is not an index of its choices, 0 to 1"),
         ([1, 0.5, 0], "colour of sample 0"),
@@ -151,9 +151,9 @@ def test_values_that_are_not_as_declared_are_refused(spec, given, said: str) -> 
         ([120.01, 0, 0], "age of sample 0"),
     ],
 )
-def test_an_array_of_a_request_is_checked_as_raw_data_is(row: list[float], said: str) -> None:
+def test_an_array_of_a_request_is_checked_as_raw_data_is(row: list[float], message: str) -> None:
     check(TABLE, np.array([[1, 1, -5]], np.float32))
-    with pytest.raises(SignatureError, match=said):
+    with pytest.raises(SignatureError, match=message):
         check(TABLE, np.array([row], np.float32))
 
 
@@ -179,7 +179,7 @@ def test_classes_are_given_as_names_or_indices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "given", "said"),
+    ("target", "given", "message"),
     [
         (DATA["target"], ["cat", "cow", "cow"], r"target of sample 1 \(cow\) is not one of the cl"),
         (DATA["target"], [0, 2], r"target of sample 1 \(2\) is not an index of the 2 classes"),
@@ -190,8 +190,8 @@ def test_classes_are_given_as_names_or_indices() -> None:
         ({"kind": "value", "name": "y"}, ["1"], "not numbers"),
     ],
 )
-def test_targets_that_are_not_as_declared_are_refused(target, given, said: str) -> None:
-    with pytest.raises(SignatureError, match=said):
+def test_targets_that_are_not_as_declared_are_refused(target, given, message: str) -> None:
+    with pytest.raises(SignatureError, match=message):
         encode_target(target, given)
 
 

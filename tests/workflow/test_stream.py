@@ -26,17 +26,17 @@ def flat(lists: Iterable[Iterable]) -> list:
 
 
 def batches(epoch: int = 0, first: int = 0, **options) -> list[list[int]]:
-    given = {"shards": SHARDS, "batch_size": 7, "seed": 0, "window": 4, **options}
-    return [indices.tolist() for indices in WindowOrder(**given).batches(epoch, first)]
+    arguments = {"shards": SHARDS, "batch_size": 7, "seed": 0, "window": 4, **options}
+    return [indices.tolist() for indices in WindowOrder(**arguments).batches(epoch, first)]
 
 
 @pytest.mark.parametrize("window", [1, 4, 100])
 @pytest.mark.parametrize("seed", [None, 0])
 def test_each_sample_is_in_one_batch_of_an_epoch(window: int, seed: int | None) -> None:
-    found = batches(window=window, seed=seed)
-    assert sorted(flat(found)) == list(range(SAMPLES))
-    assert {len(batch) for batch in found[:-1]} == {7}
-    assert seed is not None or flat(found) == list(range(SAMPLES))
+    epoch = batches(window=window, seed=seed)
+    assert sorted(flat(epoch)) == list(range(SAMPLES))
+    assert {len(batch) for batch in epoch[:-1]} == {7}
+    assert seed is not None or flat(epoch) == list(range(SAMPLES))
 
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:
@@ -74,11 +74,13 @@ def test_any_batch_is_the_first_one_again_after_an_interruption(processes: int) 
 def test_processes_have_each_sample_once_and_as_many_batches(processes: int) -> None:
     for samples, batch_size in product([*range(5, 40), 123], [1, 2, 3, 4, 64]):
         whole, rest = divmod(samples, 4)
-        given = {"shards": [4] * whole + [rest] * (rest > 0), "batch_size": batch_size}
-        found = [batches(**given, rank=rank, processes=processes) for rank in range(processes)]
-        assert sorted(flat(flat(found))) == list(range(samples))
-        assert len({len(each) for each in found}) == 1
-        sizes = [len(batch) for batch in flat(found)]
+        options = {"shards": [4] * whole + [rest] * (rest > 0), "batch_size": batch_size}
+        by_process = [
+            batches(**options, rank=rank, processes=processes) for rank in range(processes)
+        ]
+        assert sorted(flat(flat(by_process))) == list(range(samples))
+        assert len({len(of_process) for of_process in by_process}) == 1
+        sizes = [len(batch) for batch in flat(by_process)]
         assert max(sizes) <= batch_size + 1
         # BatchNorm cannot train on one sample.
         assert batch_size < 3 or min(sizes) > 1 or samples < 2 * processes
@@ -140,18 +142,18 @@ def test_no_more_than_some_shards_are_mapped(sharded: Path, monkeypatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (Path.unlink, "is missing: inv train"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has 447 bytes, not 448"),
     ],
 )
 def test_a_shard_that_is_missing_or_truncated_is_named_before_a_training(
-    sharded: Path, spoil, said: str
+    sharded: Path, spoil, message: str
 ) -> None:
     shard_mb = require_shards(sharded, 10 * (ROW + 8) / 2**20).shard_mb
     spoil(sharded / "train_rows-00003.npy")
-    with pytest.raises(ShardError, match=f"train_rows-00003.npy: {said}"):
+    with pytest.raises(ShardError, match=f"train_rows-00003.npy: {message}"):
         require_shards(sharded, shard_mb)
 
 
@@ -203,8 +205,8 @@ def raw_arrays(number: int) -> dict[str, np.ndarray]:
 
 def read_whole(raw: RawData) -> dict[str, np.ndarray]:
     target = encode_target(raw, DATA["target"])
-    found = list(encode_inputs(raw, DATA))
-    joined = {name: np.concatenate([piece[name] for piece in found]) for name in DATA["inputs"]}
+    pieces = list(encode_inputs(raw, DATA))
+    joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in DATA["inputs"]}
     return {**joined, "target": target}
 
 
@@ -221,10 +223,10 @@ def test_raw_data_in_pieces_and_in_parts_is_the_same(tmp_path: Path, monkeypatch
     monkeypatch.setattr(raw_data, "PIECE", 1000)
     assert len(list(raw_data.locate(tmp_path, "data").pieces(raw))) > 5
     for name in ("data", "parts"):
-        found = read_whole(raw_data.locate(tmp_path, name))
+        read = read_whole(raw_data.locate(tmp_path, name))
         for key, array in whole.items():
-            assert np.array_equal(found[key], array)
-            assert found[key].dtype == array.dtype
+            assert np.array_equal(read[key], array)
+            assert read[key].dtype == array.dtype
 
 
 def test_shards_are_written_with_a_piece_in_memory(tmp_path: Path) -> None:

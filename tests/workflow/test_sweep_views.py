@@ -27,7 +27,7 @@ from workflow.ports import is_taken
 from workflow.serving.local import free_port
 from workflow.sweeps import __main__ as sweeps
 from workflow.sweeps import apply, best, dashboard, page, plan, show, study, trials, wandb_sweep
-from workflow.sweeps.plan import Asked
+from workflow.sweeps.plan import Options
 from workflow.sweeps.study import Sweep
 
 SPACE = ("optimizer.lr=tag(log,interval(1e-4,1e-1))", "model.dropout=interval(0,0.5)")
@@ -45,8 +45,8 @@ def swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeps:
 
     def make(name: str, *outcomes: Any, space: tuple[str, ...] = SPACE, epochs: int = 0) -> Sweep:
         seeds = max([len(one) for one in outcomes if isinstance(one, list)], default=1)
-        asked = Asked(space, name=name, trials=len(outcomes) or 3, seeds=seeds)
-        sweep = study.create(plan.make(asked))
+        options = Options(space, name=name, trials=len(outcomes) or 3, seeds=seeds)
+        sweep = study.create(plan.make(options))
         for outcome in outcomes:
             trial = sweep.study.ask(sweep.plan.distributions)
             run = {"id": f"run{trial.number}", "path": None, "url": f"https://w/{trial.number}"}
@@ -81,8 +81,8 @@ def test_the_winner_is_the_best_mean_and_the_page_shows_every_trial(
     assert numbers == ["2", "4", "0", "3", "1", "5"]
     assert "0.3000 ± 0.5000" in printed
     assert f"trials 1, 5 failed: {REASON}\n" in printed
-    written = Path("reports/sweeps/seeds.html")
-    text = written.read_text("utf-8")
+    file = Path("reports/sweeps/seeds.html")
+    text = file.read_text("utf-8")
     assert text.count("<img src=") == 5
     assert REASON not in text
     assert REASON.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in text
@@ -96,7 +96,7 @@ def test_the_winner_is_the_best_mean_and_the_page_shows_every_trial(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("outcomes", "space", "charts", "said"),
+    ("outcomes", "space", "charts", "message"),
     [
         ([[0.5]], SPACE, 1, "This needs two finished trials."),
         ([[0.5], [0.5]], SPACE, 3, "All trials have the same value."),
@@ -107,11 +107,11 @@ def test_the_winner_is_the_best_mean_and_the_page_shows_every_trial(
     ids=["one", "same", "one parameter", "none finished", "none"],
 )
 def test_a_chart_that_cannot_be_drawn_is_left_out_with_its_reason(
-    swept: Sweeps, outcomes: list[Any], space: tuple[str, ...], charts: int, said: str
+    swept: Sweeps, outcomes: list[Any], space: tuple[str, ...], charts: int, message: str
 ) -> None:
     text = page.write(swept("few", *outcomes, space=space)).read_text("utf-8")
     assert text.count("<img src=") == charts
-    assert said in text
+    assert message in text
 
 
 def test_the_winner_is_printed_as_overrides_that_compose_to_its_values(
@@ -172,24 +172,24 @@ def test_without_a_winner_the_line_says_what_its_trials_came_to(swept: Sweeps) -
 def test_the_winner_becomes_an_experiment_of_conf(swept: Sweeps, tmp_path: Path) -> None:
     conf = tmp_path / CONF
     sweep = swept("digits-1", [0.5], [0.2])
-    wanted = plain(compose(sweep.plan.overrides(sweep.trials[1].params), ROOT / CONF))
+    trained = plain(compose(sweep.plan.overrides(sweep.trials[1].params), ROOT / CONF))
     # What has changed since is in the overlay, too: the trial had the value of then.
     trainer = next((conf / "trainer").glob("cpu.yaml"))
     trainer.write_text(trainer.read_text("utf-8").replace("max_epochs: ", "max_epochs: 1"))
     assert apply.apply(sweep, "digits-1", conf) == [CONF / "experiment/digits-1.yaml"]
-    assert plain(compose(["experiment=digits-1"], conf)) == wanted
-    assert plain(compose([], conf)) != wanted
-    written = conf / "experiment/digits-1.yaml"
-    text = written.read_text("utf-8")
+    assert plain(compose(["experiment=digits-1"], conf)) == trained
+    assert plain(compose([], conf)) != trained
+    file = conf / "experiment/digits-1.yaml"
+    text = file.read_text("utf-8")
     assert "trial 1 of sweep digits-1 (val/loss 0.2000)" in text
     schema = json.loads((ROOT / CONF / "schema.json").read_text("utf-8"))
     jsonschema.validate(yaml.safe_load(text), schema | {"$ref": "#/definitions/experiment"})
 
     assert apply.apply(sweep, "digits-1", conf) == []  # it is there
-    written.write_text(f"{text}# mine\n", encoding="utf-8")
+    file.write_text(f"{text}# mine\n", encoding="utf-8")
     with pytest.raises(CommandError, match=r"^conf/experiment/digits-1\.yaml has another content"):
         apply.apply(sweep, "digits-1", conf)
-    assert written.read_text("utf-8") == f"{text}# mine\n"
+    assert file.read_text("utf-8") == f"{text}# mine\n"
     with pytest.raises(CommandError, match=r"^'2026\.1' can't be an experiment's name"):
         apply.apply(sweep, "2026.1", conf)
 
@@ -238,18 +238,18 @@ def test_an_agent_of_wandb_gets_a_command_that_composes(
     swept: Sweeps, space: tuple[str, ...], trials: int | None, method: str
 ) -> None:
     fixed_ones = ("trainer.max_epochs=2", "tracking.tags=[a b]")
-    planned = plan.make(Asked((*space, *fixed_ones), name="w", trials=trials))
+    planned = plan.make(Options((*space, *fixed_ones), name="w", trials=trials))
     file = wandb_sweep.write(planned)
     content = yaml.safe_load(file.read_text("utf-8"))
     assert content["method"] == method
     assert content["metric"] == {"name": "val/loss", "goal": "minimize"}
     assert content.get("run_cap") == trials
     assert content["project"] == compose([], ROOT / CONF).tracking.project
-    chosen = {
+    values = {
         key: {"value": (found.get("values") or [found["min"]])[0]}
         for key, found in content["parameters"].items()
     }
-    args = create_sweep_command_args({"args": chosen})["args_no_hyphens"]
+    args = create_sweep_command_args({"args": values})["args_no_hyphens"]
     start, module, *fixed, rest = content["command"][1:]
     assert (start, module, rest) == ("python", "-m", "${args_no_hyphens}")
     config = compose([*fixed[1:], *args], ROOT / CONF)
@@ -258,13 +258,13 @@ def test_an_agent_of_wandb_gets_a_command_that_composes(
 
 
 def test_what_wandb_cannot_search_is_one_line(swept: Sweeps) -> None:
-    added = plan.make(Asked(("+trainer.profiler=null,simple",), name="added"))
+    added = plan.make(Options(("+trainer.profiler=null,simple",), name="added"))
     with pytest.raises(
         ConfigError, match=r"^\+trainer\.profiler: W&B has no parameter of such a name$"
     ):
         wandb_sweep.write(added)
     with pytest.raises(CommandError, match=r"^--seeds: an agent of W&B's trains once"):
-        wandb_sweep.write(plan.make(Asked(SPACE, name="seeds", trials=2, seeds=2)))
+        wandb_sweep.write(plan.make(Options(SPACE, name="seeds", trials=2, seeds=2)))
     with pytest.raises(SystemExit, match=r"^sweep: --wandb: agents of W&B's are started by hand: "):
         sweeps.main(["--wandb", "--", "cluster=slurm", *SPACE])
     assert not list(Path("sweeps").rglob("wandb.yaml"))

@@ -22,7 +22,7 @@ from workflow.errors import CommandError, failure
 from workflow.paths import CONF, ROOT
 from workflow.sweeps import optimizing, plan, study
 from workflow.sweeps.locks import Lock
-from workflow.sweeps.plan import Asked, Plan
+from workflow.sweeps.plan import Options, Plan
 from workflow.sweeps.progress import outcome
 from workflow.sweeps.space import as_overrides, combinations, probes, split
 from workflow.sweeps.trials import best_trial
@@ -81,14 +81,14 @@ def begun(home: Path) -> Callable[..., study.Sweep]:
     """Begins a sweep whose trials are trainings by `quick`."""
 
     def begin(*overrides: str, **options: object) -> study.Sweep:
-        made = plan.make(Asked(overrides, **options))  # type: ignore[arg-type]
-        return study.create(replace(made, module="quick"))
+        new = plan.make(Options(overrides, **options))  # type: ignore[arg-type]
+        return study.create(replace(new, module="quick"))
 
     return begin
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("override", "expected"),
     [
         ("optimizer.lr=0.1,0.01", CategoricalDistribution(["0.1", "0.01"])),
         ("model=choice(mlp,cnn)", CategoricalDistribution(["mlp", "cnn"])),
@@ -103,14 +103,14 @@ def begun(home: Path) -> Callable[..., study.Sweep]:
         ("x=int(interval(1,8))", IntDistribution(1, 8)),
     ],
 )
-def test_hydras_syntax_becomes_distributions(written: str, expected: object) -> None:
-    space, fixed = split([written, "seed=3"])
-    assert space == {written.partition("=")[0]: expected}
+def test_hydras_syntax_becomes_distributions(override: str, expected: object) -> None:
+    space, fixed = split([override, "seed=3"])
+    assert space == {override.partition("=")[0]: expected}
     assert fixed == ["seed=3"]
 
 
 @pytest.mark.parametrize(
-    ("written", "problem"),
+    ("override", "problem"),
     [
         ("x=range(3,1)", "it has no value"),
         ("x=interval(1,0)", "low"),
@@ -120,9 +120,9 @@ def test_hydras_syntax_becomes_distributions(written: str, expected: object) -> 
         ("-m", "is an option of Hydra"),
     ],
 )
-def test_what_is_no_space_is_refused(written: str, problem: str) -> None:
+def test_what_is_no_space_is_refused(override: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
-        split([written])
+        split([override])
 
 
 def test_a_grid_has_every_point_and_an_interval_has_no_end() -> None:
@@ -147,46 +147,46 @@ def test_numbers_reach_the_training_as_they_were_drawn() -> None:
 
 
 def test_a_plan_is_the_same_for_the_same_command_alone(home: Path) -> None:
-    made = plan.make(Asked(GRID))
-    assert (made.trials, made.grid, made.metric, made.mode) == (4, True, "val/loss", "min")
-    assert made.name == f"model-lr-{made.fingerprint[:6]}"
-    assert plan.make(Asked(GRID[::-1])).fingerprint == made.fingerprint
+    first = plan.make(Options(GRID))
+    assert (first.trials, first.grid, first.metric, first.mode) == (4, True, "val/loss", "min")
+    assert first.name == f"model-lr-{first.fingerprint[:6]}"
+    assert plan.make(Options(GRID[::-1])).fingerprint == first.fingerprint
     others = [
-        plan.make(Asked((*GRID, "trainer.max_epochs=3"))),
-        plan.make(Asked((*GRID, "metric.name=accuracy", "metric.mode=max"))),
-        plan.make(Asked(GRID, seeds=2)),
+        plan.make(Options((*GRID, "trainer.max_epochs=3"))),
+        plan.make(Options((*GRID, "metric.name=accuracy", "metric.mode=max"))),
+        plan.make(Options(GRID, seeds=2)),
     ]
-    assert len({made.fingerprint, *(other.fingerprint for other in others)}) == 4
+    assert len({first.fingerprint, *(other.fingerprint for other in others)}) == 4
     assert others[1].metric == "val/accuracy"
     assert not (home / "sweeps").exists()
 
 
 @pytest.mark.parametrize(
-    ("asked", "problem"),
+    ("options", "problem"),
     [
-        (Asked(), "nothing to search: inv sweep -- KEY=A,B, or --search digits"),
-        (Asked(("seed=1",)), "nothing to search"),
-        (Asked(("optimizer.lr=interval(0,1)",)), "an interval is no grid"),
-        (Asked(GRID, trials=0), "--trials 0: must be a positive number"),
-        (Asked(GRID, seeds=-1), "--seeds -1: must be a positive number"),
-        (Asked(("optimizer.lrr=1,2",)), "optimizer.lrr: .*no such key"),
-        (Asked(("optimizer.lr=a,b",)), "optimizer.lr: .*not a number"),
-        (Asked(("optimizer.lr=interval(-1,1)",), trials=3), "must be at least 0"),
-        (Asked(("model=mlp,cnn", "model.hidden=[64],[32]")), "model.hidden"),
-        (Asked(("data.test_fraction=0.1,0.2",)), "all trials share the prepared data"),
-        (Asked((*GRID, "data.test_fraction=0.1")), "all trials share the prepared data"),
-        (Asked((*GRID, "seed=3")), "seed: .*--seeds K"),
-        (Asked(("metric.name=loss,accuracy",)), "all trials share it"),
-        (Asked((*GRID, "hydra.run.dir=x")), "is set by the sweep"),
-        (Asked(GRID, name="../x"), "letters, digits"),
-        (Asked(search="digit"), "did you mean digits"),
+        (Options(), "nothing to search: inv sweep -- KEY=A,B, or --search digits"),
+        (Options(("seed=1",)), "nothing to search"),
+        (Options(("optimizer.lr=interval(0,1)",)), "an interval is no grid"),
+        (Options(GRID, trials=0), "--trials 0: must be a positive number"),
+        (Options(GRID, seeds=-1), "--seeds -1: must be a positive number"),
+        (Options(("optimizer.lrr=1,2",)), "optimizer.lrr: .*no such key"),
+        (Options(("optimizer.lr=a,b",)), "optimizer.lr: .*not a number"),
+        (Options(("optimizer.lr=interval(-1,1)",), trials=3), "must be at least 0"),
+        (Options(("model=mlp,cnn", "model.hidden=[64],[32]")), "model.hidden"),
+        (Options(("data.test_fraction=0.1,0.2",)), "all trials share the prepared data"),
+        (Options((*GRID, "data.test_fraction=0.1")), "all trials share the prepared data"),
+        (Options((*GRID, "seed=3")), "seed: .*--seeds K"),
+        (Options(("metric.name=loss,accuracy",)), "all trials share it"),
+        (Options((*GRID, "hydra.run.dir=x")), "is set by the sweep"),
+        (Options(GRID, name="../x"), "letters, digits"),
+        (Options(search="digit"), "did you mean digits"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_anything_runs(
-    home: Path, asked: Asked, problem: str
+    home: Path, options: Options, problem: str
 ) -> None:
     with pytest.raises((ConfigError, CommandError), match=problem):
-        plan.make(asked)
+        plan.make(options)
     assert not (home / "sweeps").exists()
 
 
@@ -230,10 +230,10 @@ def test_a_sampler_is_made_before_anything_runs(node: dict[str, object], problem
 
 
 def test_the_shipped_search_space_is_one(home: Path) -> None:
-    made = plan.make(Asked(search="digits"))
-    assert (made.name, made.trials, made.grid) == ("digits", 20, False)
-    assert isinstance(optimizing.pruner(made.pruner), optuna.pruners.MedianPruner)
-    fewer = plan.make(Asked(("model=mlp",), search="digits", trials=2))
+    shipped = plan.make(Options(search="digits"))
+    assert (shipped.name, shipped.trials, shipped.grid) == ("digits", 20, False)
+    assert isinstance(optimizing.pruner(shipped.pruner), optuna.pruners.MedianPruner)
+    fewer = plan.make(Options(("model=mlp",), search="digits", trials=2))
     assert "model" not in fewer.space  # what is typed replaces what the file has
     assert fewer.fixed == ("model=mlp",)
 
@@ -244,26 +244,26 @@ def test_a_sweep_that_has_begun_is_continued_or_another_is_refused(
     overrides = ("optimizer.lr=interval(0,3)",)
     sweep = begun(*overrides, trials=2, name="mine")
     assert [state.state for state in sweep.trials] == [TrialState.WAITING] * 2
-    assert plan.make(Asked(overrides, trials=2, name="mine")).id == sweep.plan.id
-    assert plan.make(Asked(name="mine")).id == sweep.plan.id
+    assert plan.make(Options(overrides, trials=2, name="mine")).id == sweep.plan.id
+    assert plan.make(Options(name="mine")).id == sweep.plan.id
     assert len(begun(name="mine", trials=3).trials) == 3
-    for asked, problem in [
-        (Asked(overrides, trials=2, name="mine"), "has 3 trials: more can be added"),
-        (Asked(("optimizer.lr=1,2",), name="mine"), "another space \\(optimizer.lr\\)"),
-        (Asked((*overrides, "model=mlp"), trials=3, name="mine"), "other overrides \\(none\\)"),
-        (Asked(name="mine", seeds=2), "--seeds 2: sweep mine has 1"),
-        (Asked(name="mine", storage="sqlite:///x.db"), "in another storage"),
+    for options, problem in [
+        (Options(overrides, trials=2, name="mine"), "has 3 trials: more can be added"),
+        (Options(("optimizer.lr=1,2",), name="mine"), "another space \\(optimizer.lr\\)"),
+        (Options((*overrides, "model=mlp"), trials=3, name="mine"), "other overrides \\(none\\)"),
+        (Options(name="mine", seeds=2), "--seeds 2: sweep mine has 1"),
+        (Options(name="mine", storage="sqlite:///x.db"), "in another storage"),
     ]:
         with pytest.raises(CommandError, match=problem):
-            plan.make(asked)
+            plan.make(options)
     assert study.names() == ["mine"]
     assert len(study.open("mine").trials) == 3
 
 
 def test_editing_conf_changes_no_trial(begun: Callable[..., study.Sweep]) -> None:
     sweep = begun(*GRID)
-    kept = (sweep.plan.conf / "config.yaml").read_text(encoding="utf-8")
-    assert kept == (ROOT / CONF / "config.yaml").read_text(encoding="utf-8")
+    copy = (sweep.plan.conf / "config.yaml").read_text(encoding="utf-8")
+    assert copy == (ROOT / CONF / "config.yaml").read_text(encoding="utf-8")
 
 
 def test_other_code_ends_a_sweep(begun: Callable[..., study.Sweep]) -> None:
@@ -272,7 +272,7 @@ def test_other_code_ends_a_sweep(begun: Callable[..., study.Sweep]) -> None:
     changed = replace(sweep.plan, inputs={**sweep.plan.inputs, code: "of other code"})
     with pytest.raises(CommandError, match=r"model\.py: not as when sweep"):
         Worker(replace(sweep, plan=changed)).run()
-    assert not any(found.state.is_finished() for found in sweep.trials)
+    assert not any(trial.state.is_finished() for trial in sweep.trials)
 
 
 def test_trials_that_are_gone_are_not_started_over(begun: Callable[..., study.Sweep]) -> None:
@@ -296,9 +296,9 @@ def test_two_sweeps_do_not_share_a_study(begun: Callable[..., study.Sweep], home
 
 @pytest.mark.parametrize("url", ["foo://user:hidden@host/x", "sqlite:///no/such/folder/x.db"])
 def test_a_storage_that_cannot_be_used_is_refused(home: Path, url: str) -> None:
-    made = plan.make(Asked(GRID, storage=url))
+    new = plan.make(Options(GRID, storage=url))
     with pytest.raises(CommandError, match="cannot be used") as caught:
-        study.require_storage(made)
+        study.require_storage(new)
     assert "hidden" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -310,7 +310,7 @@ def test_creation_that_was_killed_is_completed(begun: Callable[..., study.Sweep]
     for end in (0, 1, 2, len(lines) // 2, len(lines) - 1):  # what is left after a kill
         journal.write_text("".join(lines[:end]), encoding="utf-8")
         again = study.create(sweep.plan)
-        points = [found.system_attrs["fixed_params"] for found in again.trials]
+        points = [trial.system_attrs["fixed_params"] for trial in again.trials]
         assert points == combinations(sweep.plan.distributions)
 
 
@@ -321,21 +321,21 @@ def test_a_line_that_was_cut_off_does_not_break_the_journal(
     with (sweep.folder / study.JOURNAL).open("a", encoding="utf-8") as file:
         file.write('{"op_code":4,"work')
     Worker(study.open(sweep.plan.name)).run()
-    assert [found.value for found in study.open(sweep.plan.name).trials] == [1, 2]
+    assert [trial.value for trial in study.open(sweep.plan.name).trials] == [1, 2]
 
 
 def test_each_trial_ends_as_its_training_did(begun: Callable[..., study.Sweep], home: Path) -> None:
     sweep = begun("optimizer.lr=3,4,5,6", name="mine")
     Worker(sweep, slot=1).run()
-    found = sweep.trials
-    assert [one.state.name for one in found] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE"]
-    assert (found[0].value, found[3].value) == (3, 6)
-    assert found[0].user_attrs["run"] == [{"id": "run-3.0-0"}]
-    assert found[0].user_attrs["folder"] == "sweeps/mine/0"
-    assert found[1].user_attrs["error"] == "config: optimizer.lr: 4 is too large"
-    assert found[2].user_attrs["error"] == "killed 5 times by SIGKILL: out of memory?"
-    written = json.loads((sweep.folder / "0/overrides.json").read_text(encoding="utf-8"))
-    assert written == ["optimizer.lr=3"]
+    ended = sweep.trials
+    assert [trial.state.name for trial in ended] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE"]
+    assert (ended[0].value, ended[3].value) == (3, 6)
+    assert ended[0].user_attrs["run"] == [{"id": "run-3.0-0"}]
+    assert ended[0].user_attrs["folder"] == "sweeps/mine/0"
+    assert ended[1].user_attrs["error"] == "config: optimizer.lr: 4 is too large"
+    assert ended[2].user_attrs["error"] == "killed 5 times by SIGKILL: out of memory?"
+    overrides = json.loads((sweep.folder / "0/overrides.json").read_text(encoding="utf-8"))
+    assert overrides == ["optimizer.lr=3"]
     starts = (home / "starts").read_text(encoding="utf-8").split("\n")
     assert [starts.count(f"{lr}.0 0") for lr in (3, 4, 5, 6)] == [1, 1, 5, 3]
     best = best_trial(sweep)
@@ -364,8 +364,8 @@ def test_the_metric_of_an_epoch_prunes(begun: Callable[..., study.Sweep]) -> Non
     node = {"_target_": "optuna.pruners.ThresholdPruner", "upper": 8.5}
     sweep = replace(sweep, plan=replace(sweep.plan, pruner=node))
     Worker(sweep).run()
-    kept, pruned = sweep.trials
-    assert (kept.state, pruned.state) == (TrialState.COMPLETE, TrialState.PRUNED)
+    finished, pruned = sweep.trials
+    assert (finished.state, pruned.state) == (TrialState.COMPLETE, TrialState.PRUNED)
     assert pruned.intermediate_values[0] == 9
     assert len(pruned.intermediate_values) < 200
     assert pruned.user_attrs["run"] == [{"id": "run-9.0-0"}]
@@ -382,7 +382,7 @@ def test_each_training_has_a_gpu_of_its_own(begun: Callable[..., study.Sweep], h
 def test_failures_end_a_worker_where_asked(begun: Callable[..., study.Sweep]) -> None:
     sweep = begun("optimizer.lr=4,4.0,3", name="mine")
     Worker(sweep, failures=2).run()
-    assert [one.state.name for one in sweep.trials] == ["FAIL", "FAIL", "WAITING"]
+    assert [trial.state.name for trial in sweep.trials] == ["FAIL", "FAIL", "WAITING"]
     assert [*outcome(sweep)][-1] == "next: inv sweep --name mine, which continues it"
 
 
@@ -390,7 +390,7 @@ def test_an_interrupted_trial_is_neither_failed_nor_lost(begun: Callable[..., st
     sweep = begun("optimizer.lr=7,1")
     with pytest.raises(KeyboardInterrupt):
         Worker(sweep).run()
-    assert [one.state.name for one in sweep.trials] == ["RUNNING", "WAITING"]
+    assert [trial.state.name for trial in sweep.trials] == ["RUNNING", "WAITING"]
 
 
 def test_a_trial_of_a_dead_worker_is_taken_over_and_one_of_a_living_is_not(
@@ -398,13 +398,13 @@ def test_a_trial_of_a_dead_worker_is_taken_over_and_one_of_a_living_is_not(
 ) -> None:
     sweep = begun("optimizer.lr=1,2")
     storage = sweep.study._storage
-    for found in sweep.trials:
-        storage.set_trial_state_values(found._trial_id, state=TrialState.RUNNING)
+    for waiting in sweep.trials:
+        storage.set_trial_state_values(waiting._trial_id, state=TrialState.RUNNING)
     with Lock(sweep.folder / "1" / "lock"):
         Worker(sweep).run()
-        assert [one.state.name for one in sweep.trials] == ["COMPLETE", "RUNNING"]
+        assert [trial.state.name for trial in sweep.trials] == ["COMPLETE", "RUNNING"]
     Worker(sweep).run()
-    assert [one.value for one in sweep.trials] == [1, 2]
+    assert [trial.value for trial in sweep.trials] == [1, 2]
 
 
 def test_what_is_drawn_follows_from_seed_and_number(begun: Callable[..., study.Sweep]) -> None:
@@ -416,7 +416,7 @@ def test_what_is_drawn_follows_from_seed_and_number(begun: Callable[..., study.S
             assert taken is not None
             taken._suggest("optimizer.lr", sweep.plan.distributions["optimizer.lr"])
         Worker(study.open(name)).run()
-        values.append([found.params["optimizer.lr"] for found in sweep.trials])
+        values.append([trial.params["optimizer.lr"] for trial in sweep.trials])
     assert values[0] == values[1]
     assert len({*values[0]}) == 3
 

@@ -115,22 +115,22 @@ def test_a_pod_takes_the_commit_alone_and_the_next_one_keeps_what_it_did(
 ) -> None:
     git("commit", "--allow-empty", "--quiet", "--message=Two")
     volume = tmp_path_factory.mktemp("volume")
-    asked = pod.Job("one", project.as_uri(), git("rev-parse", "HEAD"), "", volume / "repository")
+    job = pod.Job("one", project.as_uri(), git("rev-parse", "HEAD"), "", volume / "repository")
     (volume / "repository.unfinished").mkdir()  # of a pod that was killed while it fetched
     (volume / "repository.unfinished/HEAD").write_text("")
-    pod.clone(asked)
+    pod.clone(job)
     assert not (volume / "repository.unfinished").exists()
-    log = ["git", "-C", str(asked.folder), "log", "--format=%s"]
+    log = ["git", "-C", str(job.folder), "log", "--format=%s"]
     assert subprocess.run(log, capture_output=True, text=True, check=True).stdout == "Two\n"
 
-    (asked.folder / "unfinished").write_text("of the training\n")
+    (job.folder / "unfinished").write_text("of the training\n")
     for name in pod.LEFT:  # names processes, or the files of one that was killed
-        (asked.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (asked.folder / name).write_text("{}")
-    pod.clone(asked)
-    assert (asked.folder / "unfinished").exists()
-    assert not [name for name in pod.LEFT if (asked.folder / name).exists()]
-    assert pod.reference(asked) is None
+        (job.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (job.folder / name).write_text("{}")
+    pod.clone(job)
+    assert (job.folder / "unfinished").exists()
+    assert not [name for name in pod.LEFT if (job.folder / name).exists()]
+    assert pod.reference(job) is None
 
 
 def test_an_experiment_is_pushed_with_the_password_of_a_secret(
@@ -139,12 +139,12 @@ def test_an_experiment_is_pushed_with_the_password_of_a_secret(
     folder = tmp_path_factory.mktemp("bare")
     git("clone", "--quiet", "--bare", str(project), str(folder / "origin.git"))
     commit = git("rev-parse", "HEAD")
-    asked = pod.Job("one", (folder / "origin.git").as_uri(), commit, "", folder / "repository")
-    pod.clone(asked)
+    job = pod.Job("one", (folder / "origin.git").as_uri(), commit, "", folder / "repository")
+    pod.clone(job)
     name = f"refs/exps/{commit[:2]}/{commit[2:]}/one"
-    git("-C", str(asked.folder), "update-ref", name, commit)
-    git("-C", str(asked.folder), "update-ref", "refs/exps/exec/EXEC_HEAD", commit)
-    pod.push(asked)
+    git("-C", str(job.folder), "update-ref", name, commit)
+    git("-C", str(job.folder), "update-ref", "refs/exps/exec/EXEC_HEAD", commit)
+    pod.push(job)
     pushed = git("-C", str(folder / "origin.git"), "for-each-ref", "--format=%(refname)", "refs")
     assert pushed.splitlines() == [name, "refs/heads/main"]
 

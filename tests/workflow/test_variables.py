@@ -36,21 +36,21 @@ def test_runs_are_not_mixed_and_what_does_not_count_is_said(
     with python(*sweep, *own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         printed = process.communicate()[0]
     assert process.returncode == 0, printed
-    said = set(re.findall(r"^environment: (\w+) is not used: ", printed, re.MULTILINE))
-    assert said == set(LEFT_OVER)
-    found = []
+    names = set(re.findall(r"^environment: (\w+) is not used: ", printed, re.MULTILINE))
+    assert names == set(LEFT_OVER)
+    runs = []
     for log in (workspace / "wandb").glob("offline-run-*/*.wandb"):
-        found.append(json.loads(inspect(log, "--summary")))
-    assert {run["config"]["seed"] for run in found} == {1, 2}
-    assert len({run["run_id"] for run in found} - {"mine"}) == 2
-    for run in found:
+        runs.append(json.loads(inspect(log, "--summary")))
+    assert {run["config"]["seed"] for run in runs} == {1, 2}
+    assert len({run["run_id"] for run in runs} - {"mine"}) == 2
+    for run in runs:
         assert run["project"] == run["config"]["tracking"]["project"]
         assert run["tags"] == ["own", "night", "first"]
         assert (run["name"], run["notes"]) == ("one", "a note")
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("WANDB_MODE", "bogus", "WANDB_MODE, or mode in a settings file of W&B: Input should be"),
         ("WANDB_MODE", "shared", "WANDB_MODE: one of online, offline, disabled, and not shared"),
@@ -64,7 +64,7 @@ def test_what_cannot_be_is_one_line_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     value: str,
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.setenv(name, value)
     command = ["-m", "my_ml_project.train", "hydra.run.dir=run"]
@@ -72,7 +72,7 @@ def test_what_cannot_be_is_one_line_before_anything_runs(
         printed = process.communicate()[0]
     assert process.returncode == 1
     assert printed.count("\n") == 1, printed
-    assert printed.startswith(f"environment: {said}")
+    assert printed.startswith(f"environment: {message}")
     assert not (workspace / "wandb").exists()
 
 
@@ -88,12 +88,12 @@ def test_a_variable_that_says_what_the_config_says_is_no_news(config) -> None:
 def test_what_an_agent_of_wandb_sets_counts(config, monkeypatch: pytest.MonkeyPatch) -> None:
     agents = {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r", "WANDB_PROJECT": "p", "WANDB_DIR": "d"}
     assert check(plain(config()), agents) == []
-    kept = {**agents, "WANDB_SWEEP_PARAM_PATH": "values.yaml", "WANDB_RESUME": "must"}
-    for name, value in kept.items():
+    variables = {**agents, "WANDB_SWEEP_PARAM_PATH": "values.yaml", "WANDB_RESUME": "must"}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     drop_unused()
-    left = {name: value for name, value in os.environ.items() if name in kept}
-    assert left == agents
+    rest = {name: value for name, value in os.environ.items() if name in variables}
+    assert rest == agents
 
 
 def test_variables_of_keras_count_in_a_project_of_keras_alone(config) -> None:

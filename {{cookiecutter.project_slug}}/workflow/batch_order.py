@@ -104,13 +104,13 @@ class WindowOrder:
             np.random.default_rng([self._seed, epoch]).shuffle(order)
         begin = 0  # of the window, in the order of all processes
         for number, at in enumerate(range(0, len(order), self._window)):
-            chosen = order[at : at + self._window]
-            end = begin + int(self._shards[chosen].sum())
+            shards = order[at : at + self._window]
+            end = begin + int(self._shards[shards].sum())
             mine = slice((self._rank - begin) % self._processes, None, self._processes)
             before = -(-max(begin - self._rank, 0) // self._processes)
             after = -(-max(end - self._rank, 0) // self._processes)
             if after > skipped:
-                members = [np.arange(starts[s], starts[s] + self._shards[s]) for s in chosen]
+                members = [np.arange(starts[s], starts[s] + self._shards[s]) for s in shards]
                 samples = np.concatenate(members)
                 if self._seed is not None:
                     np.random.default_rng([self._seed, epoch, number]).shuffle(samples)

@@ -59,7 +59,7 @@ def write(
         shard_mb: of a shard, in MiB; None: a file for each input.
     """
     with replacing_folder(folder) as unfinished, ExitStack() as stack:
-        files: dict[tuple[str, str], _Files] = {}
+        writers: dict[tuple[str, str], _Writer] = {}
         size, first = 0, 0
         for piece in pieces:
             if shard_mb and not size:
@@ -68,24 +68,24 @@ def write(
             number = len(next(iter(piece.values())))
             for split, indices in parts.items():
                 begin, end = np.searchsorted(indices, [first, first + number])
-                chosen = indices[begin:end] - first
+                members = indices[begin:end] - first
                 for name, array in piece.items():
-                    if (split, name) not in files:
-                        made = _Files(unfinished, split, name, len(indices), size)
-                        files[split, name] = stack.enter_context(made)
-                    files[split, name].append(array[chosen])
+                    if (split, name) not in writers:
+                        writer = _Writer(unfinished, split, name, len(indices), size)
+                        writers[split, name] = stack.enter_context(writer)
+                    writers[split, name].append(array[members])
             first += number
-        written: dict[str, tuple[int, int]] = {}
+        files: dict[str, tuple[int, int]] = {}
         for split, indices in parts.items():
-            with _Files(unfinished, split, "target", len(indices), 0) as one:
-                one.append(target[indices])
-            written |= one.written
+            with _Writer(unfinished, split, "target", len(indices), 0) as writer:
+                writer.append(target[indices])
+            files |= writer.files
         stack.close()
         if shard_mb:
-            for each in files.values():
-                written |= each.written
+            for writer in writers.values():
+                files |= writer.files
             samples = {split: len(indices) for split, indices in parts.items()}
-            Index(shard_mb, size, samples, written).write(unfinished)
+            Index(shard_mb, size, samples, files).write(unfinished)
 
 
 def _map(path: Path) -> np.ndarray:
@@ -94,7 +94,7 @@ def _map(path: Path) -> np.ndarray:
     return array
 
 
-class _Files:
+class _Writer:
     """Writes an input of a split, some rows after the other, as np.save would.
 
     Args:
@@ -103,13 +103,13 @@ class _Files:
     """
 
     def __init__(self, folder: Path, split: str, name: str, total: int, size: int) -> None:
-        self.written: dict[str, tuple[int, int]] = {}  # bytes and CRC-32 of each file
+        self.files: dict[str, tuple[int, int]] = {}  # bytes and CRC-32 of each file
         self._folder, self._split, self._name = folder, split, name
         self._waiting, self._size = total, size  # rows without a file so far
         self._left = 0  # rows that the open file still gets
         self._file: BinaryIO | None = None
 
-    def __enter__(self) -> "_Files":
+    def __enter__(self) -> "_Writer":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,10 +128,10 @@ class _Files:
         """Begin a file of rows such as these."""
         if self._file is not None:
             self._file.close()
-        shard = shard_name(self._split, self._name, len(self.written))
+        shard = shard_name(self._split, self._name, len(self.files))
         path = self._folder / (shard if self._size else f"{self._split}_{self._name}.npy")
         self._file = path.open("wb")
-        self.written[path.name] = (0, 0)
+        self.files[path.name] = (0, 0)
         self._left = min(self._size or self._waiting, self._waiting)
         self._waiting -= self._left
         header = io.BytesIO()
@@ -144,5 +144,5 @@ class _Files:
         assert self._file is not None
         self._file.write(content)
         name = Path(self._file.name).name
-        size, crc = self.written[name]
-        self.written[name] = (size + len(content), crc32(content, crc))
+        size, crc = self.files[name]
+        self.files[name] = (size + len(content), crc32(content, crc))

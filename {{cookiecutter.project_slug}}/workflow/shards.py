@@ -105,8 +105,8 @@ def require_shards(folder: Path, shard_mb: float) -> Index:
             if index.address:
                 continue  # it is fetched when it is read
             raise ShardError(f"{path.as_posix()}: is missing: {FIX}")
-        if (found := path.stat().st_size) != size:
-            raise ShardError(f"{path.as_posix()}: has {found:,} bytes, not {size:,}: {FIX}")
+        if (actual := path.stat().st_size) != size:
+            raise ShardError(f"{path.as_posix()}: has {actual:,} bytes, not {size:,}: {FIX}")
     return index
 
 
@@ -163,12 +163,12 @@ class Shards:
         indices = np.where(indices < 0, indices + len(self), indices).astype(np.int64)
         if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
             raise IndexError(f"samples are 0 to {len(self) - 1}")
-        found = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
         numbers, places = np.divmod(indices, self._index.shard_size)
         for number in np.unique(numbers).tolist():
             members = np.flatnonzero(numbers == number)
-            found[members] = self._shard(number)[places[members]]
-        return found
+            rows[members] = self._shard(number)[places[members]]
+        return rows
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
@@ -177,14 +177,14 @@ class Shards:
         return {**vars(self), "_maps": OrderedDict()}  # a map would be pickled as what is in it
 
     def _slice(self, start: int, stop: int) -> np.ndarray:
-        found = np.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
+        rows = np.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
         size, at = self._index.shard_size, start
         while at < stop:
             number, place = divmod(at, size)
             end = min(stop, (number + 1) * size)
-            found[at - start : end - start] = self._shard(number)[place : place + end - at]
+            rows[at - start : end - start] = self._shard(number)[place : place + end - at]
             at = end
-        return found
+        return rows
 
     def _shard(self, number: int) -> np.ndarray:
         if number in self._maps:

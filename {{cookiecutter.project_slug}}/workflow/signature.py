@@ -64,15 +64,15 @@ def current(metadata: dict[str, Any], what: str) -> dict[str, Any]:
     Raises:
         LaterFormatError: a later version exported it.
     """
-    found = metadata.get("signature")
-    if not isinstance(found, dict):
+    declared = metadata.get("signature")
+    if not isinstance(declared, dict):
         return metadata
-    formats.require(found, FORMAT, what)
-    if "classes" not in found or any("kind" in spec for spec in found["inputs"]):
+    formats.require(declared, FORMAT, what)
+    if "classes" not in declared or any("kind" in spec for spec in declared["inputs"]):
         return metadata
-    (image,), (answer,) = found["inputs"], found["outputs"]
-    image = {**image, "kind": "image", "max_value": found["max_value"]}
-    answer = {**answer, "kind": "classes", "names": found["classes"]}
+    (image,), (answer,) = declared["inputs"], declared["outputs"]
+    image = {**image, "kind": "image", "max_value": declared["max_value"]}
+    answer = {**answer, "kind": "classes", "names": declared["classes"]}
     samples = [
         {"inputs": {image["name"]: sample["image"]}, "actual": sample["label"]}
         for sample in metadata.get("samples", [])
@@ -119,8 +119,8 @@ def encode(spec: Spec, given: Any, first: int = 0) -> np.ndarray:
         return array
     array = _numbers(spec["name"], given)
     if array.shape[1:] != tuple(spec["shape"][1:]):
-        found, declared = list(array.shape[1:]), spec["shape"][1:]
-        raise SignatureError(f"{spec['name']} have shape {found} a sample, declared is {declared}")
+        actual, declared = list(array.shape[1:]), spec["shape"][1:]
+        raise SignatureError(f"{spec['name']} have shape {actual} a sample, declared is {declared}")
     if kind == "image":
         problem = "has a value that is not a whole number"
         _refuse(spec["name"], array != np.floor(array), problem, first)
@@ -177,13 +177,13 @@ def distinct(columns: Mapping[str, Any], taken: Iterable[str]) -> dict[str, Any]
             " (input)" behind it.
     """
     names = set(taken)
-    found: dict[str, Any] = {}
+    renamed: dict[str, Any] = {}
     for name, values in columns.items():
         while name in names:
             name += " (input)"
         names.add(name)
-        found[name] = values
-    return found
+        renamed[name] = values
+    return renamed
 
 
 def encode_target(target: Mapping[str, Any], given: Any, first: int = 0) -> np.ndarray:
@@ -206,8 +206,8 @@ def encode_target(target: Mapping[str, Any], given: Any, first: int = 0) -> np.n
         return values
     names = list(target["names"])
     if array.dtype.kind in "US":
-        found = _positions("target", array, names, "classes (target.names)", first)
-        return found.astype(np.int64)
+        indices = _positions("target", array, names, "classes (target.names)", first)
+        return indices.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise SignatureError(f"target is {array.dtype}, not class names or their indices")
     wrong = (array < 0) | (array >= len(names))
@@ -244,9 +244,9 @@ def _without_none(described: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in described.items() if value is not None}
 
 
-def _numbers(name: str, given: Any) -> np.ndarray:
+def _numbers(name: str, values: Any) -> np.ndarray:
     try:
-        array = np.asarray(given)
+        array = np.asarray(values)
     except ValueError:
         raise SignatureError(f"{name}: the samples are not all of one shape") from None
     if array.dtype.kind not in "buif":
@@ -254,9 +254,9 @@ def _numbers(name: str, given: Any) -> np.ndarray:
     return array
 
 
-def _encode_texts(spec: Spec, given: Iterable[Any], first: int) -> np.ndarray:
+def _encode_texts(spec: Spec, samples: Iterable[Any], first: int) -> np.ndarray:
     name, length = spec["name"], spec["shape"][1]
-    texts = list(given)
+    texts = list(samples)
     for index, text in enumerate(texts, first):
         if not isinstance(text, str):
             raise SignatureError(f"{name} of sample {index} is {type(text).__name__}, not text")
@@ -271,14 +271,14 @@ def _cut(content: bytes, length: int) -> bytes:
     return content[:length].decode("utf-8", "ignore").encode()
 
 
-def _encode_columns(spec: Spec, given: Any, first: int) -> np.ndarray:
+def _encode_columns(spec: Spec, samples: Any, first: int) -> np.ndarray:
     names = [column["name"] for column in spec["columns"]]
-    if not isinstance(given, Mapping):
-        given = _columns_of_rows(spec["name"], list(given), names)
-    sizes = {name: len(given[name]) for name in names}
+    if not isinstance(samples, Mapping):
+        samples = _columns_of_rows(spec["name"], list(samples), names)
+    sizes = {name: len(samples[name]) for name in names}
     if len(set(sizes.values())) > 1:
         raise SignatureError(f"{spec['name']}: columns differ in their number of samples: {sizes}")
-    arrays = [_encode_column(column, given[column["name"]], first) for column in spec["columns"]]
+    arrays = [_encode_column(column, samples[column["name"]], first) for column in spec["columns"]]
     with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
         return np.stack(arrays, axis=1).astype(np.float32)
 
@@ -290,10 +290,10 @@ def _columns_of_rows(name: str, rows: Sequence[Any], columns: list[str]) -> dict
     return {column: [row[column] for row in rows] for column in columns}
 
 
-def _encode_column(column: Mapping[str, Any], given: Any, first: int) -> np.ndarray:
+def _encode_column(column: Mapping[str, Any], values: Any, first: int) -> np.ndarray:
     if "choices" in column:
-        return _positions(column["name"], np.asarray(given), column["choices"], "choices", first)
-    array = _numbers(column["name"], given)
+        return _positions(column["name"], np.asarray(values), column["choices"], "choices", first)
+    array = _numbers(column["name"], values)
     if array.ndim != 1:
         shape = list(array.shape)
         raise SignatureError(f"{column['name']} has shape {shape}, not one value a sample")
@@ -301,15 +301,15 @@ def _encode_column(column: Mapping[str, Any], given: Any, first: int) -> np.ndar
 
 
 def _positions(
-    name: str, given: np.ndarray, known: Sequence[str], what: str, first: int
+    name: str, values: np.ndarray, known: Sequence[str], what: str, first: int
 ) -> np.ndarray:
     """Return the index in `known` of each text."""
-    texts, inverse = np.unique(given.astype(str), return_inverse=True)
-    indices = {text: index for index, text in enumerate(known)}
-    positions = np.array([indices.get(text, -1) for text in texts.tolist()], dtype=np.int64)
-    found = positions[inverse]
-    _refuse(name, found < 0, f"is not one of the {what}: {enumerated(known, 10)}", first, given)
-    return found
+    texts, inverse = np.unique(values.astype(str), return_inverse=True)
+    index_of = {text: index for index, text in enumerate(known)}
+    positions = np.array([index_of.get(text, -1) for text in texts.tolist()], dtype=np.int64)
+    indices = positions[inverse]
+    _refuse(name, indices < 0, f"is not one of the {what}: {enumerated(known, 10)}", first, values)
+    return indices
 
 
 def _check_column(column: Mapping[str, Any], values: np.ndarray, first: int) -> None:

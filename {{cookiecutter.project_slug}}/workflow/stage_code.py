@@ -94,15 +94,15 @@ def missing(root: Path = ROOT) -> dict[str, list[str]]:
     Raises:
         CommandError: a file cannot be parsed.
     """
-    code, found = Code(root), {}
+    code, by_stage = Code(root), {}
     for stage in read(root):
         if all(module.partition(".")[0] == WORKFLOW for module in stage.modules):
             continue  # the template lists what its own stages need
         here = [path for path in code.files(stage) if path.is_relative_to(root)]
         names = [path.relative_to(root).as_posix() for path in here]
         if unlisted := [name for name in names if not _lists(stage.deps, name)]:
-            found[stage.name] = unlisted
-    return found
+            by_stage[stage.name] = unlisted
+    return by_stage
 
 
 def require_listed(root: Path = ROOT) -> None:
@@ -152,9 +152,11 @@ class Code:
         import grimp
         from grimp.exceptions import SourceSyntaxError
 
-        found = {path.parent.name for path in root.glob("*/__init__.py")} - {"tests"} | {WORKFLOW}
+        packages = {path.parent.name for path in root.glob("*/__init__.py")} - {"tests"} | {
+            WORKFLOW
+        }
         self.root = root
-        self.folders = {name: folder for name in found if (folder := _folder(name))}
+        self.folders = {name: folder for name in packages if (folder := _folder(name))}
         try:
             self.graph = grimp.build_graph(
                 *self.folders, exclude_type_checking_imports=True, cache_dir=None

@@ -28,11 +28,11 @@ def pull(needed: bool = False) -> None:
     """
     repo = open_repo()
     lacking = absent(repo)
-    if lacking and (found := problem(repo, needed=True)):
+    if lacking and (reason := problem(repo, needed=True)):
         if needed:
-            _require_added(repo, found)
+            _require_added(repo, reason)
             return
-        raise CommandError(f"{some(lacking)} not here, and {found.detail}: {found.fix}")
+        raise CommandError(f"{some(lacking)} not here, and {reason.detail}: {reason.fix}")
     remote = repo.config["core"].get("remote")
     try:
         # Before the first `inv train`, what the pipeline makes is unknown, not lost.
@@ -55,15 +55,15 @@ def pull(needed: bool = False) -> None:
     print("next: inv train")
 
 
-def _require_added(repo: Repo, found: Problem) -> None:
+def _require_added(repo: Repo, reason: Problem) -> None:
     """Raise CommandError where something is not here that the pipeline does not make itself."""
     lacking, pipeline = absent(repo), made(repo)
     if added := [path for path in lacking if path not in pipeline]:
         raise CommandError(
-            f"{some(added)} not here, and {found.detail}, so the pipeline cannot run: {found.fix}"
+            f"{some(added)} not here, and {reason.detail}, so the pipeline cannot run: {reason.fix}"
         )
     if lacking:
-        print(f"{found.detail}: {some(lacking)} not here, and the pipeline makes them")
+        print(f"{reason.detail}: {some(lacking)} not here, and the pipeline makes them")
         print("next: inv train")
 
 
@@ -80,8 +80,8 @@ def push(everything: bool = False) -> None:
     from .registry import promotion
 
     repo = open_repo()
-    if found := problem(repo):
-        raise CommandError(f"{found.detail}: {found.fix}")
+    if reason := problem(repo):
+        raise CommandError(f"{reason.detail}: {reason.fix}")
     try:
         sent, registered = repo.push(), promotion.push()
         others = Store().push(repo.cache.local.all()) if everything else 0
@@ -114,8 +114,8 @@ def status() -> None:
     print("here: " + ("the above changed" if changed else "nothing changed"))
     follow = ["inv train"] if changed else []
     remote = repo.config["core"].get("remote")
-    if found := problem(repo):
-        print(f"remote: {found.detail}: {found.fix}")
+    if reason := problem(repo):
+        print(f"remote: {reason.detail}: {reason.fix}")
     else:
         cloud = repo.status(cloud=True)
         new = [path for path, state in cloud.items() if state == "new"]

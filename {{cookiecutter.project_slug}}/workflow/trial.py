@@ -73,8 +73,8 @@ class Exchange:
     @property
     def result(self) -> Result | None:
         """What the training came to; None where it has not ended."""
-        found = self._read("result.json")
-        return Result(**found) if found else None
+        content = self._read("result.json")
+        return Result(**content) if content else None
 
     @property
     def reports(self) -> list[tuple[int, float]]:

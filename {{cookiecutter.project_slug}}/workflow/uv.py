@@ -17,6 +17,6 @@ def command() -> str:
     Raises:
         CommandError: there is none.
     """
-    if found := find():
-        return found
+    if path := find():
+        return path
     raise CommandError("uv is not installed: pip install uv")

@@ -197,11 +197,11 @@ def check(config: Mapping[str, Any], variables: Mapping[str, str] | None = None)
 
 def drop_unused() -> None:
     """Remove W&B's variables that do not count, so that neither W&B nor a child reads them."""
-    kept = OF_AN_AGENT if _is_of_agent(os.environ) else ()
+    of_agent = OF_AN_AGENT if _is_of_agent(os.environ) else ()
     for rule in RULES:
         if rule.effect == UNUSED:
             for name in rule.set_in(os.environ):
-                if name.startswith("WANDB_") and name not in kept:
+                if name.startswith("WANDB_") and name not in of_agent:
                     del os.environ[name]
     # An agent's file of values: W&B would write `model: mlp` over the model of the run's config.
     os.environ.pop("WANDB_SWEEP_PARAM_PATH", None)

@@ -76,30 +76,30 @@ def check(overrides: list[str]) -> int:
     """Say whether a training could start, and when."""
     from .submit import expected_start, prepare
 
-    asked = prepare(overrides)
-    print(f"it can start: SLURM expects it {expected_start(asked)}")
+    request = prepare(overrides)
+    print(f"it can start: SLURM expects it {expected_start(request)}")
     print(f"next: inv train -- {shlex.join(overrides)}")
     return 0
 
 
-def status(job: str) -> int:
+def status(job_id: str) -> int:
     """Show how jobs stand: one, or the last ones."""
-    shown = [records.find(job)] if job else list(records.every())[-SHOWN:]
-    if not shown:
+    jobs = [records.find(job_id)] if job_id else list(records.every())[-SHOWN:]
+    if not jobs:
         print("no job was submitted from this project\nnext: inv train -- cluster=slurm")
         return 0
-    drawn = Table(box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
     for name in ("job", "submitted", "what", "state"):
-        drawn.add_column(name, no_wrap=True)
-    drawn.add_column("", overflow="fold")
-    for one in shown:
-        for task, standing in standings(one).items():
-            what = f"{one.kind} {one.name}"
-            drawn.add_row(*map(Text, (task, one.when, what, standing.state, standing.text)))
+        table.add_column(name, no_wrap=True)
+    table.add_column("", overflow="fold")
+    for job in jobs:
+        for task, standing in standings(job).items():
+            what = f"{job.kind} {job.name}"
+            table.add_row(*map(Text, (task, job.when, what, standing.state, standing.text)))
     console = Console(highlight=False)
     console.width = max(console.width, 100)  # narrower, rich would leave columns out
-    console.print(drawn)
-    print(f"next: inv cluster.logs {shown[-1].id}")
+    console.print(table)
+    print(f"next: inv cluster.logs {jobs[-1].id}")
     return 0
 
 
@@ -116,9 +116,9 @@ def logs(job: Job, follows: bool) -> int:
 
 def cancel(job: Job) -> int:
     """End a job."""
-    ended = standings(job)
-    if all(standing.has_ended for standing in ended.values()):
-        states = ", ".join(sorted({standing.state for standing in ended.values()}))
+    current = standings(job)
+    if all(standing.has_ended for standing in current.values()):
+        states = ", ".join(sorted({standing.state for standing in current.values()}))
         print(f"job {job.id} has ended: {states}")
         return 0
     scheduler.cancel(job.id)
@@ -132,18 +132,18 @@ def cancel(job: Job) -> int:
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="cluster", description=__doc__)
     actions = root.add_subparsers(dest="action", required=True)
-    submit = actions.add_parser("train", help="submit a training, and follow it")
-    submit.add_argument("--detach", action="store_true", help="do not follow it")
-    submit.add_argument("overrides", nargs="*")
-    could = actions.add_parser("check", help="say whether a training can ever start")
-    could.add_argument("overrides", nargs="*")
-    state = actions.add_parser("status", help="show how jobs stand")
-    state.add_argument("job", nargs="?", default="")
-    log = actions.add_parser("logs", help="show what a job printed")
-    log.add_argument("job")
-    log.add_argument("--follow", action="store_true")
-    end = actions.add_parser("cancel", help="end a job")
-    end.add_argument("job")
+    action = actions.add_parser("train", help="submit a training, and follow it")
+    action.add_argument("--detach", action="store_true", help="do not follow it")
+    action.add_argument("overrides", nargs="*")
+    action = actions.add_parser("check", help="say whether a training can ever start")
+    action.add_argument("overrides", nargs="*")
+    action = actions.add_parser("status", help="show how jobs stand")
+    action.add_argument("job", nargs="?", default="")
+    action = actions.add_parser("logs", help="show what a job printed")
+    action.add_argument("job")
+    action.add_argument("--follow", action="store_true")
+    action = actions.add_parser("cancel", help="end a job")
+    action.add_argument("job")
     return root
 
 

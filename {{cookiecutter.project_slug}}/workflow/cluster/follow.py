@@ -42,26 +42,26 @@ def standings(job: Job) -> dict[str, Standing]:
 
     What a task wrote of its end counts first: SLURM forgets.
     """
-    wrote = {task: records.outcome(job.folder, task) for task in job.task_ids}
-    asked, silence = {}, ""
+    outcomes = {task: records.outcome(job.folder, task) for task in job.task_ids}
+    states, problem = {}, ""
     try:
-        asked = scheduler.states(job.id) if None in wrote.values() else {}
+        states = scheduler.states(job.id) if None in outcomes.values() else {}
     except CommandError as error:
-        silence = str(error)
-    found = {}
-    for task, outcome in wrote.items():
+        problem = str(error)
+    by_task = {}
+    for task, outcome in outcomes.items():
         if outcome is None:
             # It may have ended between the two questions.
             outcome = records.outcome(job.folder, task)
         if outcome is not None and outcome["error"] is None:
-            found[task] = Standing(SUCCEEDED, _metrics(outcome["metrics"]))
+            by_task[task] = Standing(SUCCEEDED, _metrics(outcome["metrics"]))
         elif outcome is not None:
-            found[task] = Standing(FAILED, outcome["error"])
-        elif silence:
-            found[task] = Standing(UNKNOWN, silence)
+            by_task[task] = Standing(FAILED, outcome["error"])
+        elif problem:
+            by_task[task] = Standing(UNKNOWN, problem)
         else:
-            found[task] = _standing(asked.get(task), job, task)
-    return found
+            by_task[task] = _standing(states.get(task), job, task)
+    return by_task
 
 
 def follow(job: Job) -> bool:
@@ -71,32 +71,32 @@ def follow(job: Job) -> bool:
         KeyboardInterrupt: it keeps running.
     """
     tails = {task: _Tail(job.log(task), task if job.tasks else "") for task in job.task_ids}
-    said: dict[str, Standing] = {}
-    asked, silent = -float(ASK_SECONDS), False
-    found: dict[str, Standing] = {}
+    shown: dict[str, Standing] = {}
+    asked_at, is_reported = -float(ASK_SECONDS), False
+    current: dict[str, Standing] = {}
     while True:
         for tail in tails.values():
             tail.print()
-        if time.monotonic() - asked >= ASK_SECONDS:
-            found, asked = standings(job), time.monotonic()
-            for line in _news(said, found):
+        if time.monotonic() - asked_at >= ASK_SECONDS:
+            current, asked_at = standings(job), time.monotonic()
+            for line in _news(shown, current):
                 print(line, flush=True)
-            said = found
-            if not silent and (task := _silent(job, found)):
-                silent = True
+            shown = current
+            if not is_reported and (task := _silent(job, current)):
+                is_reported = True
                 print(
                     f"job {task}: no sign of life for {SILENT_SECONDS} seconds: its node, or the"
-                    f" way to it, may be gone ({found[task].text}); SLURM reports it later",
+                    f" way to it, may be gone ({current[task].text}); SLURM reports it later",
                     flush=True,
                 )
-            if all(standing.has_ended for standing in found.values()):
+            if all(standing.has_ended for standing in current.values()):
                 break
         time.sleep(LOOK_SECONDS)
     for tail in tails.values():
         tail.print()
-    failed = [task for task, standing in found.items() if standing.state == FAILED]
+    failed = [task for task, standing in current.items() if standing.state == FAILED]
     for task in failed:
-        print(f"job {task} failed: {found[task].text}")
+        print(f"job {task} failed: {current[task].text}")
         print(f"its log ends with ({job.log(task)}):")
         for line in last_lines(job.log(task)):
             print(f"  {line}")
@@ -167,9 +167,9 @@ def _ended(state: State) -> str:
     return texts.get(state.name, f"SLURM says {state.name}, exit code {state.exit_code}")
 
 
-def _silent(job: Job, found: dict[str, Standing]) -> str:
+def _silent(job: Job, current: dict[str, Standing]) -> str:
     """Return a task that runs and does not touch its file any more."""
-    for task, standing in found.items():
+    for task, standing in current.items():
         path = job.folder / f"{task}_{records.ALIVE}"
         touched = path.stat().st_mtime if path.exists() else time.time()
         if standing.state == RUNS and time.time() - touched > SILENT_SECONDS:
@@ -177,10 +177,10 @@ def _silent(job: Job, found: dict[str, Standing]) -> str:
     return ""
 
 
-def _news(said: dict[str, Standing], found: dict[str, Standing]) -> Iterator[str]:
+def _news(shown: dict[str, Standing], current: dict[str, Standing]) -> Iterator[str]:
     """Yield a line for each task that waits or runs and did not so before."""
-    for task, standing in found.items():
-        if not standing.has_ended and standing != said.get(task):
+    for task, standing in current.items():
+        if not standing.has_ended and standing != shown.get(task):
             yield f"job {task} {standing.state}: {standing.text}"
 
 

@@ -88,10 +88,10 @@ def find(job: str) -> Job:
 
 def every() -> Iterator[Job]:
     """Yield the jobs that were submitted from this project, oldest first."""
-    found = []
+    jobs = []
     for path in (home() / FOLDER).glob(f"*/{RECORD}"):
-        found.append(Job(**json.loads(path.read_text(encoding="utf-8"))))
-    yield from sorted(found, key=lambda job: job.submitted)
+        jobs.append(Job(**json.loads(path.read_text(encoding="utf-8"))))
+    yield from sorted(jobs, key=lambda job: job.submitted)
 
 
 def outcome(folder: Path, task: str) -> dict[str, Any] | None:

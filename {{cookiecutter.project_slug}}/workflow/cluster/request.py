@@ -56,12 +56,12 @@ def parameters(
         project: where it runs.
         tasks: on each node.
     """
-    named = {
+    placement = {
         key: getattr(resources, key)
         for key in ("partition", "account", "qos", "constraint")
         if getattr(resources, key) is not None
     }
-    exactly = {  # as it was typed, where submitit has other units or another form
+    verbatim = {  # as it was typed, where submitit has other units or another form
         "mem": resources.memory,
         "time": resources.time,
         "signal": f"B:{SIGNAL}@{cluster.signal_seconds}",
@@ -74,14 +74,14 @@ def parameters(
         "ntasks_per_node": tasks,
         "cpus_per_task": resources.cpus // tasks,
         **({"gpus_per_node": resources.gpus} if resources.gpus else {}),
-        **named,
+        **placement,
         "time": math.ceil(seconds(resources.time) / 60),
         "signal_delay_s": cluster.signal_seconds,
         "setup": cluster.setup or None,
         "stderr_to_stdout": True,
         "use_srun": False,  # the job runs the pipeline once; a training starts its own processes
         "wckey": None,
-        "additional_parameters": {**exactly, **cluster.options},
+        "additional_parameters": {**verbatim, **cluster.options},
     }
 
 
@@ -92,14 +92,14 @@ def python(interpreter: str) -> str:
     return f"exec {shlex.quote(interpreter)}"
 
 
-def script(asked: dict[str, Any], folder: Path, command: str, tasks: int | None = None) -> str:
+def script(options: dict[str, Any], folder: Path, command: str, tasks: int | None = None) -> str:
     """Return the script that submitit gives to sbatch.
 
     Args:
-        asked: as `parameters` returns them.
+        options: as `parameters` returns them.
         folder: of the job's files.
         tasks: of a job array; None where it is no array.
     """
     from submitit.slurm.slurm import _make_sbatch_string
 
-    return _make_sbatch_string(command=command, folder=folder, map_count=tasks, **asked)
+    return _make_sbatch_string(command=command, folder=folder, map_count=tasks, **options)

@@ -108,16 +108,18 @@ def variables() -> dict[str, str]:
     def is_dropped(name: str) -> bool:
         return name.startswith(("SBATCH_", "SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_"))
 
-    kept = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT"}
-    return {name: v for name, v in os.environ.items() if name in kept or not is_dropped(name)}
+    client_names = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT"}
+    return {
+        name: v for name, v in os.environ.items() if name in client_names or not is_dropped(name)
+    }
 
 
 def refusal(script: str, resources: Resources) -> str:
     """Return why a job can never start; "" where it can, as far as SLURM knows."""
-    there = _partitions()
-    for partition in resources.partition.split(",") if resources.partition and there else ():
-        if partition not in there:
-            return f"resources.partition: no {partition}; there are: {', '.join(there)}"
+    partitions = _partitions()
+    for partition in resources.partition.split(",") if resources.partition and partitions else ():
+        if partition not in partitions:
+            return f"resources.partition: no {partition}; there are: {', '.join(partitions)}"
     if problem := _beyond_partition(resources):
         return problem
     code, _, error = run("sbatch", "--test-only", text=script)
@@ -142,8 +144,8 @@ def states(job: str) -> dict[str, State]:
         CommandError: SLURM is not here, or does not answer.
     """
     code, printed, error = run("scontrol", "--oneliner", "show", "job", job)
-    if not code and (found := _parsed(printed)):
-        return found
+    if not code and (parsed := _parsed(printed)):
+        return parsed
     if code and UNKNOWN not in error:
         raise CommandError(f"SLURM does not answer: {shortened(error, 80)}")
     fields = "JobID,State,ExitCode,NodeList,Reason"
@@ -164,7 +166,7 @@ def cancel(job: str) -> None:
 
 
 def _parsed(printed: str) -> dict[str, State]:
-    found = {}
+    by_job = {}
     for line in printed.splitlines():
         values: dict[str, str] = {}
         for name, value in re.findall(r"(?:^|\s)(\w+)=(\S*)", line):
@@ -179,8 +181,8 @@ def _parsed(printed: str) -> dict[str, State]:
             int(values.get("Restarts", 0)),
         )
         for job in _names(values):
-            found[job] = state
-    return found
+            by_job[job] = state
+    return by_job
 
 
 def _names(values: dict[str, str]) -> list[str]:
@@ -192,25 +194,25 @@ def _names(values: dict[str, str]) -> list[str]:
 
 def indices(text: str) -> list[int]:
     """Return the numbers of tasks of an array: of `1,4-6%2` they are 1, 4, 5 and 6."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.partition("%")[0].split(","):
         first, _, last = part.partition("-")
         if first.isdecimal():
-            found += range(int(first), int(last or first) + 1)
-    return found
+            numbers += range(int(first), int(last or first) + 1)
+    return numbers
 
 
 def _accounted(printed: str, job: str) -> dict[str, State]:
-    found = {}
+    by_task = {}
     for line in printed.splitlines():
         fields = line.split("|")
         if len(fields) < 3 or fields[0].partition("_")[0] != job.partition("_")[0]:
             continue  # what stands in for sacct on a cluster without may answer otherwise
         name, state, code, nodes, reason = [*fields, "", ""][:5]
         main, _, index = name.partition("_")
-        for one in [f"{main}_{i}" for i in indices(index.strip("[]"))] or [main]:
-            found[one] = State(state.split()[0], _empty(reason), _empty(nodes), code)
-    return found
+        for task in [f"{main}_{i}" for i in indices(index.strip("[]"))] or [main]:
+            by_task[task] = State(state.split()[0], _empty(reason), _empty(nodes), code)
+    return by_task
 
 
 def _empty(text: str) -> str:
@@ -233,11 +235,11 @@ class _Nodes:
 def _nodes() -> list[_Nodes]:
     """Return what the partitions have; none where SLURM does not say."""
     code, printed, _ = run("sinfo", "--noheader", "--format=%P|%l|%D|%c|%m|%G")
-    found = []
+    nodes = []
     for line in [] if code else printed.splitlines():
         partition, time, count, cpus, memory, gres = line.split("|")
         gpus = sum(int(number) for number in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", gres))
-        found.append(
+        nodes.append(
             _Nodes(
                 partition.rstrip("*"),
                 partition.endswith("*"),
@@ -248,7 +250,7 @@ def _nodes() -> list[_Nodes]:
                 gpus,
             )
         )
-    return found
+    return nodes
 
 
 def _partitions() -> list[str]:
@@ -257,11 +259,11 @@ def _partitions() -> list[str]:
 
 def _of(resources: Resources) -> list[_Nodes]:
     """Return the nodes of the partitions that are asked for."""
-    wanted = resources.partition.split(",") if resources.partition else None
+    partitions = resources.partition.split(",") if resources.partition else None
     return [
         nodes
         for nodes in _nodes()
-        if (nodes.partition in wanted if wanted is not None else nodes.is_default)
+        if (nodes.partition in partitions if partitions is not None else nodes.is_default)
     ]
 
 
@@ -284,19 +286,21 @@ def _limit_seconds(limit: str) -> int:
 
 def _largest(resources: Resources) -> str:
     """Say what the nodes have where a job asks for more than any of them."""
-    there = _of(resources)
-    if not there:
+    groups = _of(resources)
+    if not groups:
         return ""
-    for key, asked, most in (
-        ("nodes", resources.nodes, sum(nodes.count for nodes in there)),
-        ("gpus", resources.gpus, max(nodes.gpus for nodes in there)),
-        ("cpus", resources.cpus, max(nodes.cpus for nodes in there)),
-        ("memory", megabytes(resources.memory), max(nodes.memory for nodes in there)),
+    for key, requested, largest in (
+        ("nodes", resources.nodes, sum(group.count for group in groups)),
+        ("gpus", resources.gpus, max(group.gpus for group in groups)),
+        ("cpus", resources.cpus, max(group.cpus for group in groups)),
+        ("memory", megabytes(resources.memory), max(group.memory for group in groups)),
     ):
-        if asked > most:
-            where = f"partition {there[0].partition}"
+        if requested > largest:
+            where = f"partition {groups[0].partition}"
             if key == "nodes":
-                return f"resources.nodes is {asked}, and {where} has {most}"
+                return f"resources.nodes is {requested}, and {where} has {largest}"
             unit = "M" if key == "memory" else ""
-            return f"resources.{key} is {asked}{unit}, and a node of {where} has {most}{unit}"
+            return (
+                f"resources.{key} is {requested}{unit}, and a node of {where} has {largest}{unit}"
+            )
     return ""

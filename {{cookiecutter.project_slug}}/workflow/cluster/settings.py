@@ -40,8 +40,8 @@ class Settings:
 
 def split(overrides: list[str]) -> tuple[list[str], list[str]]:
     """Return the overrides of `cluster` and `resources`, and those of a training."""
-    ours = [text for text in overrides if _key(text).partition(".")[0] in JOB_GROUPS]
-    return ours, [text for text in overrides if text not in ours]
+    of_job = [text for text in overrides if _key(text).partition(".")[0] in JOB_GROUPS]
+    return of_job, [text for text in overrides if text not in of_job]
 
 
 def compose(overrides: list[str], folder: Path = CONF) -> Settings:

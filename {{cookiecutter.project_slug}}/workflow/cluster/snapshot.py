@@ -38,8 +38,10 @@ def make(name: str, overrides: list[str] | None) -> Path:
         raise CommandError("no commit yet: git add --all && git commit -m 'Start'")
     changes = patch.take(ROOT)
     if changes.left_out:
-        named = [f"{path} ({why})" for path, why in changes.left_out.items()]
-        raise CommandError(f"a job would lack {enumerated(named, 3)}: commit, ignore or remove it")
+        reasons = [f"{path} ({why})" for path, why in changes.left_out.items()]
+        raise CommandError(
+            f"a job would lack {enumerated(reasons, 3)}: commit, ignore or remove it"
+        )
     folder = worktree.top().parent / f"{ROOT.name}-jobs" / name
     with worktree.added(commit, folder):
         project = folder / worktree.prefix()

@@ -16,8 +16,9 @@ from ..errors import CommandError, one_line
 from ..paths import ROOT, home
 from ..pipeline import params
 from ..ranks import CONTAINER, IMAGE
-from . import request, scheduler, settings, snapshot
+from . import scheduler, settings, snapshot
 from .records import FOLDER, Job
+from .request import parameters, python, script, tasks_per_node
 
 NOBODY = "python"  # in the script of a check, which runs nothing
 
@@ -44,28 +45,28 @@ def prepare(overrides: list[str]) -> Request:
         CommandError: there is no SLURM here, or the job could never start.
         ConfigError: a value is wrong, or two do not go together.
     """
-    ours, training = settings.split(overrides)
-    found = settings.compose(ours)
-    if found.cluster is None:
+    of_job, training = settings.split(overrides)
+    composed = settings.compose(of_job)
+    if composed.cluster is None:
         raise ConfigError("cluster", "is this machine, which has no jobs: cluster=slurm")
     params.check(training)
     (config,) = experiments(training)
     if plain(config).get("train", {}).get("resume") == "never":
         problem = "never: a job starts in a folder of its own, and resumes there alone"
         raise ConfigError("train.resume", problem)
-    tasks = request.tasks_per_node(plain(config), found.resources)
+    tasks = tasks_per_node(plain(config), composed.resources)
     scheduler.require()
-    asked = request.parameters(found.cluster, found.resources, "check", ROOT, tasks)
-    text = request.script(asked, home() / FOLDER / "%j", NOBODY)
-    if problem := scheduler.refusal(text, found.resources):
+    options = parameters(composed.cluster, composed.resources, "check", ROOT, tasks)
+    text = script(options, home() / FOLDER / "%j", NOBODY)
+    if problem := scheduler.refusal(text, composed.resources):
         raise CommandError(f"it can never start: {problem}")
-    return Request(found.cluster, found.resources, training, tasks)
+    return Request(composed.cluster, composed.resources, training, tasks)
 
 
-def expected_start(asked: Request) -> str:
+def expected_start(request: Request) -> str:
     """Return when and where SLURM expects such a job to start."""
-    named = request.parameters(asked.cluster, asked.resources, "check", ROOT, asked.tasks)
-    return scheduler.start(request.script(named, home() / FOLDER / "%j", NOBODY))
+    options = parameters(request.cluster, request.resources, "check", ROOT, request.tasks)
+    return scheduler.start(script(options, home() / FOLDER / "%j", NOBODY))
 
 
 def train(overrides: list[str]) -> Job:
@@ -77,14 +78,14 @@ def train(overrides: list[str]) -> Job:
     """
     from .job import pipeline
 
-    asked = prepare(overrides)
+    request = prepare(overrides)
     name = snapshot.new_name()
-    project = snapshot.make(name, asked.training)
+    project = snapshot.make(name, request.training)
     try:
-        variables = image_variables(asked.cluster, asked.resources)
-        work = pipeline(home(), name, asked.cluster.signal_seconds, variables)
-        named = request.parameters(asked.cluster, asked.resources, name, project, asked.tasks)
-        (number,) = hand_over([work], named, asked.cluster.max_requeues)
+        variables = image_variables(request.cluster, request.resources)
+        work = pipeline(home(), name, request.cluster.signal_seconds, variables)
+        options = parameters(request.cluster, request.resources, name, project, request.tasks)
+        (number,) = hand_over([work], options, request.cluster.max_requeues)
     except BaseException:
         snapshot.remove(project)
         raise
@@ -103,16 +104,16 @@ def prepare_workers(overrides: list[str], count: int) -> Request:
         CommandError: see `prepare`.
         ConfigError: see `prepare`.
     """
-    found = settings.compose(overrides)
-    assert found.cluster
-    if found.resources.nodes != 1:
-        raise ConfigError("resources.nodes", f"{found.resources.nodes}: a trial is of one node")
+    composed = settings.compose(overrides)
+    assert composed.cluster
+    if composed.resources.nodes != 1:
+        raise ConfigError("resources.nodes", f"{composed.resources.nodes}: a trial is of one node")
     scheduler.require()
-    asked = request.parameters(found.cluster, found.resources, "check", ROOT)
-    text = request.script(asked, home() / FOLDER / "%A", NOBODY, count)
-    if problem := scheduler.refusal(text, found.resources):
+    options = parameters(composed.cluster, composed.resources, "check", ROOT)
+    text = script(options, home() / FOLDER / "%A", NOBODY, count)
+    if problem := scheduler.refusal(text, composed.resources):
         raise CommandError(f"it can never start: {problem}")
-    return Request(found.cluster, found.resources, [], 1)
+    return Request(composed.cluster, composed.resources, [], 1)
 
 
 def is_asked_for(overrides: list[str]) -> bool:
@@ -124,7 +125,7 @@ def is_asked_for(overrides: list[str]) -> bool:
     return bool(overrides) and settings.compose(overrides).cluster is not None
 
 
-def workers(asked: Request, name: str, commands: Sequence[Sequence[str]]) -> Job:
+def workers(request: Request, name: str, commands: Sequence[Sequence[str]]) -> Job:
     """Submit workers, each a module with its arguments, in a snapshot that they share.
 
     Args:
@@ -138,12 +139,12 @@ def workers(asked: Request, name: str, commands: Sequence[Sequence[str]]) -> Job
     project = snapshot.make(f"{name}-{int(time.time())}", None)
     try:
         snapshot.fetch_data(project)
-        variables = {"DVC_ROOT": str(home()), **image_variables(asked.cluster, asked.resources)}
-        seconds = asked.cluster.signal_seconds
+        variables = {"DVC_ROOT": str(home()), **image_variables(request.cluster, request.resources)}
+        seconds = request.cluster.signal_seconds
         shown = f"a worker of {name}"
         works = [Command(home(), seconds, variables, tuple(one), shown) for one in commands]
-        named = request.parameters(asked.cluster, asked.resources, name, project)
-        ids = hand_over(works, named, asked.cluster.max_requeues)
+        options = parameters(request.cluster, request.resources, name, project)
+        ids = hand_over(works, options, request.cluster.max_requeues)
     except BaseException:
         snapshot.remove(project)
         raise
@@ -161,7 +162,7 @@ def image_variables(cluster: Cluster, resources: Resources) -> dict[str, str]:
 
 
 def hand_over(
-    works: Sequence[Callable[[], Any]], asked: dict[str, Any], max_requeues: int
+    works: Sequence[Callable[[], Any]], options: dict[str, Any], max_requeues: int
 ) -> list[str]:
     """Submit works, more than one as a job array, and return the id of each.
 
@@ -175,11 +176,11 @@ def hand_over(
     executor = submitit.SlurmExecutor(
         folder / ("%A" if len(works) > 1 else "%j"),
         max_num_timeout=max_requeues,
-        python=request.python(sys.executable),
+        python=python(sys.executable),
     )
     with _environment():
         try:
-            executor.update_parameters(**asked)
+            executor.update_parameters(**options)
             jobs = executor.submit_array(works) if len(works) > 1 else [executor.submit(works[0])]
         except (utils.FailedJobError, utils.FailedSubmissionError) as error:
             raise CommandError(f"SLURM does not take the job: {one_line(error)}") from None
@@ -193,8 +194,8 @@ def hand_over(
 def _environment() -> Iterator[None]:
     """Have sbatch start in the environment that a job gets."""
     before = dict(os.environ)
-    kept = scheduler.variables()
-    for name in [name for name in os.environ if name not in kept]:
+    environment = scheduler.variables()
+    for name in [name for name in os.environ if name not in environment]:
         del os.environ[name]
     try:
         yield

@@ -57,7 +57,7 @@ def render(name: str, overrides: list[str], resources: Resources) -> Path:
     target = "gpu" if resources.gpus else "cpu"
     image = fitting_image(target)
     variables = {
-        **{one: os.environ[one] for one in PASSED_ON if os.environ.get(one)},
+        **{variable: os.environ[variable] for variable in PASSED_ON if os.environ.get(variable)},
         **container.git_identity(),
         **code,
         "JOB_NAME": name,
@@ -78,7 +78,7 @@ def apply(file: Path) -> str:
         CommandError: the cluster refused it.
     """
     objects = list(yaml.safe_load_all((ROOT / file).read_text(encoding="utf-8")))
-    (job,) = (found for found in objects if found["kind"] == "Job")
+    (job,) = (item for item in objects if item["kind"] == "Job")
     name, namespace = job["metadata"]["name"], job["metadata"].get("namespace")
     if not namespace:
         raise CommandError(f"{(BASE / 'kustomization.yaml').as_posix()}: set `namespace`")
@@ -87,10 +87,10 @@ def apply(file: Path) -> str:
     kubectl.show("apply", f"--filename={file.as_posix()}")
     uid = kubectl.run("get", "job", name, where, "--output=jsonpath={.metadata.uid}")
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid}
-    owned = json.dumps({"metadata": {"ownerReferences": [owner]}})
-    for found in (found for found in objects if found is not job):  # it goes when the Job does
-        volume = (found["kind"].lower(), found["metadata"]["name"])
-        kubectl.run("patch", *volume, where, "--type=merge", f"--patch={owned}")
+    ownership = json.dumps({"metadata": {"ownerReferences": [owner]}})
+    for item in (item for item in objects if item is not job):  # it goes when the Job does
+        volume = (item["kind"].lower(), item["metadata"]["name"])
+        kubectl.run("patch", *volume, where, "--type=merge", f"--patch={ownership}")
     return f"kubectl logs --follow job/{name} {where}"
 
 
@@ -131,12 +131,12 @@ def pushed_code() -> dict[str, str]:
     commit = git.head(ROOT)
     if not commit:
         raise CommandError("no commit yet: inv setup")
-    built = (f":!{path.as_posix()}" for path in BUILT)  # the pod's pipeline writes it again
+    except_built = (f":!{path.as_posix()}" for path in BUILT)  # the pod's pipeline writes it again
     tracked = ("status", "--porcelain", "--untracked-files=no", "--no-renames", "-z")
-    status = os.fsdecode(git.run(ROOT, *tracked, "--", ".", *built))
+    status = os.fsdecode(git.run(ROOT, *tracked, "--", ".", *except_built))
     changed = [line[3:] for line in status.split("\0") if line]
-    if found := enumerated(changed, 3) or images.uncommitted():
-        raise CommandError(f"no commit has {found} as here: git add, git commit, git push")
+    if missing := enumerated(changed, 3) or images.uncommitted():
+        raise CommandError(f"no commit has {missing} as here: git add, git commit, git push")
     if not git.text(ROOT, "config", "user.email"):
         raise CommandError("Git knows no author: git config user.email you@example.com")
     if not git.text(ROOT, "branch", "--remotes", "--contains", commit):
@@ -176,10 +176,10 @@ def patches(variables: dict[str, str], overrides: list[str], resources: Resource
         ("replace", f"{CONTAINER}/resources/limits/memory", memory),
     ]
     if resources.gpus:
-        tolerated = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+        toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
         steps += [
             ("add", f"{CONTAINER}/resources/limits/nvidia.com~1gpu", str(resources.gpus)),
-            ("add", "/spec/template/spec/tolerations", [tolerated]),
+            ("add", "/spec/template/spec/tolerations", [toleration]),
         ]
     return [{"op": op, "path": path, "value": value} for op, path, value in steps]
 
@@ -205,8 +205,8 @@ def fill(source: Path, tree: Path, name: str, image: str, patches: Patch) -> Non
     base.setdefault("patches", []).append(
         {"target": {"kind": "Job", "name": "train"}, "patch": yaml.safe_dump(patches)}
     )
-    for one in base["images"]:
-        one["newName"], _, one["digest"] = image.partition("@")
+    for entry in base["images"]:
+        entry["newName"], _, entry["digest"] = image.partition("@")
     kustomize.write(file, base)
 
 
@@ -217,8 +217,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     try:
-        ours, overrides = settings.split(arguments.overrides)
-        file = render(arguments.name, overrides, settings.compose_resources(ours))
+        of_job, overrides = settings.split(arguments.overrides)
+        file = render(arguments.name, overrides, settings.compose_resources(of_job))
         if arguments.render:
             print(f"{file.as_posix()}: kubectl apply --filename={file.as_posix()}")
             return

@@ -109,13 +109,13 @@ def _refuse_others(key: str) -> None:
 def _missing_option(
     error: MissingConfigException, overrides: list[str], folder: Path
 ) -> tuple[str, str]:
-    wanted = str(error.missing_cfg_file)
-    group, _, name = wanted.rpartition("/")
+    missing = str(error.missing_cfg_file)
+    group, _, name = missing.rpartition("/")
     options = sorted(error.options or [])
-    problem = f"no {CONF}/{wanted}.yaml; {nearest(name, options)}"
+    problem = f"no {CONF}/{missing}.yaml; {nearest(name, options)}"
     if group and overrides and (full := _with_group(group, folder)):
         problem += f"; the value itself: {full}={name}"
-    return group or wanted, problem
+    return group or missing, problem
 
 
 def _unreadable(error: yaml.MarkedYAMLError, folder: Path) -> tuple[str, str]:

@@ -29,7 +29,7 @@ class EpochsConfig(BaseConfig):
     train: Train
 
 
-MADE = ("loader", "model", "optimizer", "scheduler.schedule")  # nodes that name a class to make
+TARGET_KEYS = ("loader", "model", "optimizer", "scheduler.schedule")  # of nodes with `_target_`
 
 
 def validate(settings: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ class Framework:
         config: all keys, a subclass of BaseConfig.
         trainer: the keys of `trainer` that the workflow relies on.
         trainer_keys: all keys that `trainer` may hold; of those that are used, if they are given.
-        made: keys of nodes that name a class to make.
+        target_keys: keys of nodes that name a class to make.
         validate: raises ConfigError where values do not go together.
         variables: environment variables that the framework reads when it is imported.
         imported: the module that imports it, where that takes care.
@@ -99,7 +99,7 @@ class Framework:
     config: type[BaseConfig]
     trainer: type
     trainer_keys: Callable[..., Signature]
-    made: tuple[str, ...]
+    target_keys: tuple[str, ...]
     validate: Callable[[dict[str, Any]], None]
     variables: Callable[[dict[str, Any]], dict[str, str]]
     imported: str | None = None

@@ -57,14 +57,14 @@ def build(conf: Path = CONF) -> Schema:
         "target": _of_kinds(data_kinds.TARGETS),
     }
     for name in groups:
-        for key, found in _targets(conf / name, name).items():
-            made = _made(found, *GIVEN.get(key, ()))
+        for key, classes in _targets(conf / name, name).items():
+            schema = _made(classes, *GIVEN.get(key, ()))
             if key == name:
-                nodes[name] = made
+                nodes[name] = schema
             elif name == "callbacks":  # each has a name of its own
-                callbacks += found
+                callbacks += classes
             elif "properties" in nodes.get(name, {}):  # such as scheduler.schedule
-                optional = {"anyOf": [made, _null()]}
+                optional = {"anyOf": [schema, _null()]}
                 nodes[name]["properties"][key.rpartition(".")[2]] = optional
     callback = {"anyOf": [_made(callbacks), _null()]}
     nodes["callbacks"] = {"type": "object", "additionalProperties": callback}
@@ -98,10 +98,10 @@ def _search(conf: Path) -> Schema:
     search = _of_keys(declared_in(Search))
     space = {"type": ["string", "number", "boolean", "null"]}
     search["properties"]["space"] = {"type": "object", "additionalProperties": space}
-    found = _targets(conf / "search", "search")
+    classes = _targets(conf / "search", "search")
     for key in ("sampler", "pruner"):
-        made = _made(found.get(f"search.{key}", []))
-        search["properties"][key] = {"anyOf": [made, _null()]}
+        schema = _made(classes.get(f"search.{key}", []))
+        search["properties"][key] = {"anyOf": [schema, _null()]}
     return search
 
 
@@ -131,14 +131,14 @@ def _package(folder: Path, conf: Path) -> str:
 
 def _targets(folder: Path, name: str) -> dict[str, list[str]]:
     """Return the classes that the files of a folder name, by the dotted key of the node."""
-    found: dict[str, dict[str, None]] = {}
+    classes: dict[str, dict[str, None]] = {}
     for path in sorted(folder.glob("*.yaml")):
         node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         nodes = {name: node} | {f"{name}.{key}": child for key, child in node.items()}
         for key, child in nodes.items():
             if makes(child) and isinstance(child["_target_"], str):
-                found.setdefault(key, {})[child["_target_"]] = None
-    return {key: [*names] for key, names in found.items()}
+                classes.setdefault(key, {})[child["_target_"]] = None
+    return {key: [*names] for key, names in classes.items()}
 
 
 def _of_kinds(kinds: dict[str, type]) -> Schema:
@@ -159,7 +159,7 @@ def _of_kinds(kinds: dict[str, type]) -> Schema:
     return {"type": "object", "properties": {"kind": kind}, "allOf": cases}
 
 
-def _made(targets: list[str], *given: str) -> Schema:
+def _made(targets: list[str], *left_out: str) -> Schema:
     """Return the schema of a node that names one of the classes, or another."""
     keys: Schema = {name: {} for name in HYDRAS} | {"defaults": DEFAULTS}
     keys["_target_"] = {"anyOf": [{"enum": targets}, TARGET]}
@@ -172,7 +172,7 @@ def _made(targets: list[str], *given: str) -> Schema:
         if taken is None:
             continue
         own = _of_keys(taken)
-        for name in given:
+        for name in left_out:
             own["properties"].pop(name, None)
         if taken.takes_others:
             own["additionalProperties"] = True
@@ -266,13 +266,13 @@ def _null() -> Schema:
 
 
 def main(arguments: list[str]) -> None:
-    wanted = text(ROOT / CONF)
+    schema = text(ROOT / CONF)
     file = ROOT / FILE
-    current = file.exists() and file.read_text(encoding="utf-8") == wanted
+    current = file.exists() and file.read_text(encoding="utf-8") == schema
     if arguments == ["--check"] and not current:
         raise SystemExit(f"{FILE.as_posix()} does not match conf/ and its classes: inv check --fix")
     if not current:
-        files.replace(file, wanted)
+        files.replace(file, schema)
         print(f"{FILE.as_posix()} is renewed")
 
 

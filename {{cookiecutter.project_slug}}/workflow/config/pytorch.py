@@ -111,7 +111,7 @@ PYTORCH = Framework(
     config=Config,
     trainer=Trainer,
     trainer_keys=trainer_keys,
-    made=epochs.MADE,
+    target_keys=epochs.TARGET_KEYS,
     validate=validate,
     variables=thread_variables,
 )

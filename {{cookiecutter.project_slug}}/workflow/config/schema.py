@@ -32,7 +32,7 @@ def validate(config: DictConfig) -> None:
     framework = framework_of(settings)
     _check_keys(settings, framework)
     data_kinds.validate(settings["data"])
-    for key in (*framework.made, *(f"callbacks.{name}" for name in settings["callbacks"])):
+    for key in (*framework.target_keys, *(f"callbacks.{name}" for name in settings["callbacks"])):
         _require_target(settings, key)
     targets.check_nodes(settings)
     if settings["data"]["validation_fraction"] + settings["data"]["test_fraction"] >= 1:

@@ -353,8 +353,8 @@ def _limit(module: Module, node: ast.AST) -> Any:
         return None
     try:
         values = [ast.literal_eval(argument) for argument in node.args]
-        named = {word.arg or "": ast.literal_eval(word.value) for word in node.keywords}
-        return getattr(annotated_types, _name(node.func))(*values, **named)
+        keywords = {word.arg or "": ast.literal_eval(word.value) for word in node.keywords}
+        return getattr(annotated_types, _name(node.func))(*values, **keywords)
     except (AttributeError, TypeError, ValueError):
         return None
 

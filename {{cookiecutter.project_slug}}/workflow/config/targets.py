@@ -106,12 +106,12 @@ def _check(node: dict[str, Any], key: str) -> None:
         return
     arguments = {name: value for name, value in node.items() if name not in HYDRAS}
     positional = [*taken.parameters][: len(node.get("_args_") or ())]
-    given = {*GIVEN.get(key, ()), *positional}
+    left_out = {*GIVEN.get(key, ()), *positional}
     optional = node.get("_partial_") is True
     parameters = {
         name: Parameter(parameter.declared, parameter.required and not optional)
         for name, parameter in taken.parameters.items()
-        if name not in given
+        if name not in left_out
     }
     check(Signature(parameters, taken.takes_others), arguments, f"{key}.")
 

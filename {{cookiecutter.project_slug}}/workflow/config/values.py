@@ -103,23 +103,23 @@ def declared_in(schema: type) -> Signature:
     )
 
 
-def check(schema: type | Signature, given: dict[str, Any], prefix: str = "") -> None:
+def check(schema: type | Signature, node: dict[str, Any], prefix: str = "") -> None:
     """Check the keys, types and values of a node of the config.
 
     Args:
         schema: a dataclass, or the signature of a class.
-        prefix: what comes before the names of `given` in a dotted key.
+        prefix: what comes before the names of `node` in a dotted key.
 
     Raises:
         ConfigError: names the first key that is wrong, and the nearest right name.
     """
     signature = declared_in(schema) if isinstance(schema, type) else schema
     known = signature.parameters
-    for name in given:
+    for name in node:
         if name not in known and not signature.takes_others:
             raise ConfigError(f"{prefix}{name}", f"no such key; {nearest(str(name), [*known])}")
     for name, parameter in known.items():
-        value = given.get(name, UNSET)
+        value = node.get(name, UNSET)
         if value == UNSET:
             if parameter.required:
                 raise ConfigError(f"{prefix}{name}", "is missing")
@@ -163,15 +163,15 @@ def check_value(key: str, value: Any, declared: Any) -> None:
         _check_limit(key, value, limit)
 
 
-def _check_type(key: str, value: Any, wanted: Any) -> None:
-    origin, arguments = get_origin(wanted), get_args(wanted)
-    if wanted in (Any, Made):
+def _check_type(key: str, value: Any, declared: Any) -> None:
+    origin, arguments = get_origin(declared), get_args(declared)
+    if declared in (Any, Made):
         return
-    if origin is Annotated or (isinstance(wanted, type) and is_dataclass(wanted)):
-        check_value(key, value, wanted)
+    if origin is Annotated or (isinstance(declared, type) and is_dataclass(declared)):
+        check_value(key, value, declared)
     elif origin in (Union, UnionType):
         _check_union(key, value, arguments)
-    elif wanted is NoneType:
+    elif declared is NoneType:
         if value is not None:
             raise ConfigError(key, f"{_shown(value)} is not null")
     elif origin is Literal:
@@ -188,19 +188,19 @@ def _check_type(key: str, value: Any, wanted: Any) -> None:
         for item, kind in zip(value, kinds, strict=True):
             _check_type(key, item, kind)
     else:
-        _check_scalar(key, value, wanted)
+        _check_scalar(key, value, declared)
 
 
 def _check_union(key: str, value: Any, kinds: tuple[Any, ...]) -> None:
     if (value is None and NoneType in kinds) or (Made in kinds and makes(value)):
         return
-    named = [kind for kind in kinds if kind not in (NoneType, Made)]
-    choices = [choice for kind in named if get_origin(kind) is Literal for choice in get_args(kind)]
+    types = [kind for kind in kinds if kind not in (NoneType, Made)]
+    choices = [choice for kind in types if get_origin(kind) is Literal for choice in get_args(kind)]
     if choices:  # one list of them for the message
-        named = [kind for kind in named if get_origin(kind) is not Literal]
-        named.append(Literal[tuple(choices)])
+        types = [kind for kind in types if get_origin(kind) is not Literal]
+        types.append(Literal[tuple(choices)])
     problems = []
-    for kind in named:
+    for kind in types:
         try:
             _check_type(key, value, kind)
         except ConfigError as error:
@@ -259,22 +259,22 @@ def _group(key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _check_scalar(key: str, value: Any, wanted: type) -> None:
-    if type(value) is wanted or (wanted is float and type(value) is int):
+def _check_scalar(key: str, value: Any, declared: type) -> None:
+    if type(value) is declared or (declared is float and type(value) is int):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(key, f"{value} is not a finite number")
         if isinstance(value, int) and abs(value) > LARGEST_INT:
             raise ConfigError(key, f"{value} does not fit into 64 bits")
         return
-    if wanted is str and isinstance(value, bool):
+    if declared is str and isinstance(value, bool):
         raise UnquotedError(
             key, f"{_shown(value)} is not text; quote it (unquoted, no, off and false are the same)"
         )
-    if wanted is str and isinstance(value, int | float):
+    if declared is str and isinstance(value, int | float):
         raise UnquotedError(key, f"{_shown(value)} is not text; quote it")
-    if isinstance(value, str) and wanted in (int, float, bool):
-        raise ConfigError(key, f"{value!r} is text, not {NAMES[wanted]}")
-    raise ConfigError(key, f"{_shown(value)} is not {NAMES[wanted]}")
+    if isinstance(value, str) and declared in (int, float, bool):
+        raise ConfigError(key, f"{value!r} is text, not {NAMES[declared]}")
+    raise ConfigError(key, f"{_shown(value)} is not {NAMES[declared]}")
 
 
 def _shown(value: Any) -> str:

@@ -117,9 +117,9 @@ def difference(target: str, labels: dict[str, str]) -> str | None:
     """Return what the environment of an image with these labels differs in from a new one's."""
     if labels.get(LOCK_LABEL) != lock_hash():
         return "another uv.lock"
-    built, wanted = labels.get(EXTRAS_LABEL, ""), extras_of(target)
-    if built != wanted:
-        return f"other extras: {built or 'none'}, and not {wanted or 'none'}"
+    built, current = labels.get(EXTRAS_LABEL, ""), extras_of(target)
+    if built != current:
+        return f"other extras: {built or 'none'}, and not {current or 'none'}"
     return None
 
 
@@ -214,8 +214,10 @@ def authors(table: dict[str, Any]) -> str:
     """Return the authors of pyproject.toml as "NAME <ADDRESS>", commas between."""
     people = table.get("authors", [])
     return ", ".join(
-        " ".join(filter(None, [one.get("name"), f"<{one['email']}>" if "email" in one else ""]))
-        for one in people
+        " ".join(
+            filter(None, [person.get("name"), f"<{person['email']}>" if "email" in person else ""])
+        )
+        for person in people
     )
 
 

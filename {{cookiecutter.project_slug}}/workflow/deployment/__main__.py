@@ -48,11 +48,11 @@ def on_this_machine(client: docker.DockerClient, action: str, **options: Any) ->
 
 def on_kubernetes(action: str, environment: str, models: str) -> int:
     """Write the file for a cluster, or apply it."""
-    named = sources.parse_models(models)
+    parts = sources.parse_models(models)
     if action == "apply":
-        kubernetes.apply(environment, named)
+        kubernetes.apply(environment, parts)
     else:
-        print(kubernetes.render(environment, named))
+        print(kubernetes.render(environment, parts))
     return 0
 
 

@@ -20,7 +20,7 @@ def deployed(name: str) -> tuple[Deployment, Model]:
     return deployment, deployment.models[name]
 
 
-def wanted(models: str, deployment: Deployment) -> dict[str, Release]:
+def requested(models: str, deployment: Deployment) -> dict[str, Release]:
     """Return the release of each model of "NAME=SOURCE,NAME", by name, without an image."""
     parts = [part.strip() for part in models.split(",")]
     for name in [part for part in parts if "=" not in part]:
@@ -41,13 +41,13 @@ def make(argument: str, image: str = "") -> Release:
     return Release(stored.source, stored.commit, stored.sha256, image, stored.run)
 
 
-def promoted(model: Model | None, wanted: Release) -> Model:
+def promoted(model: Model | None, release: Release) -> Model:
     """Return a model with another stable release; the previous one is the newest of `earlier`."""
     if model is None:
-        return Model(wanted)
-    if same(wanted, model.stable):
-        return msgspec.structs.replace(model, stable=wanted)  # which may have another source
-    return Model(wanted, earlier=(*model.earlier, model.stable))
+        return Model(release)
+    if same(release, model.stable):
+        return msgspec.structs.replace(model, stable=release)  # which may have another source
+    return Model(release, earlier=(*model.earlier, model.stable))
 
 
 def same(one: Release, other: Release) -> bool:

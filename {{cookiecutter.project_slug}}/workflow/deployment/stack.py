@@ -57,7 +57,9 @@ def up(
     )
     if new.scale < 1:
         raise CommandError(f"--scale={new.scale}: a model needs at least one replica")
-    wanted = releases.wanted(models or ",".join(old.models) or f"model={MODEL.as_posix()}", old)
+    requested = releases.requested(
+        models or ",".join(old.models) or f"model={MODEL.as_posix()}", old
+    )
     running = proxy.find(client, project())
     if running is None or new.port != old.port:
         require_free(client, new.port)
@@ -67,7 +69,7 @@ def up(
     serve, web = (str(client.images.get(images.name_of(name)).id) for name in targets)
     deployed = {
         name: releases.promoted(old.models.get(name), msgspec.structs.replace(release, image=serve))
-        for name, release in wanted.items()
+        for name, release in requested.items()
     }
     for name, model in old.models.items():
         if model.canary and deployed.get(name, model).canary != model.canary:
@@ -97,15 +99,15 @@ def promote(
     put_back(client)
     old, model = releases.deployed(name)
     if source is None and model.canary is not None:
-        wanted = model.canary
+        release = model.canary
     else:
-        wanted = releases.make(f"{name}={source or model.stable.source}", model.stable.image)
-    if releases.same(wanted, model.stable):
-        raise CommandError(f"{name} is version {wanted.version} already")
+        release = releases.make(f"{name}={source or model.stable.source}", model.stable.image)
+    if releases.same(release, model.stable):
+        raise CommandError(f"{name} is version {release.version} already")
     if weight is None:
-        new = releases.promoted(model, wanted)
+        new = releases.promoted(model, release)
     elif 0 < weight < 100:
-        new = msgspec.structs.replace(model, canary=wanted, weight=weight)
+        new = msgspec.structs.replace(model, canary=release, weight=weight)
     else:
         raise CommandError(f"--weight={weight}: a canary gets 1 to 99 percent of the requests")
     converge(client, releases.replaced(old, name, new))

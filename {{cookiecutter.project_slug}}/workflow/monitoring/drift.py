@@ -65,8 +65,8 @@ def main() -> None:
         limit = DRIFTED[column["method"]].format(column["limit"])
         row = "{column:<16} {method:<6} {score:>10.3g}".format(**column)
         print(f"{row}  {limit:<10}  {'yes' if column['drifted'] else 'no'}")
-    asked = f"{size} samples, {features['from']} to {features['to']}"
-    print(f"drift: {len(drifted)} of {len(columns)} columns drifted; {asked}: {page.as_posix()}")
+    period = f"{size} samples, {features['from']} to {features['to']}"
+    print(f"drift: {len(drifted)} of {len(columns)} columns drifted; {period}: {page.as_posix()}")
     if drifted and arguments.fail:
         raise SystemExit(1)
 
@@ -80,9 +80,11 @@ def dataset(columns: dict[str, list[Any]]) -> Dataset:
     return Dataset.from_pandas(frame, definition)
 
 
-def verdicts(found: dict[str, Any]) -> list[dict[str, Any]]:
+def verdicts(snapshot: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what Evidently found of each column."""
-    statuses = {test["metric_config"]["metric_id"]: test["status"].value for test in found["tests"]}
+    statuses = {
+        test["metric_config"]["metric_id"]: test["status"].value for test in snapshot["tests"]
+    }
     return [
         {
             "column": metric["config"]["column"],
@@ -91,7 +93,7 @@ def verdicts(found: dict[str, Any]) -> list[dict[str, Any]]:
             "limit": metric["config"]["threshold"],
             "drifted": statuses[metric["id"]] == "FAIL",
         }
-        for metric in found["metrics"]
+        for metric in snapshot["metrics"]
         if "column" in metric["config"]
     ]
 

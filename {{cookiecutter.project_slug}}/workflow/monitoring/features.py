@@ -116,8 +116,8 @@ def of_texts(texts: list[str]) -> Columns:
     words = [text.split() for text in texts]
     return {
         "characters": [float(len(text)) for text in texts],
-        "words": [float(len(each)) for each in words],
-        "word length": [sum(map(len, each)) / max(len(each), 1) for each in words],
+        "words": [float(len(split)) for split in words],
+        "word length": [sum(map(len, split)) / max(len(split), 1) for split in words],
         "letters": fraction(str.isalpha),
         "digits": fraction(str.isdecimal),
         "capitals": fraction(str.isupper),
@@ -161,10 +161,10 @@ def prepared(spec: dict[str, Any], split: str) -> np.ndarray:
     except OSError:
         problem = f"no prepared data for `{name}`: inv data.pull or inv train"
         raise CommandError(f"{where}: {problem}") from None
-    array, taken = inputs[name], spec["shape"][1:]
-    if list(array.shape[1:]) != taken or array.dtype != DATATYPES[spec["datatype"]]:
+    array, shape = inputs[name], spec["shape"][1:]
+    if list(array.shape[1:]) != shape or array.dtype != DATATYPES[spec["datatype"]]:
         actual = f"`{name}` is {array.dtype} {list(array.shape[1:])}"
-        problem = f"{actual}, but the model takes {spec['datatype']} {taken}: inv train"
+        problem = f"{actual}, but the model takes {spec['datatype']} {shape}: inv train"
         raise CommandError(f"{where}: {problem}")
     number = min(len(array), MAX_REFERENCE)
     reference: np.ndarray = array[np.linspace(0, len(array) - 1, number).astype(int)]
@@ -177,8 +177,8 @@ def of_samples(model: Model, inputs: Inputs) -> Columns:
     merged: Columns = {}
     for spec in specs:
         front = f"{spec['name']}: " if len(specs) > 1 else ""
-        named = columns(spec, inputs[spec["name"]])
-        merged |= {f"{front}{name}": values for name, values in named.items()}
+        by_name = columns(spec, inputs[spec["name"]])
+        merged |= {f"{front}{name}": values for name, values in by_name.items()}
     return merged
 
 
@@ -193,10 +193,10 @@ def current(model: Model, served: Table) -> Columns:
     for spec in model.signature["inputs"]:
         flat = list_flatten(served[f"{INPUT}{spec['name']}"].combine_chunks()).to_numpy()
         inputs[spec["name"]] = flat.reshape(-1, *spec["shape"][1:])
-    return together(of_samples(model, inputs), kept_answers(model.output, served))
+    return together(of_samples(model, inputs), logged_answers(model.output, served))
 
 
-def kept_answers(output: dict[str, Any], served: Table) -> Columns:
+def logged_answers(output: dict[str, Any], served: Table) -> Columns:
     """Return what a log has of the answers."""
     match output.get("kind"):
         case "classes":

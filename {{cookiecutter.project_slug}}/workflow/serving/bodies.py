@@ -19,9 +19,9 @@ CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}  # JSON is UTF-8, of which ASC
 
 def header(scope: Scope, name: str) -> str | None:
     """Return a header of a request; `name` is in lower case."""
-    wanted = name.encode()
+    encoded = name.encode()
     for key, value in scope["headers"]:
-        if key == wanted:
+        if key == encoded:
             return value.decode("latin-1")
     return None
 
@@ -72,8 +72,8 @@ def check_headers(scope: Scope) -> None:
                 reason = f"Transfer-Encoding: {', '.join(sorted(other))}: only chunked is known"
                 raise HTTPException(501, reason)
         elif name == b"content-type":
-            named = CHARSET.search(value)
-            if named and (charset := named[1].decode("latin-1").lower()) not in CHARSETS:
+            match = CHARSET.search(value)
+            if match and (charset := match[1].decode("latin-1").lower()) not in CHARSETS:
                 raise HTTPException(415, f"Content-Type: charset {charset}: send the JSON in UTF-8")
         elif name == b"content-range":
             raise HTTPException(400, "Content-Range: send the whole body in one request")

@@ -63,7 +63,7 @@ class Inference:
         """
         body = await bodies.read(scope, receive, self.max_body_bytes)
         try:
-            asked, inputs = protocol.decode(body, self.model.signature)
+            request, inputs = protocol.decode(body, self.model.signature)
             answers = await self.batcher.ask(inputs)
         except protocol.RequestError as error:
             raise HTTPException(400, str(error)) from None
@@ -75,9 +75,9 @@ class Inference:
         record = scope["state"]["record"]
         record.version = self.model.version
         if self.log:
-            self.log.add(asked.id or record.request_id, inputs, answers)
+            self.log.add(request.id or record.request_id, inputs, answers)
         name, version, signature = self.model.name, self.model.version, self.model.signature
-        return protocol.encode(asked, answers, name, version, signature)
+        return protocol.encode(request, answers, name, version, signature)
 
 
 def require(model: Model, scope: Scope) -> None:

@@ -99,8 +99,8 @@ class Log:
         size, end = 0, 0.0
         while size < FILE_BYTES:
             try:
-                left = max(end - time.monotonic(), 0) if entries else None
-                entry = self._queue.get(timeout=left)
+                timeout = max(end - time.monotonic(), 0) if entries else None
+                entry = self._queue.get(timeout=timeout)
             except queue.Empty:
                 break
             if entry is None:

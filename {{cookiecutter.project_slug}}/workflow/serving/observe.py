@@ -85,8 +85,8 @@ class Observer:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = bodies.header(scope, "x-request-id") or ""
-        record = Record(given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
+        sent = bodies.header(scope, "x-request-id") or ""
+        record = Record(sent if SANE_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}")
         scope.setdefault("state", {})["record"] = record
         scope.setdefault("app", self.app)  # or Starlette refuses a wrong method in plain text
         started = time.perf_counter()

@@ -112,14 +112,14 @@ def example(parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tensor(spec: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _tensor(spec: dict[str, Any], sample: dict[str, Any]) -> dict[str, Any]:
     name = spec["name"]
     if spec.get("kind") == "text":
-        data = [given.get(name, "")]
+        data = [sample.get(name, "")]
         return {"name": name, "datatype": protocol.TEXTS, "shape": [1], "data": data}
     shape = [1, *(max(size, 1) for size in spec["shape"][1:])]
     zeros = np.zeros(shape, DATATYPES[spec["datatype"]])
-    array = encode(spec, [given[name]]) if name in given else zeros
+    array = encode(spec, [sample[name]]) if name in sample else zeros
     data = array.ravel().tolist()
     return {"name": name, "datatype": spec["datatype"], "shape": shape, "data": data}
 

@@ -60,20 +60,20 @@ def decode(body: bytes, signature: dict[str, Any]) -> tuple[Request, Inputs]:
         RequestError: the body does not follow the protocol, or not this signature.
     """
     request, binary = _split(body)
-    (output,) = signature["outputs"]
-    for wanted in request.outputs:
-        if wanted.name != output["name"]:
-            raise RequestError(f"there is no output `{wanted.name}`, only `{output['name']}`")
+    (declared,) = signature["outputs"]
+    for output in request.outputs:
+        if output.name != declared["name"]:
+            raise RequestError(f"there is no output `{output.name}`, only `{declared['name']}`")
     specs = {spec["name"]: spec for spec in signature["inputs"]}
     _require_each_once(request, [*specs])
     inputs = {}
     for tensor in request.inputs:
-        given = None
+        content = None
         if (size := tensor.parameters.get("binary_data_size")) is not None:
             if type(size) is not int or not 0 <= size <= len(binary):
                 raise RequestError(f"`{tensor.name}`: {len(binary)} bytes follow, not {size}")
-            given, binary = binary[:size], binary[size:]
-        inputs[tensor.name] = _array(tensor, specs[tensor.name], given)
+            content, binary = binary[:size], binary[size:]
+        inputs[tensor.name] = _array(tensor, specs[tensor.name], content)
     if binary:
         raise RequestError(f"{len(binary)} bytes follow that no input has as `binary_data_size`")
     if len({len(array) for array in inputs.values()}) > 1:
@@ -143,14 +143,14 @@ def _split(body: bytes) -> tuple[Request, bytes]:
 
 
 def _require_each_once(request: Request, names: list[str]) -> None:
-    given = [tensor.name for tensor in request.inputs]
+    sent = [tensor.name for tensor in request.inputs]
     known = ", ".join(f"`{name}`" for name in names)
-    for name in given:
+    for name in sent:
         if name not in names:
             raise RequestError(f"there is no input `{name}`, only {known}")
     for name in names:
-        if given.count(name) != 1:
-            raise RequestError(f"the input `{name}` is needed once, not {given.count(name)} times")
+        if sent.count(name) != 1:
+            raise RequestError(f"the input `{name}` is needed once, not {sent.count(name)} times")
 
 
 def _array(tensor: Tensor, spec: dict[str, Any], binary: bytes | None) -> np.ndarray:
@@ -220,6 +220,6 @@ def _values(tensor: Tensor, datatype: np.dtype, binary: bytes | None) -> np.ndar
 
 
 def _as_binary(request: Request) -> bool:
-    asked = [wanted.parameters.get("binary_data") for wanted in request.outputs]
+    choices = [output.parameters.get("binary_data") for output in request.outputs]
     default = request.parameters.get("binary_data_output", False)
-    return bool(default if not asked or asked[0] is None else asked[0])
+    return bool(default if not choices or choices[0] is None else choices[0])

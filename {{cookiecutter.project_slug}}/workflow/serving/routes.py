@@ -157,17 +157,17 @@ async def infer(model: Model, version: Version, request: Request) -> Response:
     metrics, limit = request.app.state.metrics, request.app.state.max_body_bytes
     with metrics.in_flight.labels(model.name).track_inprogress():
         body = await bodies.read(request.scope, request.receive, limit)
-        got = await model.infer(body, request.state.record.request_id, version)
-    request.state.record.version = got.head.model_version
-    for name in await model.predicted(got):
+        answer = await model.infer(body, request.state.record.request_id, version)
+    request.state.record.version = answer.head.model_version
+    for name in await model.predicted(answer):
         metrics.classes.labels(model.name, name).inc()
-    headers = {"x-model-version": got.head.model_version}
-    if got.run:
-        headers["x-model-run"] = got.run
-    if not got.is_binary:
-        return Response(got.body, headers=headers, media_type="application/json")
-    headers[JSON_LENGTH] = str(got.json_length)
-    return Response(got.body, headers=headers, media_type="application/octet-stream")
+    headers = {"x-model-version": answer.head.model_version}
+    if answer.run:
+        headers["x-model-run"] = answer.run
+    if not answer.is_binary:
+        return Response(answer.body, headers=headers, media_type="application/json")
+    headers[JSON_LENGTH] = str(answer.json_length)
+    return Response(answer.body, headers=headers, media_type="application/octet-stream")
 
 
 async def version_of(model: Upstream) -> str | None:

@@ -84,7 +84,7 @@ def fetch(argument: str, folder: Path) -> Stored:
     """
     name, source = split(argument)
     commit = None
-    there = set(folder.glob("*.onnx"))
+    existing = set(folder.glob("*.onnx"))
     if store.is_url(source):
         url, sha256 = split_url(source)
         file = store.fetch(url, sha256, folder)
@@ -100,7 +100,7 @@ def fetch(argument: str, folder: Path) -> Stored:
     try:
         model = load(name, file, sha256=file.stem, source=store.shown(source))
     except CommandError:
-        if file not in there:  # what was there may be deployed
+        if file not in existing:  # what was there may be deployed
             file.unlink()
         raise
     return Stored(name, source, commit, file.stem, file, model.run)
@@ -131,8 +131,8 @@ def locate(argument: str) -> Located:
         if not revision and md5(path) != place.md5:
             raise CommandError(f"{source}: it is not what dvc.lock says: inv train, or dvc commit")
         with named(source):
-            there = place.exists()
-        if not there:
+            is_there = place.exists()
+        if not is_there:
             raise CommandError(f"{source}: it is not in the DVC remote: inv data.push")
         scheme, _, rest = place.url.partition("://")
         sha256 = hashlib.sha256()

@@ -192,6 +192,8 @@ def reason(error: Exception, scheme: str) -> str:
     if status := re.search(r"non-2xx status code: ([\w ]+)", text):
         return f"its server answered {status[1].strip()}"
     if "HTTP error" in text:
-        asked = re.search(r"Error performing \w+ (\w+://[^/\s]+)", text)
-        return f"{shown(asked[1]) if asked else 'its server'} cannot be reached, or does not answer"
+        server = re.search(r"Error performing \w+ (\w+://[^/\s]+)", text)
+        return (
+            f"{shown(server[1]) if server else 'its server'} cannot be reached, or does not answer"
+        )
     return re.sub(r"\w+://\S+", lambda match: shown(match[0]), text)

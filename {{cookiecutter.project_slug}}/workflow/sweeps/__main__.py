@@ -23,7 +23,7 @@ from . import optimizing, plan, study, wandb_sweep
 from .driver import Driver
 from .job_driver import JobDriver
 from .locks import Lock
-from .plan import Asked, Plan
+from .plan import Options, Plan
 from .progress import outcome
 from .space import described
 
@@ -32,32 +32,38 @@ WITHOUT_ONE = ("", "-1")  # values of CUDA_VISIBLE_DEVICES that hide all
 
 
 def main(arguments: list[str]) -> int:
-    options, _, overrides = _divided(arguments)
-    given = _parser().parse_args(options)
+    typed, overrides = _divided(arguments)
+    options = _parser().parse_args(typed)
     optimizing.quiet()
     try:
         for option in ("jobs", "fail_after"):
-            if (value := getattr(given, option)) is not None and value < 1:
+            if (value := getattr(options, option)) is not None and value < 1:
                 name = option.replace("_", "-")
                 raise CommandError(f"--{name} {value}: must be a positive number")
-        ours, overrides = settings.split(overrides)
+        of_job, overrides = settings.split(overrides)
         workers = None
-        if given.wandb and submit.is_asked_for(ours):
+        if options.wandb and submit.is_asked_for(of_job):
             raise CommandError("--wandb: agents of W&B's are started by hand: leave out cluster=")
-        if submit.is_asked_for(ours):
-            workers = submit.prepare_workers(ours, given.jobs)
-        asked = Asked(
-            tuple(overrides), given.search, given.name, given.trials, given.seeds, given.storage
+        if submit.is_asked_for(of_job):
+            workers = submit.prepare_workers(of_job, options.jobs)
+        planned = plan.make(
+            Options(
+                tuple(overrides),
+                options.search,
+                options.name,
+                options.trials,
+                options.seeds,
+                options.storage,
+            )
         )
-        planned = plan.make(asked)
-        if given.wandb:
+        if options.wandb:
             file = wandb_sweep.write(planned)
             _prepare(planned)
             print(f"{file.as_posix()} written\nnext: wandb sweep {file.as_posix()}")
             return 0
         if workers and planned.device in ("gpu", "cuda") and not workers.resources.gpus:
             raise ConfigError("resources.gpus", "0, and a trial needs a GPU: resources=gpu")
-        return _run(planned, given.jobs, given.fail_after, workers)
+        return _run(planned, options.jobs, options.fail_after, workers)
     except (ConfigError, CommandError, GitError) as error:
         raise SystemExit(f"sweep: {error}") from None
 
@@ -79,8 +85,8 @@ def _run(planned: Plan, jobs: int, fail_after: int | None, workers: Request | No
         else:
             Driver(sweep, jobs, gpus, failures).run()
     except KeyboardInterrupt:
-        kept = "; the workers keep running: inv cluster.status" if workers else ""
-        print(f"\ninterrupted{kept}")
+        note = "; the workers keep running: inv cluster.status" if workers else ""
+        print(f"\ninterrupted{note}")
         _conclude(outcome(sweep))
         return 130
     _conclude(outcome(sweep))
@@ -129,9 +135,9 @@ def _conclude(lines: Iterable[str]) -> None:
 
 def visible_gpus() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [] if named in WITHOUT_ONE else [part.strip() for part in named.split(",")]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [] if visible in WITHOUT_ONE else [part.strip() for part in visible.split(",")]
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=30)
@@ -140,11 +146,11 @@ def visible_gpus() -> list[str]:
     return answer.stdout.split() if answer.returncode == 0 else []
 
 
-def _divided(arguments: list[str]) -> tuple[list[str], str, list[str]]:
+def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     if "--" not in arguments:
-        return arguments, "", []
+        return arguments, []
     at = arguments.index("--")
-    return arguments[:at], "--", arguments[at + 1 :]
+    return arguments[:at], arguments[at + 1 :]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -38,17 +38,17 @@ def plan(sweep: Sweep, trial: FrozenTrial, name: str, conf: Path) -> dict[Path, 
         CommandError: conf/ has not all keys that the trial had, or cannot hold its values.
         ConfigError: a value is not one that conf/ may have now.
     """
-    config = conf / experiment.CONFIG
-    text = experiment.mention(config.read_text(encoding="utf-8"), None)
-    config.write_text(text, encoding="utf-8")
+    file = conf / experiment.CONFIG
+    text = experiment.mention(file.read_text(encoding="utf-8"), None)
+    file.write_text(text, encoding="utf-8")
     (conf / experiment.GROUP / f"{name}.yaml").unlink(missing_ok=True)  # that of an earlier call
-    wanted = plain(compose(sweep.plan.overrides(trial.params), sweep.plan.conf))
+    trained = plain(compose(sweep.plan.overrides(trial.params), sweep.plan.conf))
     value = f"{sweep.plan.metric} {trials.row(trial).value_text}"
     source = f"trial {trial.number} of sweep {sweep.plan.name} ({value})"
-    written = f"# Written by `inv sweep.apply` from {source}"
-    changes = experiment.overlay(name, conf, wanted, written)
-    now = plain(compose([f"{experiment.GROUP}={name}"], conf))
-    experiment.require_composed(name, now, wanted)
+    comment = f"# Written by `inv sweep.apply` from {source}"
+    changes = experiment.overlay(name, conf, trained, comment)
+    composed = plain(compose([f"{experiment.GROUP}={name}"], conf))
+    experiment.require_composed(name, composed, trained)
     return changes
 
 
@@ -84,17 +84,17 @@ def content(path: Path) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("apply", __doc__)
-    options.add_argument("--as", dest="experiment", help="the experiment's name; default: NAME")
-    given = options.parse_args(arguments)
+    command = parser("apply", __doc__)
+    command.add_argument("--as", dest="experiment", help="the experiment's name; default: NAME")
+    options = command.parse_args(arguments)
     try:
-        sweep = choose(given.name)
-        name = given.experiment or sweep.plan.name
-        written = apply(sweep, name, ROOT / CONF)
+        sweep = choose(options.name)
+        name = options.experiment or sweep.plan.name
+        paths = apply(sweep, name, ROOT / CONF)
     except (CommandError, ConfigError) as error:
         raise SystemExit(f"sweep.apply: {error}") from None
     file = (CONF / experiment.GROUP / f"{name}.yaml").as_posix()
-    print("\n".join(f"{path.as_posix()} written" for path in written) or f"{file} is there already")
+    print("\n".join(f"{path.as_posix()} written" for path in paths) or f"{file} is there already")
     print(f"next: inv train -- experiment={name}")
 
 

@@ -13,18 +13,18 @@ from .choice import choose, parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("best", __doc__)
-    options.add_argument("--json", action="store_true", help="for other programs")
-    given = options.parse_args(arguments)
+    command = parser("best", __doc__)
+    command.add_argument("--json", action="store_true", help="for other programs")
+    options = command.parse_args(arguments)
     try:
-        sweep = choose(given.name)
+        sweep = choose(options.name)
         trial = trials.best(sweep)
     except CommandError as error:
         raise SystemExit(f"sweep.best: {error}") from None
     row = trials.row(trial)
     overrides = sweep.plan.overrides(trial.params)
-    if given.json:
-        described = {
+    if options.json:
+        content = {
             "sweep": sweep.plan.name,
             "trial": row.number,
             "metric": sweep.plan.metric,
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "overrides": overrides,
             "runs": row.runs,
         }
-        print(json.dumps(described, indent=2))
+        print(json.dumps(content, indent=2))
         return
     print(f"{sweep.plan.name}, trial {row.number}: {sweep.plan.metric} {row.value_text}")
     print(shlex.join(overrides))

@@ -11,9 +11,9 @@ from .study import Sweep
 
 def parser(action: str, text: str | None) -> argparse.ArgumentParser:
     """Return a parser of what names a sweep."""
-    made = argparse.ArgumentParser(prog=f"sweep.{action}", description=text)
-    made.add_argument("--name", help="of a sweep; default: the latest")
-    return made
+    command = argparse.ArgumentParser(prog=f"sweep.{action}", description=text)
+    command.add_argument("--name", help="of a sweep; default: the latest")
+    return command
 
 
 def choose(name: str | None, says_which: bool = True) -> Sweep:

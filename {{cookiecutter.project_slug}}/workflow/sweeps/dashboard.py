@@ -27,12 +27,12 @@ class Handler(WSGIRequestHandler):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("dashboard", __doc__)
-    options.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
-    given = options.parse_args(arguments)
+    command = parser("dashboard", __doc__)
+    command.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
+    options = command.parse_args(arguments)
     try:
-        require_free(given.port)
-        sweep = choose(given.name)
+        require_free(options.port)
+        sweep = choose(options.name)
     except CommandError as error:
         raise SystemExit(f"sweep.dashboard: {error}") from None
     from optuna_dashboard import wsgi  # takes a second
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     number = storage.get_study_id_from_name(sweep.study.study_name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     starter.watch()
-    with make_server(LOOPBACK, given.port, wsgi(storage), Server, Handler) as server:
-        url = f"http://{LOOPBACK}:{given.port}/dashboard/studies/{number}"
+    with make_server(LOOPBACK, options.port, wsgi(storage), Server, Handler) as server:
+        url = f"http://{LOOPBACK}:{options.port}/dashboard/studies/{number}"
         print(f"sweep.dashboard: {url} (Ctrl-C stops it)", flush=True)
         try:
             server.serve_forever()

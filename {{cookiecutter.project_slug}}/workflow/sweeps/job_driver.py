@@ -25,13 +25,13 @@ class JobDriver:
     Args:
         jobs: how many trials at a time.
         failures: how many failed trials of the study end it; None: none do.
-        asked: resources of each worker.
+        request: resources of each worker.
     """
 
     sweep: Sweep
     jobs: int
     failures: int | None
-    asked: Request
+    request: Request
 
     def run(self) -> None:
         """Run the sweep to its end, or to its limit of failures.
@@ -42,23 +42,23 @@ class JobDriver:
         """
         progress = Progress(self.sweep)
         jobs = {job.id: job for job in self._known()}
-        told: set[str] = set()
+        reported: set[str] = set()
         for job in jobs.values():  # those of before were told of before
-            told |= {task for task, found in standings(job).items() if found.has_ended}
+            reported |= {task for task, standing in standings(job).items() if standing.has_ended}
         deaths = 0
         while True:
             if progress.show():
                 deaths = 0
-            found = {job.id: standings(job) for job in jobs.values()}
+            current = {job.id: standings(job) for job in jobs.values()}
             for job in jobs.values():
-                for line in self._ends(job, found[job.id], told):
+                for line in self._ends(job, current[job.id], reported):
                     print(line, flush=True)
                     deaths += 1
-            running = sum(not s.has_ended for of_job in found.values() for s in of_job.values())
-            left = len(self.sweep.unfinished)
-            if not left or (self.failures is not None and self.sweep.failed >= self.failures):
+            running = sum(not s.has_ended for of_job in current.values() for s in of_job.values())
+            unfinished = len(self.sweep.unfinished)
+            if not unfinished or (self.failures is not None and self.sweep.failed >= self.failures):
                 break
-            if (lacking := min(self.jobs, left) - running) > 0:
+            if (lacking := min(self.jobs, unfinished) - running) > 0:
                 if deaths >= DEATHS:
                     raise CommandError("workers end, and no trial does: the lines above say why")
                 job = self._submit(lacking)
@@ -80,16 +80,16 @@ class JobDriver:
         options += ["--failures", str(self.failures)] if self.failures is not None else []
         module = "workflow.sweeps.worker"
         commands = [[module, *options, "--slot", str(slot)] for slot in range(count)]
-        job = submit.workers(self.asked, self.sweep.plan.name, commands)
+        job = submit.workers(self.request, self.sweep.plan.name, commands)
         workers = f"{count} workers" if count > 1 else "a worker"
         print(f"job {job.id}: {workers}; inv cluster.logs {job.id} shows what they print")
         return job
 
-    def _ends(self, job: Job, found: dict[str, Standing], told: set[str]) -> Iterator[str]:
+    def _ends(self, job: Job, current: dict[str, Standing], reported: set[str]) -> Iterator[str]:
         """Yield why workers ended that should not have, each once."""
-        for task, standing in found.items():
-            if standing.has_ended and task not in told:
-                told.add(task)
+        for task, standing in current.items():
+            if standing.has_ended and task not in reported:
+                reported.add(task)
                 if standing.state == FAILED:
                     lines = last_lines(job.log(task), 3)
                     yield "\n  ".join([f"job {task} failed: {standing.text}", *lines])

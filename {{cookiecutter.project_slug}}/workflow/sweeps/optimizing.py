@@ -39,17 +39,17 @@ def sampler(node: dict[str, Any] | None, seed: int) -> BaseSampler:
     if node is None:
         return TPESampler(seed=seed, constant_liar=True)
     own = dict(node)
-    made = _made("sampler", own, BaseSampler)
-    if isinstance(made, GridSampler | BruteForceSampler):
+    unseeded = _make("sampler", own, BaseSampler)
+    if isinstance(unseeded, GridSampler | BruteForceSampler):
         raise ConfigError("sampler", "a grid needs none: leave out `sampler` and `trials`")
     # A sequence that fills the space has one seed, and the study says how far it is.
-    if not isinstance(made, QMCSampler):
+    if not isinstance(unseeded, QMCSampler):
         own[SEED] = seed + 1_000_003 * int(own.get(SEED) or 0)
         try:
-            return _made("sampler", own, BaseSampler)
+            return _make("sampler", own, BaseSampler)
         except ConfigError:  # a sampler without a seed
-            return made
-    return made
+            return unseeded
+    return unseeded
 
 
 def pruner(node: dict[str, Any] | None) -> BasePruner:
@@ -58,7 +58,7 @@ def pruner(node: dict[str, Any] | None) -> BasePruner:
     Raises:
         ConfigError: it is no pruner, or cannot be made.
     """
-    return NopPruner() if node is None else _made("pruner", node, BasePruner)
+    return NopPruner() if node is None else _make("pruner", node, BasePruner)
 
 
 def require(
@@ -75,14 +75,14 @@ def require(
         raise ConfigError("sampler", one_line(error)) from None
 
 
-def _made(key: str, node: dict[str, Any], kind: type) -> Any:
+def _make(key: str, node: dict[str, Any], kind: type) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = instantiate(node)
+            instance = instantiate(node)
     except (HydraException, ImportError, TypeError, ValueError) as error:
         cause = error.__cause__ or error
         raise ConfigError(key, f"{node.get('_target_')}: {one_line(cause)}") from None
-    if not isinstance(made, kind):
+    if not isinstance(instance, kind):
         raise ConfigError(key, f"{node.get('_target_')} is no {key} of Optuna")
-    return made
+    return instance

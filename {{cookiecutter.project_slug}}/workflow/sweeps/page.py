@@ -100,5 +100,5 @@ def target(node: Mapping[str, Any] | None, default: str) -> str:
     """Return the class that a node of the search names, with its arguments."""
     if node is None:
         return default
-    given = [f"{name}={value}" for name, value in node.items() if name != "_target_"]
-    return f"{node['_target_'].rpartition('.')[2]}({', '.join(given)})"
+    arguments = [f"{name}={value}" for name, value in node.items() if name != "_target_"]
+    return f"{node['_target_'].rpartition('.')[2]}({', '.join(arguments)})"

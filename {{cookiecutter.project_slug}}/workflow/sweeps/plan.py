@@ -34,7 +34,7 @@ NOT_DECIDING = ("tracking", "export")  # keys that change no trial's value
 
 
 @dataclass(frozen=True)
-class Asked:
+class Options:
     """What was asked for on the command line.
 
     Args:
@@ -154,7 +154,7 @@ def read(name: str) -> Plan | None:
         raise CommandError(f"{problem}: --name NEW") from None
 
 
-def make(asked: Asked) -> Plan:
+def make(options: Options) -> Plan:
     """Return the plan of what was asked for; that of a sweep that has begun, where it fits.
 
     Nothing is written, and nothing has to be there but conf/ and the code.
@@ -163,22 +163,22 @@ def make(asked: Asked) -> Plan:
         ConfigError: the space, or what its trials share, is wrong.
         CommandError: another sweep has this name.
     """
-    _require_numbers(asked)
-    if asked.name and not (asked.overrides or asked.search) and (begun := read(asked.name)):
-        return _continued(begun, begun, asked)
-    search = load(asked.search) if asked.search else Search(space={})
-    space, fixed = split([*_from_file(search, asked), *asked.overrides])
+    _require_numbers(options)
+    if options.name and not (options.overrides or options.search) and (begun := read(options.name)):
+        return _continued(begun, begun, options)
+    search = load(options.search) if options.search else Search(space={})
+    space, fixed = split([*_from_file(search, options), *options.overrides])
     if not space:
         spaces = names()
         file = f", or --search {spaces[0]} ({SEARCHES.as_posix()}/)" if spaces else ""
         raise CommandError(f"nothing to search: inv sweep -- KEY=A,B{file}")
     for text in (*fixed, *(f"{key}=" for key in space)):
         _refuse(text)
-    grid, trials = _trials(space, search, asked)
+    grid, trials = _trials(space, search, options)
     configs = _configs(space, fixed)
     metric = configs[0]["metric"]
-    seeds = [configs[0]["seed"] + index for index in range(asked.seeds or search.seeds)]
-    made = Plan(
+    seeds = [configs[0]["seed"] + index for index in range(options.seeds or search.seeds)]
+    new = Plan(
         id=uuid4().hex,
         name="",
         space={key: distribution_to_json(value) for key, value in space.items()},
@@ -190,19 +190,19 @@ def make(asked: Asked) -> Plan:
         seeds=tuple(seeds),
         sampler=search.sampler,  # type: ignore[arg-type]
         pruner=search.pruner,  # type: ignore[arg-type]
-        storage=asked.storage or search.storage,
+        storage=options.storage or search.storage,
         module=_module(),
         device=str(configs[0]["trainer"].get("accelerator", "cpu")),
         fingerprint=_fingerprint(space, fixed, seeds, configs),
         inputs={},
     )
-    optimizing.require(made.sampler, made.pruner, space)
-    made = replace(made, name=asked.name or asked.search or _derived_name(made))
-    if not NAME.fullmatch(made.name):
+    optimizing.require(new.sampler, new.pruner, space)
+    new = replace(new, name=options.name or options.search or _derived_name(new))
+    if not NAME.fullmatch(new.name):
         problem = "letters, digits, dots and dashes, with a letter or digit first"
-        raise CommandError(f"--name {made.name}: must be {problem}")
-    begun = read(made.name)
-    return _continued(begun, made, asked) if begun else made
+        raise CommandError(f"--name {new.name}: must be {problem}")
+    begun = read(new.name)
+    return _continued(begun, new, options) if begun else new
 
 
 def begin(plan: Plan) -> Plan:
@@ -237,15 +237,15 @@ def _module() -> str:
     return next(stage for stage in stage_code.read() if stage.name == "train").modules[0]
 
 
-def _require_numbers(asked: Asked) -> None:
-    for option, value in (("--trials", asked.trials), ("--seeds", asked.seeds)):
+def _require_numbers(options: Options) -> None:
+    for option, value in (("--trials", options.trials), ("--seeds", options.seeds)):
         if value is not None and value < 1:
             raise CommandError(f"{option} {value}: must be a positive number")
 
 
-def _from_file(search: Search, asked: Asked) -> list[str]:
+def _from_file(search: Search, options: Options) -> list[str]:
     """Return the space of a file as overrides, without the keys that were typed."""
-    typed = {text.partition("=")[0] for text in asked.overrides}
+    typed = {text.partition("=")[0] for text in options.overrides}
     return [f"{key}={_text(value)}" for key, value in search.space.items() if key not in typed]
 
 
@@ -263,10 +263,10 @@ def _refuse(text: str) -> None:
         raise ConfigError(key, "is set by the sweep: a folder for each trial")
 
 
-def _trials(space: Space, search: Search, asked: Asked) -> tuple[bool, int]:
+def _trials(space: Space, search: Search, options: Options) -> tuple[bool, int]:
     """Return whether every point is a trial, and how many trials there are."""
     points = combinations(space)
-    if trials := asked.trials or search.trials:
+    if trials := options.trials or search.trials:
         return False, trials
     if points is None:
         key = next(key for key in space if combinations({key: space[key]}) is None)
@@ -325,41 +325,41 @@ def _derived_name(plan: Plan) -> str:
     return f"{'-'.join(keys)[:40]}-{plan.fingerprint[:6]}"
 
 
-def _continued(begun: Plan, made: Plan, asked: Asked) -> Plan:
+def _continued(begun: Plan, new: Plan, options: Options) -> Plan:
     """Return the plan of a sweep that has begun, with what may change.
 
     Raises:
         CommandError: it is another sweep.
     """
-    if begun.fingerprint != made.fingerprint:
+    if begun.fingerprint != new.fingerprint:
         raise CommandError(
-            f"sweep {begun.name} began with {_difference(begun, made)}: to continue it: inv sweep"
+            f"sweep {begun.name} began with {_difference(begun, new)}: to continue it: inv sweep"
             f" --name {begun.name}; for another one: --name NEW"
         )
-    if asked.storage and asked.storage != begun.storage:
+    if options.storage and options.storage != begun.storage:
         raise CommandError(f"sweep {begun.name} has its trials in another storage: leave --storage")
-    if asked.seeds and asked.seeds != len(begun.seeds):
+    if options.seeds and options.seeds != len(begun.seeds):
         raise CommandError(
-            f"--seeds {asked.seeds}: sweep {begun.name} has {len(begun.seeds)}: --name NEW"
+            f"--seeds {options.seeds}: sweep {begun.name} has {len(begun.seeds)}: --name NEW"
         )
-    trials = begun.trials if made.grid else max(begun.trials, made.trials)
-    if asked.trials and begun.grid:
+    trials = begun.trials if new.grid else max(begun.trials, new.trials)
+    if options.trials and begun.grid:
         raise CommandError(f"--trials: sweep {begun.name} is a grid: it has {begun.trials} points")
-    if asked.trials and asked.trials < begun.trials:
+    if options.trials and options.trials < begun.trials:
         problem = f"sweep {begun.name} has {begun.trials} trials"
-        raise CommandError(f"--trials {asked.trials}: {problem}: more can be added, none removed")
-    if asked.trials:
-        trials = asked.trials
-    return replace(begun, trials=trials, sampler=made.sampler, pruner=made.pruner)
+        raise CommandError(f"--trials {options.trials}: {problem}: more can be added, none removed")
+    if options.trials:
+        trials = options.trials
+    return replace(begun, trials=trials, sampler=new.sampler, pruner=new.pruner)
 
 
-def _difference(begun: Plan, made: Plan) -> str:
+def _difference(begun: Plan, new: Plan) -> str:
     """Say in what two plans differ, as a message has it."""
-    for key in begun.space | made.space:
-        if begun.space.get(key) != made.space.get(key):
+    for key in begun.space | new.space:
+        if begun.space.get(key) != new.space.get(key):
             return f"another space ({key})"
-    if set(begun.fixed) != set(made.fixed):
+    if set(begun.fixed) != set(new.fixed):
         return f"other overrides ({' '.join(begun.fixed) or 'none'})"
-    if begun.seeds != made.seeds:
+    if begun.seeds != new.seeds:
         return f"another number of seeds ({len(begun.seeds)})"
     return "another conf/"

@@ -49,21 +49,21 @@ def outcome(sweep: Sweep) -> Iterator[str]:
 
 
 def _line(trial: FrozenTrial) -> str:
-    came_out = WORDS[trial.state]
+    result = WORDS[trial.state]
     if trial.state == TrialState.COMPLETE:
-        came_out = row(trial).value_text
+        result = row(trial).value_text
     elif trial.state == TrialState.PRUNED and trial.intermediate_values:
-        came_out = f"pruned after epoch {max(trial.intermediate_values) + 1}"
+        result = f"pruned after epoch {max(trial.intermediate_values) + 1}"
     elif trial.state == TrialState.FAIL:
-        came_out = f"failed: {trial.user_attrs.get('error', '')}"
-    return f"trial {trial.number}: {came_out}   {_params(trial)}"
+        result = f"failed: {trial.user_attrs.get('error', '')}"
+    return f"trial {trial.number}: {result}   {_params(trial)}"
 
 
 def _progress(trials: list[FrozenTrial]) -> str:
     done = sum(trial.state.is_finished() for trial in trials)
     running = [str(trial.number) for trial in trials if trial.state == TrialState.RUNNING]
-    following = f", running: {', '.join(running)}" if running else ""
-    return f"[{done}/{len(trials)}{following}]"
+    suffix = f", running: {', '.join(running)}" if running else ""
+    return f"[{done}/{len(trials)}{suffix}]"
 
 
 def _params(trial: FrozenTrial) -> str:

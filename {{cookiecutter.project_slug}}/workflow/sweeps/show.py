@@ -62,34 +62,34 @@ def overview() -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser("show", __doc__)
-    options.add_argument("--browser", action="store_true", help="open the page in the browser")
-    given = options.parse_args(arguments)
+    command = parser("show", __doc__)
+    command.add_argument("--browser", action="store_true", help="open the page in the browser")
+    options = command.parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
     try:
-        sweep = choose(given.name, says_which=False)
+        sweep = choose(options.name, says_which=False)
         trials.require_one_objective(sweep)
         rows = trials.rows(sweep)
         print(summary(sweep, rows))
-        begun = [row for row in rows if row.state != "waiting"]
-        if begun:
-            console.print(table(sweep, begun), soft_wrap=False)
-        if len(begun) > SHOWN:
-            print(f"… and {len(begun) - SHOWN} more trials, on the page")
+        started = [row for row in rows if row.state != "waiting"]
+        if started:
+            console.print(table(sweep, started), soft_wrap=False)
+        if len(started) > SHOWN:
+            print(f"… and {len(started) - SHOWN} more trials, on the page")
         for numbers, reason in trials.failures(rows):
             console.print(Text(f"{numbers} failed: {reason}", style="red"))
-        written = page.write(sweep)
+        path = page.write(sweep)
     except CommandError as error:
         raise SystemExit(f"sweep.show: {error}") from None
     name = f"--name {sweep.plan.name}"
     follows = f"inv sweep.apply {name}, inv sweep.dashboard {name}"
     has_winner = rows and rows[0].has_finished
-    print(f"{written.as_posix()} written")
-    if given.name is None and (lines := [*overview()]):
+    print(f"{path.as_posix()} written")
+    if options.name is None and (lines := [*overview()]):
         print("\n".join(["all sweeps, the latest first:", *lines]))
     print(f"next: {follows if has_winner else f'inv sweep {name}'}")
-    if given.browser:
-        webbrowser.open(written.resolve().as_uri())
+    if options.browser:
+        webbrowser.open(path.resolve().as_uri())
 
 
 if __name__ == "__main__":

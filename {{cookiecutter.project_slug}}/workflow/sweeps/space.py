@@ -51,11 +51,11 @@ def split(overrides: list[str]) -> tuple[Space, list[str]]:
 def combinations(space: Space) -> list[dict[str, Any]] | None:
     """Return every point of a space; None where an interval has no end of them."""
     values = [_values(distribution) for distribution in space.values()]
-    if any(found is None for found in values):
+    if any(choices is None for choices in values):
         return None
     return [
         dict(zip(space, point, strict=True))
-        for point in itertools.product(*(found for found in values if found is not None))
+        for point in itertools.product(*(choices for choices in values if choices is not None))
     ]
 
 

@@ -65,8 +65,8 @@ class Sweep:
 
 def names() -> list[str]:
     """Return the names of the sweeps that have begun, the newest last."""
-    found = (home() / SWEEPS).glob(f"*/{plans.FILE}")
-    return [path.parent.name for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+    files = (home() / SWEEPS).glob(f"*/{plans.FILE}")
+    return [path.parent.name for path in sorted(files, key=lambda path: path.stat().st_mtime)]
 
 
 def open(name: str) -> Sweep:  # noqa: A001 (study.open)

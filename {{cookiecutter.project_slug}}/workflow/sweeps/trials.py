@@ -69,9 +69,9 @@ def rows(sweep: Sweep) -> list[Row]:
     )
 
 
-def count(found: Sequence[Row]) -> dict[str, int]:
+def count(all_rows: Sequence[Row]) -> dict[str, int]:
     """Return how many trials there are in each state that occurs."""
-    counts = {state: sum(one.state == state for one in found) for state in ORDER}
+    counts = {state: sum(row.state == state for row in all_rows) for state in ORDER}
     return {state: number for state, number in counts.items() if number}
 
 
@@ -98,8 +98,8 @@ def best(sweep: Sweep) -> FrozenTrial:
         CommandError: none has finished, or there are several objectives.
     """
     require_one_objective(sweep)
-    if found := best_trial(sweep):
-        return found
+    if trial := best_trial(sweep):
+        return trial
     counts = count(rows(sweep))
     states = ", ".join(f"{number} {state}" for state, number in counts.items())
     name = sweep.plan.name
@@ -109,12 +109,12 @@ def best(sweep: Sweep) -> FrozenTrial:
     raise CommandError(f"no trial of {name} has finished ({states}): {follows}")
 
 
-def failures(found: Sequence[Row]) -> list[tuple[str, str]]:
+def failures(all_rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Return which trials failed, such as "trials 0, 3", and the reason that they share."""
-    reasons = dict.fromkeys(row.error for row in found if row.error)
+    reasons = dict.fromkeys(row.error for row in all_rows if row.error)
     texts = []
     for reason in filter(None, reasons):
-        numbers = [str(row.number) for row in found if row.error == reason]
+        numbers = [str(row.number) for row in all_rows if row.error == reason]
         texts.append((f"trial{'s' if len(numbers) > 1 else ''} {enumerated(numbers)}", reason))
     return texts
 
@@ -142,7 +142,7 @@ def duration_text(seconds: float | None) -> str:
 
 def row(trial: FrozenTrial) -> Row:
     values = list(trial.user_attrs.get("values", ()))
-    took = trial.duration
+    duration = trial.duration
     return Row(
         number=trial.number,
         state=WORDS[trial.state],
@@ -150,7 +150,7 @@ def row(trial: FrozenTrial) -> Row:
         std=trial.user_attrs.get("std"),
         values=values,
         params=trial.params,
-        seconds=took.total_seconds() if took else None,
+        seconds=duration.total_seconds() if duration else None,
         error=trial.user_attrs.get("error"),
         runs=[run for run in trial.user_attrs.get("run", ()) if run],
     )

@@ -69,7 +69,9 @@ def document(plan: Plan, config: dict[str, Any]) -> dict[str, Any]:
         "method": method(plan, config),
         "metric": {"name": plan.metric, "goal": GOALS[plan.mode]},
         **limit,
-        "parameters": {key: parameter(found) for key, found in plan.distributions.items()},
+        "parameters": {
+            key: parameter(distribution) for key, distribution in plan.distributions.items()
+        },
     }
 
 

@@ -77,31 +77,31 @@ class Worker:
     @contextlib.contextmanager
     def _taken(self) -> Iterator[tuple[Trial, Lock] | None]:
         """Take the first trial that nobody has."""
-        for found in self.sweep.unfinished:
-            lock = Lock(self.sweep.trial_folder(found.number) / "lock")
+        for candidate in self.sweep.unfinished:
+            lock = Lock(self.sweep.trial_folder(candidate.number) / "lock")
             if not lock.take():
                 continue
             try:
-                if trial := self._start(found):
+                if trial := self._start(candidate):
                     yield trial, lock
                     return
             finally:
                 lock.release()
         yield None
 
-    def _start(self, found: FrozenTrial) -> Trial | None:
+    def _start(self, candidate: FrozenTrial) -> Trial | None:
         """Return a trial as one to run; None where another process has just finished it."""
         optuna_study = self.sweep.study
         storage = optuna_study._storage
-        state = storage.get_trial(found._trial_id).state
+        state = storage.get_trial(candidate._trial_id).state
         if state.is_finished():
             return None
         if state == TrialState.WAITING:
-            storage.set_trial_state_values(found._trial_id, state=TrialState.RUNNING)
+            storage.set_trial_state_values(candidate._trial_id, state=TrialState.RUNNING)
         plan = self.sweep.plan
-        optuna_study.sampler = optimizing.sampler(plan.sampler, plan.seeds[0] + found.number)
+        optuna_study.sampler = optimizing.sampler(plan.sampler, plan.seeds[0] + candidate.number)
         optuna_study.pruner = optimizing.pruner(plan.pruner)
-        return Trial(optuna_study, found._trial_id)
+        return Trial(optuna_study, candidate._trial_id)
 
     def _run(self, trial: Trial, lock: Lock) -> None:
         """Run a trial, and tell the study what came out."""
@@ -198,12 +198,12 @@ def main() -> None:
     parser.add_argument("--gpus", default="", help="of which each trial gets one: 0,1")
     parser.add_argument("--driver", type=int, help="process id of the starter, to end with it")
     parser.add_argument("--failures", type=int, help="failed trials in all, that end it")
-    given = parser.parse_args()
+    options = parser.parse_args()
     optimizing.quiet()
-    gpus = [gpu for gpu in given.gpus.split(",") if gpu]
+    gpus = [gpu for gpu in options.gpus.split(",") if gpu]
     try:
-        sweep = study.open(given.sweep)
-        Worker(sweep, given.slot, gpus, given.driver, given.failures).run()
+        sweep = study.open(options.sweep)
+        Worker(sweep, options.slot, gpus, options.driver, options.failures).run()
     except (CommandError, ConfigError) as error:
         print(error, flush=True)
         raise SystemExit(REFUSED) from None
