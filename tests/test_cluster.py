@@ -205,7 +205,7 @@ def test_what_can_never_start_is_refused_before_anything_is_submitted(
     before = jobs()
     for override, said in {
         "resources.partition=nope": "no nope; there are: main",
-        "resources.gpus=3": "resources.gpus is 3, and a node of partition main has 2",
+        "resources.gpus=3": "resources.gpus is 3, but a node of partition main has 2",
         "resources.constraint=a100": "Invalid feature specification",
     }.items():
         printed = inv(begun_sklearn, "train", "--", "cluster=slurm", override, seconds=60, code=1)

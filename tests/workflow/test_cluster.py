@@ -92,8 +92,8 @@ def test_the_script_of_an_array_has_its_tasks() -> None:
         (["cluster=slurm", "resources.account=7"], "resources.account: 7 is not text; quote it"),
         (["cluster=slurm", "cluster.scheduler=pbs"], "is not one of local, slurm"),
         (["cluster=slurm,local"], "is a grid"),
-        (["resources.gpus=1"], "resources: are asked of a cluster: cluster=slurm"),
-        (["cluster.setup=[]"], "cluster.setup: is of a cluster: cluster=slurm"),
+        (["resources.gpus=1"], "resources: are for a cluster only: cluster=slurm"),
+        (["cluster.setup=[]"], "cluster.setup: is for a cluster only: cluster=slurm"),
     ],
 )
 def test_what_is_wrong_in_a_request_is_one_line(typed: list[str], message: str) -> None:
@@ -106,7 +106,7 @@ def test_what_is_wrong_in_a_request_is_one_line(typed: list[str], message: str) 
     ("trainer", "typed", "message"),
     [
         ({"devices": 1, "num_nodes": 1}, ["resources.nodes=2"], "trainer.num_nodes=2"),
-        ({"devices": 1, "num_nodes": 2}, [], "resources.nodes: 1, and the training is of 2"),
+        ({"devices": 1, "num_nodes": 2}, [], "resources.nodes: 1, but the training uses 2"),
         ({"threads": 1}, ["resources.nodes=2"], "such a training has one process"),
         ({"accelerator": "gpu", "devices": 1}, [], "resources=gpu"),
         ({"accelerator": "gpu", "devices": 4}, ["resources.gpus=2"], "trainer.devices is 4"),

@@ -187,7 +187,7 @@ def test_the_winner_becomes_an_experiment_of_conf(swept: Sweeps, tmp_path: Path)
 
     assert apply.apply(sweep, "digits-1", conf) == []  # it is there
     file.write_text(f"{text}# mine\n", encoding="utf-8")
-    with pytest.raises(CommandError, match=r"^conf/experiment/digits-1\.yaml has another content"):
+    with pytest.raises(CommandError, match=r"^conf/experiment/digits-1\.yaml has other content"):
         apply.apply(sweep, "digits-1", conf)
     assert file.read_text("utf-8") == f"{text}# mine\n"
     with pytest.raises(CommandError, match=r"^'2026\.1' can't be an experiment's name"):
@@ -260,11 +260,11 @@ def test_an_agent_of_wandb_gets_a_command_that_composes(
 def test_what_wandb_cannot_search_is_one_line(swept: Sweeps) -> None:
     added = plan.make(Options(("+trainer.profiler=null,simple",), name="added"))
     with pytest.raises(
-        ConfigError, match=r"^\+trainer\.profiler: W&B has no parameter of such a name$"
+        ConfigError, match=r"^\+trainer\.profiler: W&B takes no parameter of this name$"
     ):
         wandb_sweep.write(added)
     with pytest.raises(CommandError, match=r"^--seeds: an agent of W&B's trains once"):
         wandb_sweep.write(plan.make(Options(SPACE, name="seeds", trials=2, seeds=2)))
-    with pytest.raises(SystemExit, match=r"^sweep: --wandb: agents of W&B's are started by hand: "):
+    with pytest.raises(SystemExit, match=r"^sweep: --wandb: W&B's agents are started by hand: "):
         sweeps.main(["--wandb", "--", "cluster=slurm", *SPACE])
     assert not list(Path("sweeps").rglob("wandb.yaml"))

@@ -166,7 +166,7 @@ def test_a_plan_is_the_same_for_the_same_command_alone(home: Path) -> None:
     [
         (Options(), "nothing to search: inv sweep -- KEY=A,B, or --search digits"),
         (Options(("seed=1",)), "nothing to search"),
-        (Options(("optimizer.lr=interval(0,1)",)), "an interval is no grid"),
+        (Options(("optimizer.lr=interval(0,1)",)), "an interval is not a grid"),
         (Options(GRID, trials=0), "--trials 0: must be a positive number"),
         (Options(GRID, seeds=-1), "--seeds -1: must be a positive number"),
         (Options(("optimizer.lrr=1,2",)), "optimizer.lrr: .*no such key"),
@@ -219,7 +219,7 @@ def test_a_search_file_is_checked(tmp_path: Path, text: str, problem: str) -> No
 @pytest.mark.parametrize(
     ("node", "problem"),
     [
-        ({"_target_": "optuna.pruners.MedianPruner"}, "is no sampler"),
+        ({"_target_": "optuna.pruners.MedianPruner"}, "is not a sampler"),
         ({"_target_": "optuna.samplers.RandomSampler", "seed": "x"}, "seed|int"),
         ({"_target_": "optuna.samplers.BruteForceSampler"}, "a grid needs none"),
     ],
@@ -270,7 +270,7 @@ def test_other_code_ends_a_sweep(begun: Callable[..., study.Sweep]) -> None:
     sweep = begun("optimizer.lr=1,2")
     code = next(name for name in sweep.plan.inputs if name.endswith("model.py"))
     changed = replace(sweep.plan, inputs={**sweep.plan.inputs, code: "of other code"})
-    with pytest.raises(CommandError, match=r"model\.py: not as when sweep"):
+    with pytest.raises(CommandError, match=r"model\.py: changed since sweep"):
         Worker(replace(sweep, plan=changed)).run()
     assert not any(trial.state.is_finished() for trial in sweep.trials)
 

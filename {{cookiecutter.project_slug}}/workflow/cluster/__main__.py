@@ -83,7 +83,7 @@ def check(overrides: list[str]) -> int:
 
 
 def status(job_id: str) -> int:
-    """Show how jobs stand: one, or the last ones."""
+    """Show the state of one job, or of the latest ones."""
     jobs = [records.find(job_id)] if job_id else list(records.every())[-SHOWN:]
     if not jobs:
         print("no job was submitted from this project\nnext: inv train -- cluster=slurm")
@@ -137,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
     action.add_argument("overrides", nargs="*")
     action = actions.add_parser("check", help="say whether a training can ever start")
     action.add_argument("overrides", nargs="*")
-    action = actions.add_parser("status", help="show how jobs stand")
+    action = actions.add_parser("status", help="show the state of jobs")
     action.add_argument("job", nargs="?", default="")
     action = actions.add_parser("logs", help="show what a job printed")
     action.add_argument("job")

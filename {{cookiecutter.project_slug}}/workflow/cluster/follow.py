@@ -12,9 +12,9 @@ from .records import Job
 from .scheduler import REASONS, State
 
 LOOK_SECONDS = 0.5  # between two looks at the log
-ASK_SECONDS = 3  # between two questions to SLURM
-SILENT_SECONDS = 25  # after which a node that should touch a file is said to be silent
-GONE_SECONDS = 6  # a job that SLURM does not know may be one that it does not know yet
+ASK_SECONDS = 3  # between two queries of SLURM
+SILENT_SECONDS = 25  # without a touch of its file: the node is reported as silent
+GONE_SECONDS = 6  # for which SLURM may not know a new job yet
 LAST_LINES = 10
 WAITS, RUNS, SUCCEEDED, FAILED = "waits", "runs", "succeeded", "failed"
 UNKNOWN = "is unknown"  # where SLURM does not answer
@@ -22,7 +22,7 @@ UNKNOWN = "is unknown"  # where SLURM does not answer
 
 @dataclass(frozen=True)
 class Standing:
-    """How a job, or a task of an array, stands.
+    """The state of a job, or of a task of an array.
 
     Args:
         state: one of the above.
@@ -38,9 +38,9 @@ class Standing:
 
 
 def standings(job: Job) -> dict[str, Standing]:
-    """Return how each task of a job stands, by its id.
+    """Return the standing of each task of a job, by its id.
 
-    What a task wrote of its end counts first: SLURM forgets.
+    The outcome that a task wrote comes first: SLURM forgets.
     """
     outcomes = {task: records.outcome(job.folder, task) for task in job.task_ids}
     states, problem = {}, ""
@@ -51,7 +51,7 @@ def standings(job: Job) -> dict[str, Standing]:
     by_task = {}
     for task, outcome in outcomes.items():
         if outcome is None:
-            # It may have ended between the two questions.
+            # It may have ended between the two queries.
             outcome = records.outcome(job.folder, task)
         if outcome is not None and outcome["error"] is None:
             by_task[task] = Standing(SUCCEEDED, _metrics(outcome["metrics"]))
@@ -86,7 +86,7 @@ def follow(job: Job) -> bool:
                 is_reported = True
                 print(
                     f"job {task}: no sign of life for {SILENT_SECONDS} seconds: its node, or the"
-                    f" way to it, may be gone ({current[task].text}); SLURM reports it later",
+                    f" network, may be down ({current[task].text}); SLURM reports it later",
                     flush=True,
                 )
             if all(standing.has_ended for standing in current.values()):
@@ -104,7 +104,7 @@ def follow(job: Job) -> bool:
 
 
 def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
-    """Return the last lines of a log; of one that is not there, none."""
+    """Return the last lines of a log, or a line that says that there are none."""
     if not log.exists():
         return ["it printed nothing"]
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -123,7 +123,7 @@ class _Tail:
         with self._path.open("rb") as file:
             file.seek(self._position)
             content = file.read()
-        if self._name:  # whole lines, each with the task that it is of
+        if self._name:  # whole lines, each behind the name of its task
             content = content[: content.rfind(b"\n") + 1]
         self._position += len(content)
         text = content.decode("utf-8", errors="replace")
@@ -134,10 +134,10 @@ class _Tail:
 
 
 def _standing(state: State | None, job: Job, task: str) -> Standing:
-    """Return how a task stands that wrote nothing of its end."""
+    """Return the standing of a task that wrote no outcome."""
     if state is None:
         if time.time() - job.submitted < GONE_SECONDS:
-            return Standing(WAITS, "SLURM has it")
+            return Standing(WAITS, "SLURM has accepted it")
         return Standing(FAILED, "SLURM no longer knows it, and it left no result: it was killed")
     if state.is_waiting:
         again = f", restart {state.restarts}" if state.restarts else ""
@@ -150,15 +150,15 @@ def _standing(state: State | None, job: Job, task: str) -> Standing:
 
 
 def _ended(state: State) -> str:
-    """Say how SLURM says that a job ended."""
+    """Return how a job ended, as SLURM reports it."""
     code, _, signal = state.exit_code.partition(":")
     killed = int(signal or 0) or (int(code) - 128 if code.isdecimal() and int(code) > 128 else 0)
     texts = {
         "CANCELLED": "it was cancelled",
-        "TIMEOUT": "its time was over (resources.time)",
-        "OUT_OF_MEMORY": "it was out of memory (resources.memory)",
+        "TIMEOUT": "it reached its time limit (resources.time)",
+        "OUT_OF_MEMORY": "it ran out of memory (resources.memory)",
         "NODE_FAIL": "its node failed",
-        "PREEMPTED": "it was preempted, and not queued again",
+        "PREEMPTED": "it was preempted, and not requeued",
         "COMPLETED": "it ended without a result",
     }
     if killed and state.name == "FAILED":
@@ -168,7 +168,7 @@ def _ended(state: State) -> str:
 
 
 def _silent(job: Job, current: dict[str, Standing]) -> str:
-    """Return a task that runs and does not touch its file any more."""
+    """Return a running task that no longer touches its file; "" where each does."""
     for task, standing in current.items():
         path = job.folder / f"{task}_{records.ALIVE}"
         touched = path.stat().st_mtime if path.exists() else time.time()
@@ -178,7 +178,7 @@ def _silent(job: Job, current: dict[str, Standing]) -> str:
 
 
 def _news(shown: dict[str, Standing], current: dict[str, Standing]) -> Iterator[str]:
-    """Yield a line for each task that waits or runs and did not so before."""
+    """Yield a line for each waiting or running task whose standing has changed."""
     for task, standing in current.items():
         if not standing.has_ended and standing != shown.get(task):
             yield f"job {task} {standing.state}: {standing.text}"

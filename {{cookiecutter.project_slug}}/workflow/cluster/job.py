@@ -1,8 +1,8 @@
-"""What a job runs on its node: the pipeline, in the job's snapshot, to an experiment.
+"""What a job runs on its node: the pipeline, in the job's snapshot; the result is an experiment.
 
-It is started once, by submitit; a training of several nodes starts its processes by srun. SLURM
-signals it before the time limit, or when it is preempted: it stops the pipeline as Ctrl-C does,
-and is queued again, to resume from the last checkpoint in the same snapshot.
+submitit starts it once; a training on several nodes starts its processes with srun. SLURM signals
+it before the time limit, and when it is preempted: it stops the pipeline as Ctrl-C does, and is
+requeued, to resume from the last checkpoint in the same snapshot.
 """
 
 import os
@@ -36,10 +36,9 @@ class JobError(Exception):
 
 @dataclass
 class Work:
-    """A command that a job runs, as submitit keeps it.
+    """A command that a job runs, as submitit pickles it.
 
     Args:
-        folder: of the job's files.
         home: the project that it was submitted from.
         stop_seconds: between SLURM's signal and the end of the job.
         variables: set for what it runs.
@@ -56,10 +55,10 @@ class Work:
         """Run it, and write how it ended.
 
         Raises:
-            JobError: it failed: SLURM has to know it, too.
+            JobError: it failed, which SLURM has to know, too.
         """
         folder, task = _place()
-        (folder / f"{task}_{records.OUTCOME}").unlink(missing_ok=True)  # of before a requeue
+        (folder / f"{task}_{records.OUTCOME}").unlink(missing_ok=True)  # from before a requeue
         restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
         again = f", restart {restarts}" if restarts != "0" else ""
         nodes = os.environ.get("SLURM_JOB_NODELIST", "")
@@ -80,7 +79,7 @@ class Work:
         """Stop at the last checkpoint: submitit calls it on SLURM's signal, then requeues."""
         from submitit.helpers import DelayedSubmission
 
-        print("SLURM ends this job soon: it stops at its last checkpoint", flush=True)
+        print("SLURM is about to end this job: stopping at the last checkpoint", flush=True)
         if self._process and not _has_ended(self._process):
             _signal_group(self._process, signal.SIGINT)
             last = time.monotonic() + max(self.stop_seconds - 15, 5)
@@ -94,7 +93,7 @@ class Work:
 
         Args:
             shown: what it is called where it fails.
-            watched: a training in it reads its standard input, and ends with this process.
+            watched: a training in it watches its standard input, and ends with this process.
 
         Raises:
             JobError: it failed.
@@ -102,8 +101,8 @@ class Work:
         environment = {**os.environ, **self.variables}
         path = [str(Path(sys.executable).parent), environment.get("PATH", "")]
         environment["PATH"] = os.pathsep.join(path)
-        # A group of its own: the signal is for the stage, as Ctrl-C is, and not for this process.
-        # Not every cluster ends what a killed job leaves: a training ends with this process.
+        # A process group of its own: a signal is for the stage, not for this process.
+        # Not every cluster cleans up after a killed job: a training ends with this process.
         environment[starter.VARIABLE] = "1" if watched else ""
         stdin = subprocess.PIPE if watched else subprocess.DEVNULL
         self._process = subprocess.Popen(
@@ -116,7 +115,7 @@ class Work:
 
 @dataclass
 class Pipeline(Work):
-    """The pipeline of a snapshot, to an experiment.
+    """The pipeline of a snapshot, whose result becomes an experiment.
 
     Args:
         name: of the experiment.
@@ -173,7 +172,7 @@ def _place() -> tuple[Path, str]:
 
 
 def _has_ended(process: "subprocess.Popen[Any]") -> bool:
-    """Whether a process has ended, asked in a signal's handler: `wait` holds Popen's own lock."""
+    """Whether a process has ended; for a signal's handler: `wait` may hold Popen's own lock."""
     try:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -187,7 +186,7 @@ def _signal_group(process: "subprocess.Popen[Any]", number: int) -> None:
 
 @contextmanager
 def _alive(path: Path) -> Iterator[None]:
-    """Touch a file while the job runs: a node that is gone does not."""
+    """Touch a file while the job runs, as a sign that its node is up."""
     ended = threading.Event()
 
     def touch() -> None:

@@ -1,4 +1,4 @@
-"""What is kept of each job in runs/cluster/ID/: what was asked, its log, how it ended."""
+"""The files of each job in runs/cluster/ID/: its request, its log and its outcome."""
 
 import json
 import time
@@ -25,11 +25,11 @@ class Job:
 
     Args:
         id: that SLURM gave it.
-        name: of the experiment that it becomes, or of the sweep that it works at.
+        name: of the experiment that it becomes, or of the sweep that it works on.
         kind: "train" or "sweep".
         overrides: as they were typed.
         snapshot: the worktree that its code is in; "" where it has none.
-        tasks: of a job array; 0 where it is none.
+        tasks: of a job array; 0 if it is not one.
         submitted: seconds since 1970.
     """
 
@@ -95,7 +95,7 @@ def every() -> Iterator[Job]:
 
 
 def outcome(folder: Path, task: str) -> dict[str, Any] | None:
-    """Return how a job ended by its own word; None where it said none, or runs.
+    """Return the outcome that a job wrote; None where it wrote none, or still runs.
 
     Keys: error (one line; None where it succeeded), metrics (by name).
     """

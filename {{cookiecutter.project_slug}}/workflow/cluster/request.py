@@ -1,4 +1,4 @@
-"""What is asked of SLURM for a training: checked against its config, as options of sbatch."""
+"""What a training requests from SLURM: checked against its config, as options of sbatch."""
 
 import math
 from pathlib import Path
@@ -15,30 +15,30 @@ GPUS = ("gpu", "cuda")
 def tasks_per_node(config: dict[str, Any], resources: Resources) -> int:
     """Return how many processes SLURM starts on each node.
 
-    On one node it is one, from which Lightning starts the others, as it does anywhere.
+    On one node it is one: Lightning starts the others from it, as it does anywhere.
 
     Args:
         config: the composed config of the training.
 
     Raises:
-        ConfigError: resources and config do not go together.
+        ConfigError: resources and config do not fit together.
     """
     trainer = config["trainer"]
     nodes = trainer.get("num_nodes", 1)
     if nodes != resources.nodes:
-        problem = f"{resources.nodes}, and the training is of {nodes}"
+        problem = f"{resources.nodes}, but the training uses {nodes}"
         if "devices" not in trainer:
             raise ConfigError("resources.nodes", f"{problem}: such a training has one process")
         raise ConfigError("resources.nodes", f"{problem}: trainer.num_nodes={resources.nodes}")
     if trainer.get("accelerator") in GPUS and not resources.gpus:
-        raise ConfigError("resources.gpus", "0, and the training needs a GPU: resources=gpu")
+        raise ConfigError("resources.gpus", "0, but the training needs a GPU: resources=gpu")
     devices = trainer.get("devices", 1)
     if isinstance(devices, list):
         devices = len(devices)
-    if not isinstance(devices, int) or devices < 0:  # all that are there
+    if not isinstance(devices, int) or devices < 0:  # all available ones
         devices = max(resources.gpus, 1)
     if 0 < resources.gpus < devices:
-        raise ConfigError("resources.gpus", f"{resources.gpus}, and trainer.devices is {devices}")
+        raise ConfigError("resources.gpus", f"{resources.gpus}, but trainer.devices is {devices}")
     tasks = int(devices) if nodes > 1 else 1
     if resources.cpus % tasks:
         problem = f"{resources.cpus} cannot be divided among {tasks} processes"
@@ -98,7 +98,7 @@ def script(options: dict[str, Any], folder: Path, command: str, tasks: int | Non
     Args:
         options: as `parameters` returns them.
         folder: of the job's files.
-        tasks: of a job array; None where it is no array.
+        tasks: of a job array; None if it is not one.
     """
     from submitit.slurm.slurm import _make_sbatch_string
 

@@ -1,4 +1,4 @@
-"""SLURM's own commands: whether there is one, what can start, what became of a job.
+"""SLURM's own commands: whether SLURM is here, whether a job can start, what became of it.
 
 Without accounting (`sacct`), SLURM forgets a job some minutes after its end: what a job left in its
 own folder counts first, and `scontrol` is asked before `sacct`.
@@ -19,13 +19,13 @@ UNKNOWN = "Invalid job id"  # of a job that has ended some minutes ago
 # Of the states, those of a job that waits or runs.
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "STOPPED", "SUSPENDED", "SIGNALING", "STAGE_OUT"}
-# What SLURM calls a reason is for its administrators; these are for who waits.
+# SLURM's reasons are written for administrators; these are for the person who waits.
 REASONS = {
-    "Priority": "others are before it",
-    "Resources": "what it needs is in use",
+    "Priority": "other jobs are ahead of it",
+    "Resources": "the resources that it needs are in use",
     "BeginTime": "it was requeued, and starts again soon",
-    "PartitionTimeLimit": "its time is more than its partition allows: it never starts",
-    "PartitionNodeLimit": "its nodes are more than its partition has: it never starts",
+    "PartitionTimeLimit": "its time limit exceeds that of its partition: it never starts",
+    "PartitionNodeLimit": "it needs more nodes than its partition has: it never starts",
     "ReqNodeNotAvail": "nodes that it needs are down or reserved",
 }
 
@@ -78,7 +78,7 @@ def require() -> None:
 def run(*command: str, text: str = "") -> tuple[int, str, str]:
     """Run a command of SLURM's; return its exit code, what it printed, and its error in one line.
 
-    One that is not there, or does not answer, has an exit code, too.
+    A command that is missing, or does not answer, gets an exit code, too.
     """
     try:
         done = subprocess.run(
@@ -102,7 +102,7 @@ def run(*command: str, text: str = "") -> tuple[int, str, str]:
 def variables() -> dict[str, str]:
     """Return the environment of a job: without what sbatch would read in place of the script.
 
-    Nor has it what a job that this process is in was given.
+    The variables of a job that this process runs in are left out, too.
     """
 
     def is_dropped(name: str) -> bool:
@@ -158,7 +158,7 @@ def cancel(job: str) -> None:
     """End a job, or all of an array.
 
     Raises:
-        CommandError: SLURM does not.
+        CommandError: SLURM refused.
     """
     code, _, error = run("scancel", job)
     if code:
@@ -207,7 +207,7 @@ def _accounted(printed: str, job: str) -> dict[str, State]:
     for line in printed.splitlines():
         fields = line.split("|")
         if len(fields) < 3 or fields[0].partition("_")[0] != job.partition("_")[0]:
-            continue  # what stands in for sacct on a cluster without may answer otherwise
+            continue  # a cluster without accounting may answer something else
         name, state, code, nodes, reason = [*fields, "", ""][:5]
         main, _, index = name.partition("_")
         for task in [f"{main}_{i}" for i in indices(index.strip("[]"))] or [main]:
@@ -233,7 +233,7 @@ class _Nodes:
 
 
 def _nodes() -> list[_Nodes]:
-    """Return what the partitions have; none where SLURM does not say."""
+    """Return the nodes of all partitions; none where SLURM does not say."""
     code, printed, _ = run("sinfo", "--noheader", "--format=%P|%l|%D|%c|%m|%G")
     nodes = []
     for line in [] if code else printed.splitlines():
@@ -268,7 +268,7 @@ def _of(resources: Resources) -> list[_Nodes]:
 
 
 def _beyond_partition(resources: Resources) -> str:
-    """Return why the time limit keeps a job waiting for ever: SLURM takes such a job."""
+    """Return why a job would wait forever for its time limit: SLURM accepts such a job."""
     limits = {nodes.partition: nodes.time for nodes in _of(resources)}
     known = {name: limit for name, limit in limits.items() if re.search(r"\d", limit)}
     if not known or len(known) < len(limits):
@@ -276,7 +276,7 @@ def _beyond_partition(resources: Resources) -> str:
     name = max(known, key=lambda name: _limit_seconds(known[name]))
     if seconds(resources.time) <= _limit_seconds(known[name]):
         return ""
-    return f"resources.time: {resources.time}, and partition {name} allows {known[name]}"
+    return f"resources.time: {resources.time}, but partition {name} allows {known[name]}"
 
 
 def _limit_seconds(limit: str) -> int:
@@ -298,9 +298,9 @@ def _largest(resources: Resources) -> str:
         if requested > largest:
             where = f"partition {groups[0].partition}"
             if key == "nodes":
-                return f"resources.nodes is {requested}, and {where} has {largest}"
+                return f"resources.nodes is {requested}, but {where} has {largest}"
             unit = "M" if key == "memory" else ""
             return (
-                f"resources.{key} is {requested}{unit}, and a node of {where} has {largest}{unit}"
+                f"resources.{key} is {requested}{unit}, but a node of {where} has {largest}{unit}"
             )
     return ""

@@ -30,7 +30,7 @@ class Settings:
     """What was asked for.
 
     Args:
-        cluster: None is this machine.
+        cluster: None: this machine.
         resources: of a job.
     """
 
@@ -57,7 +57,7 @@ def compose(overrides: list[str], folder: Path = CONF) -> Settings:
     resources = _resources(nodes["resources"])
     if nodes["cluster"].get("scheduler") == "local":
         if "resources" in {_key(text).partition(".")[0] for text in overrides}:
-            raise ConfigError("resources", "are asked of a cluster: cluster=slurm")
+            raise ConfigError("resources", "are for a cluster only: cluster=slurm")
         check_local(nodes["cluster"])
         return Settings(None, resources)
     check(Cluster, nodes["cluster"], "cluster.")
@@ -84,14 +84,14 @@ def compose_resources(overrides: list[str], folder: Path = CONF) -> Resources:
         raise ConfigError("resources.nodes", "a Job of Kubernetes is one pod; cluster=slurm")
     for name in OF_SLURM:
         if getattr(resources, name) is not None:
-            raise ConfigError(f"resources.{name}", "is of SLURM: no pod has it; null leaves it out")
+            raise ConfigError(f"resources.{name}", "is for SLURM only: set it to null")
     return resources
 
 
 def check_local(node: dict[str, Any]) -> None:
-    """Raise ConfigError where this machine is asked for something."""
+    """Raise ConfigError where a key of a cluster is set for this machine."""
     if others := [name for name in node if name != "scheduler"]:
-        raise ConfigError(f"cluster.{others[0]}", "is of a cluster: cluster=slurm")
+        raise ConfigError(f"cluster.{others[0]}", "is for a cluster only: cluster=slurm")
 
 
 def seconds(time: str) -> int:
@@ -118,7 +118,7 @@ def _nodes(overrides: list[str], folder: Path) -> dict[str, dict[str, Any]]:
         group, _, name = _key(text).partition(".")
         override = parse(text)
         if override.is_sweep_override():
-            raise ConfigError(text, "is a grid, and a job has one value of each")
+            raise ConfigError(text, "is a grid, but a job has one value of each")
         value = override.value()
         if name:
             values.append((group, name, value))
@@ -135,7 +135,7 @@ def _nodes(overrides: list[str], folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _resources(node: dict[str, Any]) -> Resources:
-    """Check what is asked for."""
+    """Check the keys of conf/resources/."""
     for name, rule in (("time", TIME), ("memory", MEMORY)):
         # Unquoted, YAML reads 4:00:00 as a number of base 60, and 4000 says no unit.
         if name in node and not rule.allows(value := node[name]):

@@ -31,7 +31,7 @@ def make(name: str, overrides: list[str] | None) -> Path:
         The project in its worktree, beside the repository.
 
     Raises:
-        CommandError: there is no commit yet, or a file cannot be part of it; nothing is left.
+        CommandError: there is no commit yet, or a file cannot be part of it. Nothing is left.
     """
     commit = git.head(ROOT)
     if commit is None:
@@ -57,7 +57,7 @@ def make(name: str, overrides: list[str] | None) -> Path:
 
 
 def fetch_data(project: Path) -> None:
-    """Bring the prepared data of dvc.lock into a snapshot, through DVC's cache."""
+    """Fetch the prepared data of dvc.lock into a snapshot, through DVC's cache."""
     recorded = provenance.outs_in({LOCK.name: (project / LOCK).read_text(encoding="utf-8")})
     path = PREPARED_DATA.as_posix()
     Store().fetch(path, recorded[path], project)
@@ -96,7 +96,7 @@ def remove(project: Path, repository: Path | None = None) -> None:
     """Remove a snapshot with all that is in it, if it is there.
 
     Args:
-        repository: the project that it is of; None is this one.
+        repository: the project that it belongs to; None: this one.
     """
     if project.is_dir():
         top = git.run(project, "rev-parse", "--show-toplevel", elsewhere=True)

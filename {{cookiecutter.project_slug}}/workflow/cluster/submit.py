@@ -52,7 +52,7 @@ def prepare(overrides: list[str]) -> Request:
     params.check(training)
     (config,) = experiments(training)
     if plain(config).get("train", {}).get("resume") == "never":
-        problem = "never: a job starts in a folder of its own, and resumes there alone"
+        problem = "never: a job starts in a folder of its own, and resumes only there"
         raise ConfigError("train.resume", problem)
     tasks = tasks_per_node(plain(config), composed.resources)
     scheduler.require()
@@ -73,7 +73,7 @@ def train(overrides: list[str]) -> Job:
     """Submit a training as a job.
 
     Raises:
-        CommandError: see `prepare`; or SLURM does not take it. Nothing is left behind.
+        CommandError: see `prepare`; or SLURM refuses it. Nothing is left behind.
         ConfigError: see `prepare`.
     """
     from .job import pipeline
@@ -107,7 +107,9 @@ def prepare_workers(overrides: list[str], count: int) -> Request:
     composed = settings.compose(overrides)
     assert composed.cluster
     if composed.resources.nodes != 1:
-        raise ConfigError("resources.nodes", f"{composed.resources.nodes}: a trial is of one node")
+        raise ConfigError(
+            "resources.nodes", f"{composed.resources.nodes}: a trial runs on one node"
+        )
     scheduler.require()
     options = parameters(composed.cluster, composed.resources, "check", ROOT)
     text = script(options, home() / FOLDER / "%A", NOBODY, count)
@@ -129,10 +131,10 @@ def workers(request: Request, name: str, commands: Sequence[Sequence[str]]) -> J
     """Submit workers, each a module with its arguments, in a snapshot that they share.
 
     Args:
-        name: of what they work at.
+        name: of what they work on.
 
     Raises:
-        CommandError: SLURM does not take them. Nothing is left behind.
+        CommandError: SLURM refuses them. Nothing is left behind.
     """
     from .job import Command
 
@@ -164,10 +166,10 @@ def image_variables(cluster: Cluster, resources: Resources) -> dict[str, str]:
 def hand_over(
     works: Sequence[Callable[[], Any]], options: dict[str, Any], max_requeues: int
 ) -> list[str]:
-    """Submit works, more than one as a job array, and return the id of each.
+    """Submit works, several of them as a job array, and return the id of each.
 
     Raises:
-        CommandError: SLURM does not take them.
+        CommandError: SLURM refuses them.
     """
     import submitit
     from submitit.core import utils
@@ -183,7 +185,7 @@ def hand_over(
             executor.update_parameters(**options)
             jobs = executor.submit_array(works) if len(works) > 1 else [executor.submit(works[0])]
         except (utils.FailedJobError, utils.FailedSubmissionError) as error:
-            raise CommandError(f"SLURM does not take the job: {one_line(error)}") from None
+            raise CommandError(f"SLURM refuses the job: {one_line(error)}") from None
     for link in folder.glob(".submission_file_*.sh"):
         with suppress(OSError):
             link.unlink()
@@ -192,7 +194,7 @@ def hand_over(
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Have sbatch start in the environment that a job gets."""
+    """Give sbatch the environment that a job gets."""
     before = dict(os.environ)
     environment = scheduler.variables()
     for name in [name for name in os.environ if name not in environment]:

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         of_job, overrides = settings.split(overrides)
         workers = None
         if options.wandb and submit.is_asked_for(of_job):
-            raise CommandError("--wandb: agents of W&B's are started by hand: leave out cluster=")
+            raise CommandError("--wandb: W&B's agents are started by hand: leave out cluster=")
         if submit.is_asked_for(of_job):
             workers = submit.prepare_workers(of_job, options.jobs)
         planned = plan.make(
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
             print(f"{file.as_posix()} written\nnext: wandb sweep {file.as_posix()}")
             return 0
         if workers and planned.device in ("gpu", "cuda") and not workers.resources.gpus:
-            raise ConfigError("resources.gpus", "0, and a trial needs a GPU: resources=gpu")
+            raise ConfigError("resources.gpus", "0, but a trial needs a GPU: resources=gpu")
         return _run(planned, options.jobs, options.fail_after, workers)
     except (ConfigError, CommandError, GitError) as error:
         raise SystemExit(f"sweep: {error}") from None
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
 
 def _run(planned: Plan, jobs: int, fail_after: int | None, workers: Request | None) -> int:
     study.require_storage(planned)
-    if not (planned.has_begun and PREPARED_DATA.exists()):  # one that has keeps its data
+    if not (planned.has_begun and PREPARED_DATA.exists()):  # a sweep that has begun keeps its data
         _prepare(planned)
     sweep = study.create(planned)
     gpus = visible_gpus() if planned.device in ON_GPUS and workers is None else []
@@ -111,7 +111,7 @@ def _prepare(planned: Plan) -> None:
         module = "workflow.dvc_store.command"
         code = subprocess.run([sys.executable, "-m", module, *command], cwd=ROOT).returncode
     if code:
-        with contextlib.suppress(OSError):  # one that has begun stays
+        with contextlib.suppress(OSError):  # the folder of a sweep that has begun stays
             planned.folder.rmdir()
         raise SystemExit(code)
 

@@ -35,13 +35,13 @@ def plan(sweep: Sweep, trial: FrozenTrial, name: str, conf: Path) -> dict[Path, 
         conf: a copy of conf/, which is changed.
 
     Raises:
-        CommandError: conf/ has not all keys that the trial had, or cannot hold its values.
-        ConfigError: a value is not one that conf/ may have now.
+        CommandError: conf/ lacks a key that the trial had, or cannot hold its values.
+        ConfigError: conf/ no longer allows a value.
     """
     file = conf / experiment.CONFIG
     text = experiment.mention(file.read_text(encoding="utf-8"), None)
     file.write_text(text, encoding="utf-8")
-    (conf / experiment.GROUP / f"{name}.yaml").unlink(missing_ok=True)  # that of an earlier call
+    (conf / experiment.GROUP / f"{name}.yaml").unlink(missing_ok=True)  # from an earlier call
     trained = plain(compose(sweep.plan.overrides(trial.params), sweep.plan.conf))
     value = f"{sweep.plan.metric} {trials.row(trial).value_text}"
     source = f"trial {trial.number} of sweep {sweep.plan.name} ({value})"
@@ -53,10 +53,10 @@ def plan(sweep: Sweep, trial: FrozenTrial, name: str, conf: Path) -> dict[Path, 
 
 
 def apply(sweep: Sweep, name: str, conf: Path) -> list[Path]:
-    """Write the winner to conf/experiment/NAME.yaml; return the files, nothing if they are there.
+    """Write the winner to conf/experiment/NAME.yaml; return the files, none if they are there.
 
     Raises:
-        CommandError: there is no winner, or a file of another content.
+        CommandError: there is no winner, or a file has other content.
         ConfigError: as `plan`.
     """
     if not NAME.fullmatch(name):
@@ -70,7 +70,7 @@ def apply(sweep: Sweep, name: str, conf: Path) -> list[Path]:
     for path in new:
         if (conf / path).exists():
             raise CommandError(
-                f"{(CONF / path).as_posix()} has another content: remove it, or choose another"
+                f"{(CONF / path).as_posix()} has other content: remove it, or choose another"
                 f" name: inv sweep.apply --name {sweep.plan.name} --as NAME"
             )
     for path, text in new.items():

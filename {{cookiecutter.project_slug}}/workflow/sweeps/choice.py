@@ -10,7 +10,7 @@ from .study import Sweep
 
 
 def parser(action: str, text: str | None) -> argparse.ArgumentParser:
-    """Return a parser of what names a sweep."""
+    """Return a parser with the option that names a sweep."""
     command = argparse.ArgumentParser(prog=f"sweep.{action}", description=text)
     command.add_argument("--name", help="of a sweep; default: the latest")
     return command
@@ -20,7 +20,7 @@ def choose(name: str | None, says_which: bool = True) -> Sweep:
     """Open a sweep.
 
     Args:
-        says_which: where there are several, and none is named.
+        says_which: prints its name where there are several, and none is named.
 
     Raises:
         CommandError: there is none, none of this name, or its study can't be read.

@@ -37,7 +37,7 @@ class Driver:
         """Run the sweep to its end, or to its limit of failures.
 
         Raises:
-            CommandError: the workers cannot go on.
+            CommandError: a worker cannot run, or workers end one after the other.
             KeyboardInterrupt: it was interrupted; the trainings have ended.
         """
         progress = Progress(self.sweep)

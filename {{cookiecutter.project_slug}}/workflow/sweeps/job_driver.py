@@ -20,7 +20,7 @@ ASK_SECONDS = 3
 class JobDriver:
     """Keeps as many workers on the cluster as were asked for, until no trial is left.
 
-    They live on without it: the same command finds those that wait or run, and submits what lacks.
+    They outlive it: the same command finds those that wait or run, and submits what is missing.
 
     Args:
         jobs: how many trials at a time.
@@ -43,7 +43,7 @@ class JobDriver:
         progress = Progress(self.sweep)
         jobs = {job.id: job for job in self._known()}
         reported: set[str] = set()
-        for job in jobs.values():  # those of before were told of before
+        for job in jobs.values():  # earlier ends were reported earlier
             reported |= {task for task, standing in standings(job).items() if standing.has_ended}
         deaths = 0
         while True:
@@ -67,7 +67,7 @@ class JobDriver:
         self._clean([*jobs.values()])
 
     def _known(self) -> list[Job]:
-        """Return the jobs of this sweep that were not over when they were last looked at."""
+        """Return the jobs of this sweep that have not been cleaned up."""
         name = self.sweep.plan.name
         return [
             job
@@ -86,7 +86,7 @@ class JobDriver:
         return job
 
     def _ends(self, job: Job, current: dict[str, Standing], reported: set[str]) -> Iterator[str]:
-        """Yield why workers ended that should not have, each once."""
+        """Yield why workers failed, each once."""
         for task, standing in current.items():
             if standing.has_ended and task not in reported:
                 reported.add(task)

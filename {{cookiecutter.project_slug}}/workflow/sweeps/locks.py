@@ -52,7 +52,7 @@ class Lock:
         return False
 
     def release(self) -> None:
-        """Release the lock, as far as this process holds it."""
+        """Release the lock, if this process holds it."""
         if self._file:
             self._file.close()
             self._file = None

@@ -14,11 +14,11 @@ from ..config.values import ConfigError
 from ..errors import one_line
 
 SEED = "seed"
-PROBES = 3  # trials after which most samplers need what they import
+PROBES = 3  # trials, after which most samplers have imported what they need
 
 
 def quiet() -> None:
-    """Leave out what Optuna says and nobody can act on: the sweep says itself what comes out."""
+    """Silence what Optuna logs and nobody can act on: the sweep itself reports what comes out."""
     optuna.logging.disable_default_handler()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", module="optuna")
@@ -34,7 +34,7 @@ def sampler(node: dict[str, Any] | None, seed: int) -> BaseSampler:
             continues as it was, and no two are alike.
 
     Raises:
-        ConfigError: it is no sampler, or cannot be made.
+        ConfigError: it is not a sampler, or cannot be made.
     """
     if node is None:
         return TPESampler(seed=seed, constant_liar=True)
@@ -56,7 +56,7 @@ def pruner(node: dict[str, Any] | None) -> BasePruner:
     """Return a pruner; without a node, one that prunes nothing.
 
     Raises:
-        ConfigError: it is no pruner, or cannot be made.
+        ConfigError: it is not a pruner, or cannot be made.
     """
     return NopPruner() if node is None else _make("pruner", node, BasePruner)
 
@@ -66,7 +66,7 @@ def require(
     pruner_node: dict[str, Any] | None,
     space: dict[str, BaseDistribution],
 ) -> None:
-    """Raise ConfigError if sampler or pruner cannot be made, or the sampler not be asked."""
+    """Raise ConfigError if sampler or pruner cannot be made, or the sampler gives no values."""
     study = optuna.create_study(sampler=sampler(sampler_node, 0), pruner=pruner(pruner_node))
     try:
         for value in range(PROBES):
@@ -84,5 +84,5 @@ def _make(key: str, node: dict[str, Any], kind: type) -> Any:
         cause = error.__cause__ or error
         raise ConfigError(key, f"{node.get('_target_')}: {one_line(cause)}") from None
     if not isinstance(instance, kind):
-        raise ConfigError(key, f"{node.get('_target_')} is no {key} of Optuna")
+        raise ConfigError(key, f"{node.get('_target_')} is not a {key} of Optuna")
     return instance

@@ -35,14 +35,14 @@ NOT_DECIDING = ("tracking", "export")  # keys that change no trial's value
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line.
+    """The options of the command line.
 
     Args:
         overrides: Hydra's, with the space among them.
         search: name of a file in conf/search/.
         name: of the sweep; "" for one that follows from the rest.
-        trials: how many; 0 for the number that the file says, or every point of a grid.
-        seeds: trainings a trial; 0 for the number that the file says.
+        trials: how many; None: as many as the file says, or every point of a grid.
+        seeds: trainings a trial; None: as many as the file says.
         storage: of Optuna, by URL; "" for a file of the sweep.
     """
 
@@ -125,7 +125,7 @@ class Plan:
         changed = [name for name in self.inputs | now if self.inputs.get(name) != now.get(name)]
         if changed:
             raise CommandError(
-                f"{listed(changed)}: not as when sweep {self.name} began, so its trials could not"
+                f"{listed(changed)}: changed since sweep {self.name} began, so its trials could not"
                 f" be compared: put it back, or start another sweep: --name NEW"
             )
 
@@ -155,7 +155,7 @@ def read(name: str) -> Plan | None:
 
 
 def make(options: Options) -> Plan:
-    """Return the plan of what was asked for; that of a sweep that has begun, where it fits.
+    """Return the plan for these options; that of a sweep that has begun, where it fits.
 
     Nothing is written, and nothing has to be there but conf/ and the code.
 
@@ -206,9 +206,9 @@ def make(options: Options) -> Plan:
 
 
 def begin(plan: Plan) -> Plan:
-    """Write a plan, with the copy of conf/ and the inputs, unless it is there; to be locked."""
+    """Write a plan, with the copy of conf/ and the inputs, unless it is there; under a lock."""
     if not plan.has_begun:
-        shutil.rmtree(plan.conf, ignore_errors=True)  # of one that was killed here
+        shutil.rmtree(plan.conf, ignore_errors=True)  # from a sweep that was killed here
         shutil.copytree(ROOT / CONF, plan.conf)
         plan = replace(plan, inputs=_hashes(_code()) | _data())
     plan.require_inputs()
@@ -270,7 +270,7 @@ def _trials(space: Space, search: Search, options: Options) -> tuple[bool, int]:
         return False, trials
     if points is None:
         key = next(key for key in space if combinations({key: space[key]}) is None)
-        raise ConfigError(key, "an interval is no grid: say how many trials: --trials N")
+        raise ConfigError(key, "an interval is not a grid: say how many trials: --trials N")
     return True, len(points)
 
 
@@ -297,7 +297,7 @@ def _require_same(key: str, shared: dict[str, Any], config: dict[str, Any]) -> N
     for name in before | now:
         if before.get(name) != now.get(name):
             why = "all trials share it" if key in SHARED else "all trials share the prepared data"
-            raise ConfigError(name, f"cannot differ in a sweep: {why}; change conf/ before")
+            raise ConfigError(name, f"cannot differ in a sweep: {why}; change conf/ first")
 
 
 def _data_keys() -> list[str]:
@@ -337,7 +337,7 @@ def _continued(begun: Plan, new: Plan, options: Options) -> Plan:
             f" --name {begun.name}; for another one: --name NEW"
         )
     if options.storage and options.storage != begun.storage:
-        raise CommandError(f"sweep {begun.name} has its trials in another storage: leave --storage")
+        raise CommandError(f"sweep {begun.name} has its trials in another storage: omit --storage")
     if options.seeds and options.seeds != len(begun.seeds):
         raise CommandError(
             f"--seeds {options.seeds}: sweep {begun.name} has {len(begun.seeds)}: --name NEW"

@@ -49,7 +49,7 @@ def table(sweep: Sweep, rows: Sequence[Row]) -> Table:
 
 
 def overview() -> Iterator[str]:
-    """Yield a line for each sweep, the latest first; none where there is one alone."""
+    """Yield a line for each sweep, the latest first; none where there is only one."""
     names = study.names()[::-1]
     for name in names[:LISTED] if names[1:] else []:
         try:

@@ -49,7 +49,7 @@ def split(overrides: list[str]) -> tuple[Space, list[str]]:
 
 
 def combinations(space: Space) -> list[dict[str, Any]] | None:
-    """Return every point of a space; None where an interval has no end of them."""
+    """Return every point of a space; None with an interval, which has infinitely many."""
     values = [_values(distribution) for distribution in space.values()]
     if any(choices is None for choices in values):
         return None
@@ -93,7 +93,7 @@ def _distribution(override: Override, text: str) -> BaseDistribution:
             return _range(value)
         return CategoricalDistribution([*override.sweep_string_iterator()])
     except (HydraException, ValueError) as error:
-        raise ConfigError(text, f"is no search space: {str(error).splitlines()[0]}") from None
+        raise ConfigError(text, f"is not a search space: {str(error).splitlines()[0]}") from None
 
 
 def _interval(value: IntervalSweep) -> BaseDistribution:
@@ -135,7 +135,7 @@ def _ends(distribution: BaseDistribution) -> list[Any]:
 
 
 def described(space: Space) -> Iterator[str]:
-    """Yield what each key of a space may be, as a line has it."""
+    """Yield the values of each key of a space, as a line shows them."""
     for key, distribution in space.items():
         if isinstance(distribution, CategoricalDistribution):
             yield f"{key}={','.join(map(str, distribution.choices))}"

@@ -92,7 +92,7 @@ def require_storage(plan: Plan) -> None:
 
 
 def create(plan: Plan) -> Sweep:
-    """Open the sweep of a plan; what it lacks of a study and of trials is made.
+    """Open the sweep of a plan; create its study and its trials where they are missing.
 
     Raises:
         CommandError: its storage is gone or another sweep's, or code or data have changed.
@@ -158,7 +158,7 @@ def _require_own(study: Study, plan: Plan) -> Study:
 
 @contextmanager
 def _storage_errors(plan: Plan) -> Iterator[None]:
-    """Say in one line what is wrong with a storage, whichever library says so."""
+    """Say in one line what is wrong with a storage, whichever library raises it."""
     try:
         yield
     except (CommandError, KeyError, KeyboardInterrupt):
@@ -199,7 +199,7 @@ def _storage(plan: Plan) -> BaseStorage:
 
 
 class _JournalLock(BaseJournalFileLock):
-    """Ends with its process: Optuna's own locks have to be waited for after a kill."""
+    """A lock that ends with its process: Optuna's own ones have to time out after a kill."""
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
@@ -214,7 +214,7 @@ class _JournalLock(BaseJournalFileLock):
         self._lock.release()
 
     def _repair(self) -> None:
-        """Cut off the line that a machine that went down has left unfinished."""
+        """Cut off a line that was left unfinished when the machine went down."""
         if not self._journal.exists():
             return
         with self._journal.open("rb+") as file:

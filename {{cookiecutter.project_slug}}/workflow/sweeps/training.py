@@ -16,7 +16,7 @@ from .locks import Lock
 from .plan import Plan
 
 LOOK_SECONDS = 0.05
-DEATHS = 5  # by a signal, in a row: then it is the training's own fault, such as its memory
+DEATHS = 5  # by a signal, in a row: then the training itself is the cause, such as its memory
 IS_WINDOWS = sys.platform == "win32"
 
 
@@ -29,7 +29,7 @@ class Training:
     """A training of a trial: its folder is Hydra's run folder, and that of the exchange.
 
     Args:
-        overrides: of Hydra's.
+        overrides: Hydra's.
         locks: that its process holds as long as it lives.
         variables: of its environment.
     """
@@ -41,10 +41,10 @@ class Training:
     variables: Mapping[str, str]
 
     def run(self, watch: Callable[[Exchange], None]) -> Result:
-        """Train, or resume what was killed; return the result, also one that was there.
+        """Train, or resume what was killed; return the result, or the one that is there already.
 
         Args:
-            watch: is called again and again while it trains.
+            watch: is called repeatedly while it trains.
 
         Raises:
             TrainingError: the training failed.
@@ -95,7 +95,7 @@ class Training:
     @property
     def _own_variables(self) -> dict[str, str]:
         variables = {VARIABLE: str(self.folder), "PYTHONUNBUFFERED": "1"}
-        # There, a process cannot hold the locks of another: it ends with the one that has them.
+        # On Windows a process cannot inherit locks: it ends with the process that holds them.
         return variables | ({"ENDS_WITH_STDIN": "1"} if IS_WINDOWS else {})
 
     @property

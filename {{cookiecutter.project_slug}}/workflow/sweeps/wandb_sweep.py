@@ -1,6 +1,6 @@
 """The same search as a sweep of W&B's own: a file for `wandb sweep`, whose agents train.
 
-W&B's server chooses the values then, and has the trials; each agent runs the project's training.
+W&B's server then chooses the values and keeps the trials; each agent runs the training.
 """
 
 import re
@@ -56,7 +56,7 @@ def document(plan: Plan, config: dict[str, Any]) -> dict[str, Any]:
         raise CommandError("--seeds: an agent of W&B's trains once for each trial")
     for key in plan.space:
         if not KEY.fullmatch(key):
-            raise ConfigError(key, "W&B has no parameter of such a name")
+            raise ConfigError(key, "W&B takes no parameter of this name")
     tracking = config["tracking"]
     account = {"entity": tracking["entity"]} if tracking["entity"] else {}
     limit = {} if plan.grid else {"run_cap": plan.trials}
@@ -78,7 +78,7 @@ def document(plan: Plan, config: dict[str, Any]) -> dict[str, Any]:
 def method(plan: Plan, config: dict[str, Any]) -> str:
     """Return how W&B is to choose values: bayes, unless it can't read them in a run's config.
 
-    Which file of a group was chosen, such as `model=mlp`, is not in there.
+    The config does not say which file of a group was chosen, such as `model=mlp`.
     """
     if plan.grid:
         return "grid"
@@ -105,7 +105,7 @@ def parameter(distribution: BaseDistribution) -> dict[str, Any]:
 
 
 def number(text: Any) -> Any:
-    """Return a text as the number that it is written like: W&B's charts have an axis for it."""
+    """Return a number for a text that is written like one: W&B's charts have an axis for it."""
     for kind in (int, float):
         try:
             if str(kind(text)) == text:

@@ -41,8 +41,8 @@ class Worker:
     Args:
         slot: a number that says which of the workers it is.
         gpus: of which each training gets one; empty: it sees what this process sees.
-        driver: the process id of its starter, with which it ends after a trial; None: whoever
-            started it, it ends when no trial is free.
+        driver: the process id of its starter: when that is gone, it ends after its trial, else it
+            waits for trials that others may leave; None: it ends when no trial is free.
         failures: how many failed trials of the study end it; None: none do.
     """
 
@@ -67,7 +67,7 @@ class Worker:
                     continue
             if self.driver is None or not self.sweep.unfinished:
                 return
-            time.sleep(WAIT_SECONDS)  # one that another process has may be left by it
+            time.sleep(WAIT_SECONDS)  # another process may still leave its trial
 
     def _is_wanted(self) -> bool:
         if self.driver is not None and os.getppid() != self.driver:
