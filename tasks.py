@@ -89,9 +89,9 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
     cores = os.cpu_count() or 1
     options = ["--durations=20", "-m", "" if weekly else "not weekly"] if slow else []
     for framework, folders in PROJECT_TESTS.items():
-        named = [path for path in paths if path.startswith(folders[0])]
-        if named:
-            run_on_project(framework, f"--numprocesses={cores}", *options, *rest, *named)
+        matching = [path for path in paths if path.startswith(folders[0])]
+        if matching:
+            run_on_project(framework, f"--numprocesses={cores}", *options, *rest, *matching)
             return
     suites = [
         (framework, folder)  # one by one: each folder has a conftest.py of its own
@@ -115,9 +115,9 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
             run_on_project(framework, f"--numprocesses={cores}", *rest, folder)
         if not any(path.startswith(TEAM_TESTS) for path in paths):
             run(*command, *arguments)
-    own = [path for path in paths if path.startswith(TEAM_TESTS)]
-    if own or ((ROOT / TEAM_TESTS).is_dir() and not paths):
-        run("pytest", "--override-ini=pythonpath=. tests", *rest, *(own or [TEAM_TESTS]))
+    team_paths = [path for path in paths if path.startswith(TEAM_TESTS)]
+    if team_paths or ((ROOT / TEAM_TESTS).is_dir() and not paths):
+        run("pytest", "--override-ini=pythonpath=. tests", *rest, *(team_paths or [TEAM_TESTS]))
 
 
 @task(help={"fix": "fix what can be fixed"})
@@ -195,7 +195,7 @@ def bench(
     stream: bool = False,
 ) -> None:
     """Measure what benchmarks/README.md shows, and write its table."""
-    chosen = {
+    scripts = {
         "images": images,
         "serving": serving,
         "frameworks": frameworks,
@@ -204,7 +204,7 @@ def bench(
         "sweeps": sweeps,
         "stream": stream,
     }
-    script = next((name for name, is_chosen in chosen.items() if is_chosen), "measure")
+    script = next((name for name, is_chosen in scripts.items() if is_chosen), "measure")
     run(sys.executable, f"benchmarks/{script}.py")
 
 
@@ -214,14 +214,14 @@ def generate(target: Path, template: Path = ROOT, /, **answers: str) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = cookiecutter(
+        project = cookiecutter(
             str(template),
             no_input=True,
             output_dir=folder,
             extra_context=answers,
             default_config=True,
         )
-        shutil.move(made, target)
+        shutil.move(project, target)
 
 
 @contextmanager
@@ -322,7 +322,7 @@ def run(
     environment = {**os.environ, **(variables or {})}
     if folder != ROOT or variables:
         environment.pop("VIRTUAL_ENV", None)  # uv makes the other project an environment of its own
-    done = subprocess.run(
+    result = subprocess.run(
         command,
         cwd=folder,
         env=environment,
@@ -330,8 +330,8 @@ def run(
         stderr=subprocess.STDOUT if output else None,
         check=False,
     )
-    if done.returncode:
-        raise Exit(code=done.returncode)
+    if result.returncode:
+        raise Exit(code=result.returncode)
 
 
 def shadowed_names(project: Path, locked: str) -> set[str]:
@@ -347,8 +347,8 @@ def shadowed_names(project: Path, locked: str) -> set[str]:
     ).stdout.split()
     names = {*distributions, *modules} - {"locked-project"}
     # Packages are lower case, and a distribution `a-b` could be imported as `a_b`.
-    wanted = {name.lower().replace("-", "_").replace(".", "_") for name in names}
-    return {name for name in wanted if name.isidentifier()}
+    normalized = {name.lower().replace("-", "_").replace(".", "_") for name in names}
+    return {name for name in normalized if name.isidentifier()}
 
 
 def in_lines(names: set[str]) -> str:
@@ -360,8 +360,8 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-namespace = Collection(*(found for found in list(globals().values()) if isinstance(found, Task)))
-for found in (merge_upstream, projects.update, projects.eject, projects.link):
-    namespace.add_task(found)
+namespace = Collection(*(value for value in list(globals().values()) if isinstance(value, Task)))
+for command in (merge_upstream, projects.update, projects.eject, projects.link):
+    namespace.add_task(command)
 namespace.add_collection(fork_tasks)
 namespace.add_collection(fleet_tasks)

@@ -163,20 +163,20 @@ def _each(listed: list[Project], row: Callable[[Project], Row]) -> list[Row]:
 
 
 def _status(root: Path, project: Project) -> Status:
-    shown = without_secret(project.git)
+    address = without_secret(project.git)
     try:
         clone = _cloned(root, project)
-        made = record.read(clone)
-        with open_source(made.template, cache(clone)) as source:
-            old, new = source.recorded(made), source.newest(made.checkout)
+        recorded = record.read(clone)
+        with open_source(recorded.template, cache(clone)) as source:
+            old, new = source.recorded(recorded), source.newest(recorded.checkout)
             newest = source.version(new) or new[:7]
             edited = drift.diff(clone).files
     except (CommandError, GitError, OSError) as error:
-        return Status(project.name, shown, problem=one_line(error))
+        return Status(project.name, address, problem=one_line(error))
     return Status(
         project.name,
-        shown,
-        made.version or old[:7],
+        address,
+        recorded.version or old[:7],
         newest,
         old != new,
         len(edited),
@@ -185,13 +185,13 @@ def _status(root: Path, project: Project) -> Status:
 
 
 def _update(root: Path, project: Project, apply: bool) -> Update:
-    shown = without_secret(project.git)
+    address = without_secret(project.git)
     try:
         clone = _cloned(root, project)
         place = three_way.at(clone)
         start = str(place.commit("HEAD"))
         old = record.read(clone).version or ""
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", UPDATE, f"--project={clone}", "--no-test"],
             env={**os.environ, "PYTHONPATH": WORKFLOW, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
@@ -199,24 +199,24 @@ def _update(root: Path, project: Project, apply: bool) -> Update:
             encoding="utf-8",
             check=False,
         )
-        lines = [*done.stderr.strip().splitlines(), *done.stdout.strip().splitlines()]
+        lines = [*result.stderr.strip().splitlines(), *result.stdout.strip().splitlines()]
         if conflicts := three_way.unmerged(place):
-            return Update(project.name, shown, "conflict", old, files=tuple(conflicts))
-        if done.returncode:
-            return Update(project.name, shown, "failed", old, problem=_reason(lines))
+            return Update(project.name, address, "conflict", old, files=tuple(conflicts))
+        if result.returncode:
+            return Update(project.name, address, "failed", old, problem=_reason(lines))
         new = record.read(clone).version or ""
         names = place.git("diff", "--name-only", "-z", start, "HEAD").split("\0")
-        changed = tuple(filter(None, names))
-        if not changed:
-            return Update(project.name, shown, "up to date", old, new)
+        files = tuple(filter(None, names))
+        if not files:
+            return Update(project.name, address, "up to date", old, new)
         if not apply:
-            return Update(project.name, shown, "would update", old, new, changed)
+            return Update(project.name, address, "would update", old, new, files)
         branch = place.git("symbolic-ref", "--short", "HEAD").strip()
         title = f"Update from the template: {old} to {new}"
         request = _propose(clone, project.branch or _default_branch(clone), branch, title)
-        return Update(project.name, shown, "updated", old, new, changed, branch, request)
+        return Update(project.name, address, "updated", old, new, files, branch, request)
     except (CommandError, GitError, OSError) as error:
-        return Update(project.name, shown, "failed", problem=one_line(error))
+        return Update(project.name, address, "failed", problem=one_line(error))
 
 
 def _cloned(root: Path, project: Project) -> Path:
@@ -296,13 +296,13 @@ def _propose(clone: Path, base: str, branch: str, title: str) -> str:
     """
     place, command = three_way.at(clone), hosts.command_for(_origin(clone))
     request = hosts.find_request(clone, command, branch) if command else ""
-    there = place.commit(f"refs/remotes/origin/{branch}")
-    if there is None or place.git("diff", "--name-only", there, "HEAD"):
-        if there not in (None, place.commit(f"{PUSHED}/{branch}")):
+    remote_tip = place.commit(f"refs/remotes/origin/{branch}")
+    if remote_tip is None or place.git("diff", "--name-only", remote_tip, "HEAD"):
+        if remote_tip not in (None, place.commit(f"{PUSHED}/{branch}")):
             raise CommandError(
                 f"{branch} is in origin already, with other commits: merge or delete it there"
             )
-        lease = f"--force-with-lease=refs/heads/{branch}:{there or ''}"
+        lease = f"--force-with-lease=refs/heads/{branch}:{remote_tip or ''}"
         place.git("push", "--quiet", lease, "origin", f"HEAD:refs/heads/{branch}")
         place.git("update-ref", f"{PUSHED}/{branch}", "HEAD")
     if request or not command:
@@ -338,11 +338,11 @@ def _cells(row: Status | Update) -> list[str]:
         edited = f"{row.drift} managed files edited" if row.drift else "no drift"
         return [row.name, newer, edited, f"checks: {row.checks or 'not known'}", ""]
     versions = f"{row.old} -> {row.new}" if row.new and row.new != row.old else row.old
-    shown = enumerated(row.files, 5)
-    what = {
+    files = enumerated(row.files, 5)
+    details = {
         "would update": f"{len(row.files)} files",
         "updated": f"{len(row.files)} files, branch {row.branch} {row.request}".strip(),
-        "conflict": shown,
+        "conflict": files,
         "failed": row.problem,
     }
-    return [row.name, row.state, versions, what.get(row.state, "")]
+    return [row.name, row.state, versions, details.get(row.state, "")]

@@ -54,8 +54,8 @@ def find_request(clone: Path, command: str, branch: str) -> str:
         CommandError: the host does not answer, or refuses.
     """
     if command == "gh":
-        found = pull_request.find(clone, branch)
-        return found.url if found and found.is_open else ""
+        request = pull_request.find(clone, branch)
+        return request.url if request and request.is_open else ""
     listed = _run(clone, "glab", "mr", "list", f"--source-branch={branch}", "--output=json")
     return next((str(entry["web_url"]) for entry in json.loads(listed)), "")
 
@@ -74,7 +74,7 @@ def open_request(clone: Path, command: str, branch: str, title: str, text: str, 
 
 
 def _run(clone: Path, *command: str) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         command,
         cwd=clone,
         stdin=subprocess.DEVNULL,
@@ -83,8 +83,8 @@ def _run(clone: Path, *command: str) -> str:
         encoding="utf-8",
         check=False,
     )
-    if done.returncode:
+    if result.returncode:
         # Of a file in which glab has kept what was typed, nothing is said.
-        lines = [line for line in done.stderr.splitlines() if "recover" not in line]
+        lines = [line for line in result.stderr.splitlines() if "recover" not in line]
         raise CommandError(f"{command[0]}: {one_line(' '.join(lines))}")
-    return done.stdout
+    return result.stdout

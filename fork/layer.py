@@ -67,16 +67,16 @@ def opened(questions: Mapping[str, Any]) -> dict[str, Any]:
     upstream = questions.get(UPSTREAM, {})
     content: dict[str, Any] = {}
     for name, value in questions.items():
-        asked = name.removeprefix(ANSWERED)
+        question = name.removeprefix(ANSWERED)
         if name == "__prompts__":
             content[name] = {**value, **upstream.get("__prompts__", {})}
-        elif asked not in upstream:
+        elif question not in upstream:
             content[name] = value
-        elif isinstance(upstream[asked], list):
+        elif isinstance(upstream[question], list):
             first = value if isinstance(value, list) else [_answer(value)]
-            content[asked] = [*first, *(one for one in upstream[asked] if one not in first)]
+            content[question] = [*first, *(one for one in upstream[question] if one not in first)]
         else:
-            content[asked] = _where_it_fits(_answer(value), upstream[asked], content)
+            content[question] = _where_it_fits(_answer(value), upstream[question], content)
     content.pop(UPSTREAM, None)
     lines = content["__prompts__"]
     content["__prompts__"] = {name: lines[name] for name in content if not name.startswith("_")}
@@ -87,40 +87,40 @@ def _lay_questions(root: Path, team: Team) -> list[str]:
     path = root / "cookiecutter.json"
     upstream: dict[str, Any] = json.loads(path.read_text("utf-8"))
     problems, replaced = [], {}
-    asked = {name: value for name, value in upstream.items() if not name.startswith("_")}
+    questions = {name: value for name, value in upstream.items() if not name.startswith("_")}
     changed: dict[str, Any] = {}
     for key, answers in (("defaults", team.defaults), ("fixed", team.fixed)):
         for name, value in answers.items():
-            if problem := _problem(name, value, asked):
+            if problem := _problem(name, value, questions):
                 problems.append(f"{QUESTIONS}: {key}.{name}: {problem}")
             elif key == "fixed":
                 changed[name] = (f"{ANSWERED}{name}", _fixed(name, str(value)))
                 replaced[name] = upstream[name]
             else:
-                changed[name] = (name, _default(value, asked[name]))
+                changed[name] = (name, _default(value, questions[name]))
                 if isinstance(value, list):
                     replaced[name] = upstream[name]
     prompts: dict[str, Any] = upstream["__prompts__"]
     hidden = {name: prompts[name] for name in replaced if name in prompts}
-    own = {}
+    added = {}
     for name, question in team.questions.items():
         if name in upstream:
             problems.append(f"{QUESTIONS}: questions.{name}: the template asks that: use defaults")
         else:
-            own[name] = question
+            added[name] = question
     content: dict[str, Any] = {}
-    choices = next((name for name, value in asked.items() if isinstance(value, list)), "")
+    choices = next((name for name, value in questions.items() if isinstance(value, list)), "")
     private = settings.variables(team.settings)
     for name, value in upstream.items():
         if name == choices:  # those before it say what the project is: all others can use these
-            content.update({one: question.value for one, question in own.items()})
+            content.update({one: question.value for one, question in added.items()})
         new, laid = changed.get(name, (name, private.pop(name, value)))
         if new == name in changed and isinstance(laid, str):
             laid = _where_it_fits(laid, value, content)
         content[new] = laid
     content = {**content, **private}
     lines: dict[str, Any] = {**prompts}
-    lines |= {name: question.prompts for name, question in own.items()}
+    lines |= {name: question.prompts for name, question in added.items()}
     content["__prompts__"] = {}
     for name in (name for name in content if not name.startswith("_")):
         line = lines[name]
@@ -136,13 +136,13 @@ def _lay_questions(root: Path, team: Team) -> list[str]:
     return problems
 
 
-def _problem(name: str, value: Value, asked: Mapping[str, Any]) -> str | None:
-    if name not in asked:
-        return unknown(name, asked, "the template asks no such question")
-    if isinstance(asked[name], list):
+def _problem(name: str, value: Value, questions: Mapping[str, Any]) -> str | None:
+    if name not in questions:
+        return unknown(name, questions, "the template asks no such question")
+    if isinstance(questions[name], list):
         for one in value if isinstance(value, list) else [value]:
-            if one not in asked[name]:
-                return f"{one} is not a choice: {', '.join(asked[name])}"
+            if one not in questions[name]:
+                return f"{one} is not a choice: {', '.join(questions[name])}"
     elif isinstance(value, list):
         return "must be text: the template offers no choices there"
     return None
@@ -210,11 +210,11 @@ def table(questions: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         prompt = questions["__prompts__"][name]
         line = prompt["__prompt__"] if isinstance(prompt, dict) else prompt
         if isinstance(value, list):
-            shown = ", ".join(f"`{choice}`" for choice in value)
+            offered = ", ".join(f"`{choice}`" for choice in value)
         elif "{" in value:
             used = dict.fromkeys(re.findall(r"cookiecutter\.(\w+)", value))
-            shown = "from " + " and ".join(f"`{one}`" for one in used) if used else f"`{value}`"
+            offered = "from " + " and ".join(f"`{one}`" for one in used) if used else f"`{value}`"
         else:
-            shown = f"`{value}`" if value else "empty"
-        rows.append((name, line, shown))
+            offered = f"`{value}`" if value else "empty"
+        rows.append((name, line, offered))
     return rows

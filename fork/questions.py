@@ -66,10 +66,10 @@ def ask(root: Path, answer: Callable[[str], str] = input) -> tuple[dict[str, str
     defaults, fixed = {}, {}
     for name in ASKED:
         offered = questions[name]
-        shown = ", ".join(offered) if isinstance(offered, list) else _short(offered)
-        typed = answer(f"{_line(questions, name)} [{shown}]: ").strip()
+        choices = ", ".join(offered) if isinstance(offered, list) else _short(offered)
+        typed = answer(f"{_line(questions, name)} [{choices}]: ").strip()
         while isinstance(offered, list) and typed.removesuffix(FIXED) not in ("", *offered):
-            typed = answer(f"one of {shown}: ").strip()
+            typed = answer(f"one of {choices}: ").strip()
         if typed.endswith(FIXED):
             fixed[name] = typed.removesuffix(FIXED).strip()
         elif typed:
@@ -85,7 +85,9 @@ def ask(root: Path, answer: Callable[[str], str] = input) -> tuple[dict[str, str
     return defaults, fixed
 
 
-def given(root: Path, defaults: Sequence[str], fixed: Sequence[str]) -> list[dict[str, str]]:
+def parsed_options(
+    root: Path, defaults: Sequence[str], fixed: Sequence[str]
+) -> list[dict[str, str]]:
     """Return what options say, NAME=VALUE each.
 
     Raises:

@@ -40,7 +40,7 @@ def start(context: Context, default: list[str], fix: list[str], url: str = "") -
         address = url or upstream.address(ROOT)
         upstream.require_none(ROOT)
         if default or fix or not sys.stdin.isatty():
-            defaults, fixed = questions.given(ROOT, default, fix)
+            defaults, fixed = questions.parsed_options(ROOT, default, fix)
         else:
             defaults, fixed = questions.ask(ROOT)
         laid = upstream.start(ROOT, address, questions.first_files(defaults, fixed))
@@ -52,11 +52,11 @@ def start(context: Context, default: list[str], fix: list[str], url: str = "") -
 def lay(context: Context) -> None:
     """Lay team/ over the template again, after an edit of it."""
     with errors_as_lines():
-        changed = upstream.lay_again(ROOT)
+        names = upstream.lay_again(ROOT)
         upstream.try_out(ROOT)
-    for name in changed[:20]:
+    for name in names[:20]:
         print(f"  {name}")
-    print(f"{len(changed)} files changed" if changed else "nothing changed: it was laid already")
+    print(f"{len(names)} files changed" if names else "nothing changed: it was laid already")
     print("next: inv test, git add --all, git commit")
 
 
@@ -64,19 +64,19 @@ def lay(context: Context) -> None:
 def merge_upstream(context: Context, to: str = "") -> None:
     """Merge upstream's newest version into this fork."""
     with errors_as_lines():
-        done = upstream.follow(ROOT, to)
-    for problem in done.problems:
+        followed = upstream.follow(ROOT, to)
+    for problem in followed.problems:
         print(f"team/ names what upstream no longer has: {problem}")
-    if done.conflicts:
+    if followed.conflicts:
         print("in conflict, of what you changed beside team/:")
-        for name in done.conflicts:
+        for name in followed.conflicts:
             print(f"  {name}")
         print("next: edit them, git add --all, git cherry-pick --continue")
         raise Exit("or as before: git cherry-pick --abort", 1)
-    if done.old == done.new:
+    if followed.old == followed.new:
         print("up to date")
         return
-    print(f"merged upstream {done.version or ''} ({done.new[:10]})")
+    print(f"merged upstream {followed.version or ''} ({followed.new[:10]})")
     print("next: inv check, inv test, git push; then inv fleet.update")
 
 

@@ -193,23 +193,25 @@ def follow(root: Path, to: str = "") -> Followed:
     require_clean(root)
     if reason := stale(root):
         raise CommandError(reason)
-    was = upstream(root)
-    newest = fetch(root, was.url)
+    followed = upstream(root)
+    newest = fetch(root, followed.url)
     place = three_way.at(root)
     new = place.commit(to) if to else newest
     if new is None:
         raise CommandError(f"upstream has no commit {to}")
-    if new == was.commit:
-        return Followed(was.commit, new)
+    if new == followed.commit:
+        return Followed(followed.commit, new)
     team = read(root)
     head = place.commit("HEAD")
-    own = {k: v for k, v in three_way.tree_at(place, "HEAD").items() if k.startswith(f"{FOLDER}/")}
-    with _sides(root, was.commit, team) as (_, laid, _), _sides(root, new, team) as there:
+    team_files = {
+        k: v for k, v in three_way.tree_at(place, "HEAD").items() if k.startswith(f"{FOLDER}/")
+    }
+    with _sides(root, followed.commit, team) as (_, laid, _), _sides(root, new, team) as there:
         now, after, problems = there
-        base = {**laid.tree, **own}
-        theirs = {**after.tree, **own}
+        base = {**laid.tree, **team_files}
+        theirs = {**after.tree, **team_files}
         for name, content in (
-            (RECORD, {"url": was.url, "commit": new}),
+            (RECORD, {"url": followed.url, "commit": new}),
             (LAID, _differences(now, after)),
         ):
             theirs = three_way.with_content(place, theirs, name, _json(content).encode())
@@ -223,7 +225,7 @@ def follow(root: Path, to: str = "") -> Followed:
         parents = ("-p", str(head), "-p", new)
         merge = place.git("commit-tree", tree, *parents, "-m", message).strip()
         place.git("update-ref", "-m", message, "HEAD", merge)
-    return Followed(was.commit, new, version, conflicts, problems)
+    return Followed(followed.commit, new, version, conflicts, problems)
 
 
 def fetch(root: Path, url: str) -> str:
@@ -285,15 +287,15 @@ def try_out(root: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         options = ("--no-input", "--default-config", f"--output-dir={folder}", str(root))
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "cookiecutter", *options],
             capture_output=True,
             text=True,
             encoding="utf-8",
             check=False,
         )
-    if done.returncode:
-        (line, *_) = [*done.stderr.strip().splitlines(), "no project can be generated"]
+    if result.returncode:
+        (line, *_) = [*result.stderr.strip().splitlines(), "no project can be generated"]
         raise CommandError(f"{QUESTIONS}: {line}")
 
 
@@ -352,8 +354,8 @@ def _differences(plain: Side, laid: Side) -> dict[str, str]:
 def _ignored(place: Place, names: Iterable[str]) -> str | None:
     """Return an added file that Git leaves out of the fork, by its name in a project."""
     try:
-        asked = ("check-ignore", "--no-index", "-z", "--stdin")
-        printed = place.git(*asked, content=os.fsencode("\0".join(sorted(names))))
+        options = ("check-ignore", "--no-index", "-z", "--stdin")
+        printed = place.git(*options, content=os.fsencode("\0".join(sorted(names))))
     except GitError:  # none
         return None
     return printed.split("\0")[0].removeprefix(f"{layer.PROJECT}/")
@@ -372,20 +374,20 @@ def _merged(place: Place, path: Path, old: str, new: Path | None) -> Path | byte
     Args:
         old: the object that was laid there, or upstream's.
     """
-    here = path.read_bytes() if path.is_file() else None
-    there = new.read_bytes() if new else None
-    if here == there:
+    current = path.read_bytes() if path.is_file() else None
+    laid = new.read_bytes() if new else None
+    if current == laid:
         return Left.THE_SAME
     was = _blob(place, old)
-    if here == was:
+    if current == was:
         return new
-    if was == there:
+    if was == laid:
         return Left.THE_SAME
-    if here is None or there is None or was is None:
+    if current is None or laid is None or was is None:
         return Left.CONFLICT
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("here", "was", "there")]
-        for one, content in zip(paths, (here, was, there), strict=True):
+        for one, content in zip(paths, (current, was, laid), strict=True):
             one.write_bytes(content)
         try:
             return os.fsencode(place.git("merge-file", "--stdout", *map(str, paths)))

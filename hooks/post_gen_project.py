@@ -81,9 +81,9 @@ def origin(answers: dict[str, str | None]) -> tuple[str, str | None]:
 def is_template(folder: Path, answers: dict[str, str | None]) -> bool:
     """Whether a folder has the template that asked for these answers."""
     try:
-        asked = json.loads((folder / "cookiecutter.json").read_text(encoding="utf-8"))
-        questions = {name for name in asked if not name.startswith("_")}
-        return asked["__version"] == answers["__version"] and questions <= answers.keys()
+        content = json.loads((folder / "cookiecutter.json").read_text(encoding="utf-8"))
+        questions = {name for name in content if not name.startswith("_")}
+        return content["__version"] == answers["__version"] and questions <= answers.keys()
     except (OSError, ValueError, KeyError, AttributeError):
         return False
 
@@ -147,8 +147,8 @@ def fixed(answers: dict[str, str | None]) -> list[str]:
     """Say what a fork's team has fixed: cookiecutter drops what is typed for it without a word."""
     begin = "__fixed_"
     names = [name for name in answers if name.startswith(begin)]
-    shown = ", ".join(f"{name.removeprefix(begin)}={answers[name]}" for name in names)
-    line = f"Fixed by your team: {shown}".encode("ascii", "backslashreplace").decode()
+    pairs = ", ".join(f"{name.removeprefix(begin)}={answers[name]}" for name in names)
+    line = f"Fixed by your team: {pairs}".encode("ascii", "backslashreplace").decode()
     return [line] if names else []
 
 

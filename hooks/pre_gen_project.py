@@ -269,8 +269,8 @@ def check_address(kind: str, url: str) -> str | None:
         return f"holds a space, a quote or another special character: type one such as {example}"
     place, _, path = rest.partition("/")
     if kind in ("s3", "gcs", "azure") and not BUCKET.fullmatch(place):
-        what = "container" if kind == "azure" else "bucket"
-        return f"names no {what} after {scheme}://: type one such as {example}"
+        noun = "container" if kind == "azure" else "bucket"
+        return f"names no {noun} after {scheme}://: type one such as {example}"
     if kind in ("ssh", "webdav") and not HOST.fullmatch(place):
         return f"names no server after {scheme}://: type one such as {example}"
     if kind == "ssh" and not path:

@@ -39,13 +39,13 @@ def environment(python: str, framework: str = FRAMEWORK) -> dict[str, str]:
     cache = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True)
     home = workspace() / "home"
     home.mkdir(exist_ok=True)
-    kept = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("WANDB_", "DVC_", "GIT_", "VIRTUAL_ENV", "PYTEST_", "PYTHONDONT"))
     }
     return {
-        **kept,
+        **inherited,
         "HOME": str(home),
         "UV_CACHE_DIR": cache.stdout.strip(),
         "UV_PROJECT_ENVIRONMENT": str(ROOT / "build" / f"environment-{framework}-{python}"),

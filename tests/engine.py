@@ -63,10 +63,10 @@ def free_port() -> int:
 def until(look: Callable[[], Any], seconds: float = 60) -> Any:
     """Look until there is something; fail after a while."""
     end = time.monotonic() + seconds
-    while not (found := look()):
+    while not (value := look()):
         assert time.monotonic() < end, f"waited {seconds:.0f} s for {look}"
         time.sleep(0.2)
-    return found
+    return value
 
 
 def answer(url: str) -> int | None:

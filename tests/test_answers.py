@@ -165,9 +165,9 @@ def case(answers: dict[str, str]) -> str:
     ("answers", "line"), REFUSED, ids=[case(answers) for answers, _ in REFUSED]
 )
 def test_refused(answers, line):
-    said = refused(**{"dvc_remote": "local", **answers})
-    assert re.search(line, said), said
-    assert len(said) < 300
+    message = refused(**{"dvc_remote": "local", **answers})
+    assert re.search(line, message), message
+    assert len(message) < 300
 
 
 SECRETS = [
@@ -185,10 +185,10 @@ SECRETS = [
 
 @pytest.mark.parametrize(("kind", "url"), SECRETS)
 def test_a_secret_in_the_address_is_refused_and_not_repeated(kind, url):
-    said = refused(dvc_remote=kind, dvc_remote_url=url)
-    assert "keep the secret in .dvc/config.local" in said
-    assert "hunt" not in said
-    assert "er2" not in said
+    message = refused(dvc_remote=kind, dvc_remote_url=url)
+    assert "keep the secret in .dvc/config.local" in message
+    assert "hunt" not in message
+    assert "er2" not in message
 
 
 def test_a_choice_that_is_not_offered_is_refused_with_those_that_are():

@@ -108,7 +108,7 @@ def test_unsupported(answers):
 @supported
 def test_exact_files(answers):
     asked = {name: default(name) for name in ("ci", "framework", "template_updates")}
-    chosen = {**asked, **answers}
+    combination = {**asked, **answers}
     package = answers.get("package_name", project(answers).path.name.replace("-", "_"))
     expected = {".cruft.json"}
     for path in (template() / FOLDER).rglob("*"):
@@ -117,9 +117,9 @@ def test_exact_files(answers):
         name = re.sub(r"\{\{'([^']+)' if [^}]+\}\}", r"\1", name)
         around = [name, *map(str, PurePosixPath(name).parents)]
         needed = [ONLY_FOR[one] for one in around if one in ONLY_FOR]
-        is_wanted = all(chosen[answer] == value for answer, value in needed)
+        is_wanted = all(combination[answer] == value for answer, value in needed)
         for mark, frameworks in MARKS.items():
-            is_wanted &= mark not in name or chosen["framework"] in frameworks
+            is_wanted &= mark not in name or combination["framework"] in frameworks
             name = name.replace(mark, "")
         if path.is_file() and is_wanted:
             expected.add(name)

@@ -41,12 +41,12 @@ def table(text: str, head: str) -> list[list[str]]:
 def tasks(folder: Path) -> dict[str, str]:
     """What `inv --list` says in a folder: the name of each task, and its one line."""
     listed = json.loads(run_cli("invoke", "--list", "--list-format=json", cwd=folder).stdout)
-    found = {task["name"]: task["help"] for task in listed["tasks"]}
+    help_texts = {task["name"]: task["help"] for task in listed["tasks"]}
     for group in listed["collections"]:
         for task in group["tasks"]:
             dotted = f"{group['name']}.{task['name']}"
-            found[group["name"] if task["name"] == group["default"] else dotted] = task["help"]
-    return found
+            help_texts[group["name"] if task["name"] == group["default"] else dotted] = task["help"]
+    return help_texts
 
 
 def test_each_fault_of_the_table_has_its_test() -> None:
@@ -54,9 +54,9 @@ def test_each_fault_of_the_table_has_its_test() -> None:
     rows = table(faults, "Fault")
     assert len(rows) > 10
     for *_, test in rows:
-        found = re.fullmatch(r"`((?:workflow/)?\w+\.py)::(\w+)`", test)
-        assert found, test
-        assert f"\ndef {found[2]}(" in (ROOT / "tests" / found[1]).read_text("utf-8"), test
+        match = re.fullmatch(r"`((?:workflow/)?\w+\.py)::(\w+)`", test)
+        assert match, test
+        assert f"\ndef {match[2]}(" in (ROOT / "tests" / match[1]).read_text("utf-8"), test
 
 
 def test_the_table_of_questions_is_cookiecutter_json() -> None:
@@ -125,8 +125,8 @@ def test_the_projects_readme_is_true(ci: str) -> None:
         (project.path, {line[0] for line in lines if line[0]} - built),
         (project.path / "some_package", {line[1] for line in lines if not line[0]}),
     ):
-        found = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
-        there = {name for name in found if not is_the_teams(name)} - {"__init__.py", "__pycache__/"}
+        names = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
+        there = {name for name in names if not is_the_teams(name)} - {"__init__.py", "__pycache__/"}
         assert {name for name in named if not is_the_teams(name)} == there
     listed = tasks(project.path)
     assert listed == {row[0][5:-1]: row[1] for row in table(project.read("docs/tasks.md"), "task")}
@@ -152,23 +152,23 @@ def workflows() -> dict[str, str]:
 
 def jobs() -> dict[str, dict[str, Any]]:
     """Each job, with the permissions that it has."""
-    found = {}
+    by_name = {}
     for name, text in workflows().items():
         workflow = yaml.safe_load(text)
         for job, content in workflow["jobs"].items():
             # Without either, GitHub gives what the repository's settings say.
             permissions = content.get("permissions", workflow.get("permissions", "not said"))
-            found[f"{name}/{job}"] = {**content, "permissions": permissions}
-    return found
+            by_name[f"{name}/{job}"] = {**content, "permissions": permissions}
+    return by_name
 
 
 def test_actions_are_pinned_by_hash_and_everywhere_the_same() -> None:
     pinned: dict[str, set[str]] = {}
     for name, text in workflows().items():
         for line in re.findall(r"^.*\buses:.*$", text, re.MULTILINE):
-            found = re.search(r"uses: ([\w/-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)$", line)
-            assert found, f"{name}: {line.strip()}"
-            pinned.setdefault(found[1], set()).add(found[2])
+            match = re.search(r"uses: ([\w/-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)$", line)
+            assert match, f"{name}: {line.strip()}"
+            pinned.setdefault(match[1], set()).add(match[2])
     assert pinned
     assert {action: hashes for action, hashes in pinned.items() if len(hashes) > 1} == {}
 

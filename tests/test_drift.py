@@ -61,9 +61,9 @@ def compare(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Calla
         with serving(project) as running:
             running.send_test_images(how)
         printed = project.inv("monitor.drift", "--fail", code=code)
-        kept = tmp_path_factory.mktemp(how)
-        features = shutil.copy(project.path / "runs/drift/features.json", kept)
-        reports = shutil.copytree(project.path / "reports", kept / "reports")
+        folder = tmp_path_factory.mktemp(how)
+        features = shutil.copy(project.path / "runs/drift/features.json", folder)
+        reports = shutil.copytree(project.path / "reports", folder / "reports")
         return Compared(printed, Path(features), reports)
 
     return run

@@ -141,14 +141,14 @@ def test_every_way_of_generation_gives_the_teams_project(started: Path) -> None:
     expected = new_folder()
     done = run_cli("cookiecutter", "--no-input", str(started), "ci=github", cwd=expected)
     done.check_returncode()
-    written = files(expected / "my-ml-project")
-    written.pop(".cruft.json")
+    expected_files = files(expected / "my-ml-project")
+    expected_files.pop(".cruft.json")
     for way in (by_url, by_zip, by_cruft):
         folder = new_folder()
         way(started, folder)
-        found = files(folder / "my-ml-project")
-        assert json.loads(found.pop(".cruft.json")[0])["context"]["cookiecutter"]["ci"] == "gitlab"
-        assert found == written, way.__name__
+        actual = files(folder / "my-ml-project")
+        assert json.loads(actual.pop(".cruft.json")[0])["context"]["cookiecutter"]["ci"] == "gitlab"
+        assert actual == expected_files, way.__name__
     # cookiecutter drops what is typed for a question that is not asked: so it is said what holds.
     assert "Fixed by your team: ci=gitlab, dvc_remote=s3, dvc_remote_url=s3://acme" in done.stdout
 
@@ -337,39 +337,39 @@ def test_each_setting_is_a_variable_that_upstream_leaves_empty_or_changes_files(
 
 
 def test_a_company_is_known_to_all_that_fetches(started: Path) -> None:
-    chosen = json.loads((TEAM / "cookiecutter.json").read_text("utf-8"))["settings"]
+    company = json.loads((TEAM / "cookiecutter.json").read_text("utf-8"))["settings"]
     opened = Path(shutil.copytree(started, new_folder() / "fork"))
     text = json.dumps(layer.opened(cookiecutter_json(started)))
     (opened / "cookiecutter.json").write_text(text)
-    made = {}
+    projects = {}
     for ci in ("github", "gitlab"):
         folder = new_folder()
         run_cli("cookiecutter", "--no-input", str(opened), f"ci={ci}", cwd=folder)
-        made[ci] = BakedProject(folder / "my-ml-project")
-    gitlab = made["gitlab"].yaml(".gitlab-ci.yml")
-    assert gitlab["default"]["image"] == f"{chosen['image_registry']}/python:3.12-slim"
+        projects[ci] = BakedProject(folder / "my-ml-project")
+    gitlab = projects["gitlab"].yaml(".gitlab-ci.yml")
+    assert gitlab["default"]["image"] == f"{company['image_registry']}/python:3.12-slim"
     assert gitlab["default"]["tags"] == ["acme", "linux"]
-    assert gitlab["variables"]["PIP_INDEX_URL"] == chosen["package_index"]
-    workflows = sorted((made["github"].path / ".github/workflows").iterdir())
+    assert gitlab["variables"]["PIP_INDEX_URL"] == company["package_index"]
+    workflows = sorted((projects["github"].path / ".github/workflows").iterdir())
     assert len(workflows) == 2
     github = [yaml.safe_load(path.read_text("utf-8")) for path in workflows]
     runners = [job["runs-on"] for workflow in github for job in workflow["jobs"].values()]
     assert all(labels == ["acme", "linux"] for labels in runners)
     for variables in (gitlab["variables"], *(workflow["env"] for workflow in github)):
-        assert variables["SSL_CERT_FILE"] == variables["GIT_SSL_CAINFO"] == chosen["ca_file"]
-    images = made["gitlab"].read("docker/docker-bake.hcl")
-    assert f'default = "{chosen["image_registry"]}/python:3.12-slim-trixie"' in images
-    assert f'default = "{chosen["ca_file"]}"' in images
-    compose = yaml.safe_load(made["gitlab"].read("deploy/compose.yaml"))
+        assert variables["SSL_CERT_FILE"] == variables["GIT_SSL_CAINFO"] == company["ca_file"]
+    images = projects["gitlab"].read("docker/docker-bake.hcl")
+    assert f'default = "{company["image_registry"]}/python:3.12-slim-trixie"' in images
+    assert f'default = "{company["ca_file"]}"' in images
+    compose = yaml.safe_load(projects["gitlab"].read("deploy/compose.yaml"))
     proxy = compose["services"]["proxy"]["image"]
-    assert proxy == f"${{PROXY_IMAGE:-{chosen['image_registry']}/haproxy:3.0}}"
+    assert proxy == f"${{PROXY_IMAGE:-{company['image_registry']}/haproxy:3.0}}"
     for framework in ("pytorch", "keras-jax", "scikit-learn"):
         folder = new_folder()
         run_cli("cookiecutter", "--no-input", str(started), f"framework={framework}", cwd=folder)
         assert_locks_hold(folder / "my-ml-project")
-    made["github"].assert_parses()
+    projects["github"].assert_parses()
     for command in (["check", "--no-cache"], ["format", "--no-cache", "--check", "--diff"]):
-        done = made["github"].run("ruff", *command, ".")
+        done = projects["github"].run("ruff", *command, ".")
         assert done.returncode == 0, done.stdout
 
 
@@ -543,17 +543,17 @@ def test_a_year_of_upstream_is_merged_without_a_conflict(points: int) -> None:
     known = git(ROOT, *log, newest()).split()
     first, *_ = git(ROOT, *log, newest(), "--", f":(literal){WHERE}/.devcontainer").split()
     since = known[known.index(first) :]
-    chosen = [since[round(n * (len(since) - 1) / (points - 1))] for n in range(points)]
+    commits = [since[round(n * (len(since) - 1) / (points - 1))] for n in range(points)]
     fork = clone_of(ROOT)
-    git(fork, "switch", "--quiet", "--force-create", "team", chosen[0])
+    git(fork, "switch", "--quiet", "--force-create", "team", commits[0])
     upstream.start(fork, str(ROOT), team_files())
     run_team_tests(fork)
-    for commit in chosen[1:]:
+    for commit in commits[1:]:
         done = upstream.follow(fork, commit)
         assert (done.conflicts, done.problems) == ([], []), commit
         assert upstream.stale(fork) is None
         run_team_tests(fork)
-    assert git(fork, "log", "--format=%P", "-1").split()[1] == chosen[-1]
+    assert git(fork, "log", "--format=%P", "-1").split()[1] == commits[-1]
 
 
 def run_team_tests(fork: Path) -> None:
@@ -630,8 +630,8 @@ def test_the_terminal_is_asked_what_a_company_sets_once(theirs: Path) -> None:
 
     def answer(prompt: str) -> str:
         asked.append(prompt)
-        found = next((lines for start, lines in typed.items() if prompt.startswith(start)), [""])
-        return found.pop(0)
+        answers = next((lines for start, lines in typed.items() if prompt.startswith(start)), [""])
+        return answers.pop(0)
 
     defaults, fixed = questions.ask(theirs, answer)
     assert defaults == {"author": "Acme"}

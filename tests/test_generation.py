@@ -232,14 +232,14 @@ def test_a_project_of_cruft_starts_under_the_git_settings_of_a_company(tmp_path:
     )
     by_cruft(tmp_path)
     project = Project(tmp_path / "my-ml-project")
-    written = BakedProject(project.path).files()
+    generated = BakedProject(project.path).files()
     (project.path / ".DS_Store").touch()
     settings = {"GIT_CONFIG_GLOBAL": str(tmp_path / "settings"), "GNUPGHOME": str(home / "none")}
     printed = project.inv("setup", variables=settings)
     assert printed.endswith("ready: inv train\n")
     assert "git config core.hooksPath" in printed
     assert "git commit --amend --no-edit --gpg-sign" in printed
-    assert set(project.run("git", "ls-files", variables=settings).split()) == written
+    assert set(project.run("git", "ls-files", variables=settings).split()) == generated
     assert list(company.iterdir()) == []
 
     # The commit was without hooks: now with them, on every file, the template's record included.

@@ -44,8 +44,8 @@ def test_hook_is_python_3_10_and_imports_the_standard_library_only(hook):
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.stem)
 def test_jinja_in_a_hook_yields_only_hex(hook):
-    found = re.findall(r"\{[{%#].*?[}%#]\}", hook.read_text(), re.DOTALL)
-    assert found == ["{{ (cookiecutter | jsonify).encode().hex() }}"]
+    tags = re.findall(r"\{[{%#].*?[}%#]\}", hook.read_text(), re.DOTALL)
+    assert tags == ["{{ (cookiecutter | jsonify).encode().hex() }}"]
 
 
 def test_each_name_with_a_condition_asks_for_an_answer_that_is_offered():
@@ -55,16 +55,16 @@ def test_each_name_with_a_condition_asks_for_an_answer_that_is_offered():
     for variable, value in offered.items():
         if post_gen.LEFT_OUT in str(value):
             condition = r"cookiecutter\.(\w+)(?: [=!]= |\.startswith\()'([\w-]+)'\)?"
-            found = re.search(rf"if {condition} else '\.left-out-\w+-'", value)
-            assert found, variable
-            assert any(answer.startswith(found[2]) for answer in offered[found[1]])
+            match = re.search(rf"if {condition} else '\.left-out-\w+-'", value)
+            assert match, variable
+            assert any(answer.startswith(match[2]) for answer in offered[match[1]])
     for name in names:
-        found = re.fullmatch(
+        match = re.fullmatch(
             r"\{\{'[\w.-]+' if cookiecutter\.(\w+) == '([\w.-]+)' else '(.+?)'\}\}(\.\w+)?", name
         )
-        assert found, name
-        assert found[2] in offered[found[1]]
-        assert found[3] == post_gen.LEFT_OUT
+        assert match, name
+        assert match[2] in offered[match[1]]
+        assert match[3] == post_gen.LEFT_OUT
 
 
 @pytest.mark.parametrize("option", ["--overwrite-if-exists", "--skip-if-file-exists"])
@@ -85,8 +85,8 @@ def test_generation_into_a_folder_keeps_the_ci_that_the_user_has_there(tmp_path,
     done = run_cli("cookiecutter", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     # With -f alone, files of the very names that this answer needs are the template's.
-    written = {"github": {".github/workflows/ci.yml"}, "gitlab": {".gitlab-ci.yml"}, "none": set()}
-    replaced = written[ci] if option == "--overwrite-if-exists" else set()
+    files = {"github": {".github/workflows/ci.yml"}, "gitlab": {".gitlab-ci.yml"}, "none": set()}
+    replaced = files[ci] if option == "--overwrite-if-exists" else set()
     for name, text in own.items():
         assert ((project / name).read_text() == text) == (name not in replaced), name
     generated = bake(ci=ci).files()

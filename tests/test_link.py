@@ -82,7 +82,7 @@ def test_a_project_without_a_record_is_linked_by_its_files() -> None:
         "template_updates": "off",
     }
     project = bake(new_folder(), **answers).path
-    made = json.loads((project / ".cruft.json").read_bytes())["context"]["cookiecutter"]
+    answered = json.loads((project / ".cruft.json").read_bytes())["context"]["cookiecutter"]
     (project / ".cruft.json").unlink()
     printed = link(project, f"--url={repository}").stdout
     same, rendered = map(int, re.findall(r"(\d+) of its (\d+) files are here as", printed)[0])
@@ -91,7 +91,7 @@ def test_a_project_without_a_record_is_linked_by_its_files() -> None:
     context = known["context"]["cookiecutter"]
     private = ("_template", "_commit")
     assert {k: v for k, v in context.items() if k not in private} == {
-        k: v for k, v in made.items() if k not in private
+        k: v for k, v in answered.items() if k not in private
     }
     assert known["template"] == repository.as_posix()
     assert known["commit"] == git(repository, "rev-parse", "HEAD").strip()

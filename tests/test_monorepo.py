@@ -37,18 +37,18 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     (top / "others.txt").write_text("not committed\n")
     (top / ".gitignore").write_text("others.log\n")
     git(top, "add", ".gitignore")
-    found = {}
+    projects = {}
     for folder, name, ci in ((top, "churn", "github"), (top / "models", "prices", "gitlab")):
         path = bake(folder, project_name=name, framework=FRAMEWORK, ci=ci).path
-        found[name] = Project(path, framework=FRAMEWORK)
-    made = Two(top, **found)
-    assert "as one of its folders: inv setup --subfolder" in made.churn.inv("setup", code=1)
-    assert "not a Git repository yet: inv setup" in made.churn.inv("train", code=1)
-    for project in (made.churn, made.prices):
+        projects[name] = Project(path, framework=FRAMEWORK)
+    repository = Two(top, **projects)
+    assert "as one of its folders: inv setup --subfolder" in repository.churn.inv("setup", code=1)
+    assert "not a Git repository yet: inv setup" in repository.churn.inv("train", code=1)
+    for project in (repository.churn, repository.prices):
         printed = project.inv("setup", "--subfolder")
         assert printed.endswith("ready: inv train\n")
         assert "churn: ruff check" in printed, "the hooks of the top run"
-    return made
+    return repository
 
 
 def commit(project: Project, message: str) -> str:

@@ -248,18 +248,18 @@ def test_a_key_that_is_typed_in_makes_runs_online(project: Project) -> None:
         )
 
     nobody = {"WANDB_API_KEY": "", "WANDB_MODE": ""}
-    kept = project.path.with_name(".netrc")
+    netrc = project.path.with_name(".netrc")
     refusal = f"{project.backend.url} refuses the API key: "
     for wrong, said in {"": "no API key given", "short": refusal, "x" * 40: refusal}.items():
         refused = log_in(wrong)
         assert refused.returncode == 1
         assert refused.stderr.splitlines()[-1].startswith(said)
-        assert not kept.exists()
+        assert not netrc.exists()
 
     done = log_in(project.backend.api_key)
     assert done.returncode == 0, done.stderr
     assert project.backend.api_key not in done.stdout + done.stderr
-    assert kept.stat().st_mode & 0o077 == 0  # nobody else reads it
+    assert netrc.stat().st_mode & 0o077 == 0  # nobody else reads it
     training = project.module("train", *TRAIN, "tracking.mode=auto", **nobody)
     assert training.returncode == 0
     assert "redentials" not in training.stdout + training.stderr  # W&B's line in each process

@@ -146,13 +146,13 @@ def test_each_run_comes_back_with_the_same_metrics_and_weights(past: Past, name:
 
 
 def test_the_runs_were_three_different_ones(past: Past) -> None:
-    found = {
+    pairs = {
         (run["config"]["provenance"]["data"]["data/raw"], run["summary"]["val/loss"])
         for run in past.project.runs()
         if run["config"]
     }
-    assert len(found) == 3
-    assert len({data for data, _ in found}) == 2
+    assert len(pairs) == 3
+    assert len({data for data, _ in pairs}) == 2
 
 
 def test_a_restored_folder_that_someone_changed_is_not_taken_for_the_run(
@@ -191,9 +191,9 @@ def test_what_is_lost_is_said_first_and_the_rest_comes_back(past: Past, tmp_path
     (lost,) = project.path.glob(f"wandb/offline-run-*-{past.first}/files/code.patch")
     lost.unlink()
     folder = tmp_path / "restored"
-    said, made = project.inv("restore", past.first, f"--into={folder}").split("\nrestored:")
-    assert "changes      cannot be restored: they were not kept with the run" in said
-    assert str(folder) in made
+    printed, where = project.inv("restore", past.first, f"--into={folder}").split("\nrestored:")
+    assert "changes      cannot be restored: they were not kept with the run" in printed
+    assert str(folder) in where
     # Without the patch there is no dvc.lock: the hashes that the run recorded are enough.
     assert not (folder / "dvc.lock").exists()
     assert (folder / "data/prepared/train_images.npy").exists()

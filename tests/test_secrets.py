@@ -28,11 +28,11 @@ BLOCK = f"-----BEGIN PRIVATE KEY-----\n{KEY_BODY}\n-----END PRIVATE KEY-----\n"
 
 def holders(contents: dict[str, bytes]) -> dict[str, list[str]]:
     """Which contents hold which secrets, in either encoding."""
-    found = {
+    by_file = {
         name: [s for s in SECRETS if s.encode() in content or s.encode("utf-16-le") in content]
         for name, content in contents.items()
     }
-    return {name: secrets for name, secrets in found.items() if secrets}
+    return {name: secrets for name, secrets in by_file.items() if secrets}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -80,8 +80,8 @@ def test_keys_in_the_project_stay_out_of_runs_and_of_what_is_uploaded(
     assert holders({"printed": printed.encode()}) == {}
 
     # What is no secret is kept; what was left out is named, where it is and what is in it.
-    kept = (folder / "files/code.patch").read_text("utf-8")
-    assert "+an ordinary change" in kept
+    patch = (folder / "files/code.patch").read_text("utf-8")
+    assert "+an ordinary change" in patch
     assert set(run.files) & {"diff.patch", "code"} == set()
     assert {line.partition(" (")[0] for line in run.config["provenance"]["git"]["left_out"]} == {
         *("keys/aws.txt", "keys/company.py", "keys/server", "keys/windows.txt"),

@@ -109,8 +109,8 @@ def test_tables_images_and_the_files_of_training_arrive(synced: Project) -> None
     assert len(tables) == 2
     assert all(json.loads(path.read_text(encoding="utf-8"))["data"] for path in tables)
     (mistakes,) = (p for n, p in files.items() if n.startswith("media/images/test/worst_mistakes"))
-    written = synced.path / "reports/pictures/worst_mistakes.png"
-    assert mistakes.read_bytes() == written.read_bytes()
+    picture = synced.path / "reports/pictures/worst_mistakes.png"
+    assert mistakes.read_bytes() == picture.read_bytes()
     assert "requirements.txt" in files
     assert "train" in synced.run.metadata["program"]
 

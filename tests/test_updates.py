@@ -81,8 +81,8 @@ class Edited:
 
     def first(self, *patterns: str) -> str:
         """The first file that matches one of the patterns, tried in order."""
-        found = (path for pattern in patterns for path in sorted(self.path.glob(pattern)))
-        return next(found).relative_to(self.path).as_posix()
+        paths = (path for pattern in patterns for path in sorted(self.path.glob(pattern)))
+        return next(paths).relative_to(self.path).as_posix()
 
 
 def nothing(project: Edited) -> None:
@@ -167,8 +167,8 @@ def renamed_package(project: Edited) -> None:
     project.package = "vision"
 
     def is_nowhere(path: Path) -> None:
-        found = subprocess.run(["git", "grep", "-l", PACKAGE], cwd=path, capture_output=True)
-        assert found.stdout == b"", found.stdout
+        listed = subprocess.run(["git", "grep", "-l", PACKAGE], cwd=path, capture_output=True)
+        assert listed.stdout == b"", listed.stdout
 
     project.extra.append(is_nowhere)
 
@@ -317,8 +317,8 @@ def rendered_once() -> Iterator[None]:
         if key not in RENDERED:
             target = workspace() / "rendered" / str(len(RENDERED))
             RENDERED[key] = real(opened, commit, answers, target)
-        made = RENDERED[key]
-        return replace(made, project=Path(shutil.copytree(made.project, folder / SLUG)))
+        rendered = RENDERED[key]
+        return replace(rendered, project=Path(shutil.copytree(rendered.project, folder / SLUG)))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendering, "rendering", once)
@@ -332,10 +332,10 @@ def rendered_once() -> Iterator[None]:
 def make(folder: Path, commit: str, **answers: str) -> Edited:
     """Make a project, committed as it is, with its record."""
     asked = source().questions(commit)
-    given = {name: text for name, text in (ANSWERS | answers).items() if name in asked}
-    made = rendering.rendering(source(), commit, given, folder)
-    path = made.project
-    write(path, Record(str(ROOT), commit, source().version(commit), made.answers))
+    applicable = {name: text for name, text in (ANSWERS | answers).items() if name in asked}
+    rendered = rendering.rendering(source(), commit, applicable, folder)
+    path = rendered.project
+    write(path, Record(str(ROOT), commit, source().version(commit), rendered.answers))
     git(path, "init", "--quiet", "--initial-branch=main")
     save(path)
     return Edited(path)
@@ -367,10 +367,10 @@ def updated(folder: Path, commit: str, *edits: Callable[[Edited], None]) -> list
         for check in project.extra:
             check(project.path)
     for text, name in project.expected.items():
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "grep", "--quiet", "--text", "--fixed-strings", text], cwd=project.path
         )
-        assert found.returncode == 0, f"lost in {name}: {text}"
+        assert result.returncode == 0, f"lost in {name}: {text}"
     assert [name for name in project.absent if (project.path / name).exists()] == []
     return conflicts
 

@@ -40,7 +40,7 @@ class Project:
 
     def environment(self, **env: str) -> dict[str, str]:
         """The variables of a process; an empty one is as good as none."""
-        kept = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ}
+        inherited = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ}
         own = {
             "HOME": str(self.path.parent),
             "USERPROFILE": str(self.path.parent),
@@ -55,7 +55,7 @@ class Project:
             "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "2",  # seconds; 15 by default
             "WANDB_MODE": "offline",  # as a user has it who works offline
         }
-        return {key: value for key, value in {**kept, **own, **env}.items() if value}
+        return {key: value for key, value in {**inherited, **own, **env}.items() if value}
 
     def command(self, name: str, *arguments: str) -> list[str]:
         """The command that runs a stage of the project's package, or a module of `workflow`."""

@@ -49,9 +49,9 @@ def commit_of(version: str) -> str:
     """The commit of the template that a version is."""
     listed = git(ROOT, "log", "--reverse", "--format=%H %s")
     title = VERSIONS[version]
-    found = [line.split()[0] for line in listed.splitlines() if line[41:].startswith(title)]
-    assert found, f"{version}: the template's history is not here: git fetch --unshallow"
-    return found[0]
+    commits = [line.split()[0] for line in listed.splitlines() if line[41:].startswith(title)]
+    assert commits, f"{version}: the template's history is not here: git fetch --unshallow"
+    return commits[0]
 
 
 def make(version: str, folder: Path) -> Project:
@@ -125,10 +125,15 @@ def run_of(project: Project) -> Path:
 def variables() -> dict[str, str]:
     """Environment variables under which a command of a project runs in the shared environment."""
     tools = str(interpreter(PYTHON).parent)
-    kept = environment(PYTHON)
+    inherited = environment(PYTHON)
     names = [f"{role}_{key}" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")]
     who = {f"GIT_{name}": "me@localhost" for name in names}
-    return {**kept, **who, "PATH": os.pathsep.join([tools, kept["PATH"]]), "WANDB_MODE": "offline"}
+    return {
+        **inherited,
+        **who,
+        "PATH": os.pathsep.join([tools, inherited["PATH"]]),
+        "WANDB_MODE": "offline",
+    }
 
 
 def call(project: Project, *command: str, code: int | None = 0) -> str:
@@ -191,11 +196,11 @@ def anonymous(content: bytes, project: Project) -> bytes:
 
 def in_zip(content: bytes, project: Project) -> bytes:
     """A checkpoint, each member of it anonymous."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(written, "w") as new:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
         for member in old.infolist():
             new.writestr(member.filename, anonymous(old.read(member), project))
-    return written.getvalue()
+    return buffer.getvalue()
 
 
 def load_module(file: Path) -> ModuleType:

@@ -36,17 +36,17 @@ def samples(data: dict[str, Any], number: int) -> tuple[dict[str, np.ndarray], n
     inputs = {}
     for spec in signature.inputs(data):
         if spec["kind"] == "image":
-            given: Any = generator.integers(0, spec["max_value"] + 1, (number, *spec["shape"][1:]))
+            rows: Any = generator.integers(0, spec["max_value"] + 1, (number, *spec["shape"][1:]))
         elif spec["kind"] == "text":
-            given = [TEXTS[index % len(TEXTS)] for index in range(number)]
+            rows = [TEXTS[index % len(TEXTS)] for index in range(number)]
         else:
-            given = {
+            rows = {
                 column["name"]: generator.choice(column["choices"], number)
                 if "choices" in column
                 else generator.normal(0, 100, number)
                 for column in spec["columns"]
             }
-        inputs[spec["name"]] = signature.encode(spec, given)
+        inputs[spec["name"]] = signature.encode(spec, rows)
     means = sum(array.reshape(number, -1).mean(axis=1) for array in inputs.values())
     if data["target"]["kind"] == "value":
         return inputs, means.astype(np.float32)

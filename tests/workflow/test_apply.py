@@ -31,18 +31,18 @@ def conf(tmp_path: Path) -> Path:
     ],
 )
 def test_the_values_of_an_applied_experiment_last(overrides: list[str], conf: Path) -> None:
-    wanted = apply.composed(conf, *overrides)
-    assert apply.plan("bold-name", conf, wanted)
-    assert apply.composed(conf) == wanted
+    target = apply.composed(conf, *overrides)
+    assert apply.plan("bold-name", conf, target)
+    assert apply.composed(conf) == target
     teammates = conf / "export/default.yaml"
     teammates.write_text(teammates.read_text("utf-8") + "\nmore: 1\n", encoding="utf-8")
     changed = apply.composed(conf)
-    assert changed == {**wanted, "export": {**wanted["export"], "more": 1}}
+    assert changed == {**target, "export": {**target["export"], "more": 1}}
 
 
 def test_only_what_differs_is_written(conf: Path) -> None:
-    wanted = apply.composed(conf, "model=mlp", "optimizer.lr=0.01")
-    changes = apply.plan("bold-name", conf, wanted)
+    target = apply.composed(conf, "model=mlp", "optimizer.lr=0.01")
+    changes = apply.plan("bold-name", conf, target)
     assert set(changes) == {EXPERIMENT, apply.CONFIG}
     assert changes[EXPERIMENT].startswith("# @package _global_\n")
     assert yaml.safe_load(changes[EXPERIMENT]) == {
@@ -73,6 +73,6 @@ def test_a_config_that_names_no_experiment_is_one_line(conf: Path) -> None:
     config = conf / apply.CONFIG
     lines = [line for line in config.read_text().splitlines() if "- experiment:" not in line]
     config.write_text("\n".join(lines))
-    wanted = apply.composed(conf, "seed=1")
+    target = apply.composed(conf, "seed=1")
     with pytest.raises(CommandError, match=r"^conf/config.yaml: .*add it$"):
-        apply.plan("bold-name", conf, wanted)
+        apply.plan("bold-name", conf, target)

@@ -44,12 +44,14 @@ WHO = {f"GIT_{name}": "me@localhost" for name in NAMES}
 
 
 def call(folder: Path, *command: str) -> str:
-    kept = {name: text for name, text in os.environ.items() if name[:4] not in ("DVC_", "GIT_")}
+    inherited = {
+        name: text for name, text in os.environ.items() if name[:4] not in ("DVC_", "GIT_")
+    }
     alone = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     return subprocess.run(
         command,
         cwd=folder,
-        env={**kept, **WHO, **alone},
+        env={**inherited, **WHO, **alone},
         check=True,
         capture_output=True,
         text=True,
@@ -119,14 +121,14 @@ def test_a_branch_is_compared_with_where_it_left_its_base(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = clone(server, tmp_path, monkeypatch, "--branch=rate")
-    found = changes.find("origin/main")
-    assert found.base.is_common
-    assert found.base.commit == git(folder, "rev-parse", "HEAD^")
-    assert found.params == ["optimizer.lr"], "the seed was changed on main alone"
-    assert found.metrics == ["mae", "r2"], "the one that decides comes first"
-    assert (found.verdict("mae"), found.verdict("r2")) == ("+0.4, worse", "=")
-    assert found.files == ["conf/config.yaml"]
-    page = changes.markdown(found)
+    differences = changes.find("origin/main")
+    assert differences.base.is_common
+    assert differences.base.commit == git(folder, "rev-parse", "HEAD^")
+    assert differences.params == ["optimizer.lr"], "the seed was changed on main alone"
+    assert differences.metrics == ["mae", "r2"], "the one that decides comes first"
+    assert (differences.verdict("mae"), differences.verdict("r2")) == ("+0.4, worse", "=")
+    assert differences.files == ["conf/config.yaml"]
+    page = changes.markdown(differences)
     assert "| `mae` | 0.4000 | 0.8000 | +0.4, worse |" in page
     assert "| `optimizer.lr` | `0.1` | `0.2` |" in page
 
@@ -135,10 +137,10 @@ def test_a_shallow_clone_fetches_its_base_and_no_history(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = clone(server, tmp_path, monkeypatch, "--branch=rate", "--depth=1")
-    found = changes.find("origin/main")
-    assert not found.base.is_common
-    assert found.params == ["seed", "optimizer.lr"]
-    assert "its newest: where they parted is not in this clone" in changes.markdown(found)
+    differences = changes.find("origin/main")
+    assert not differences.base.is_common
+    assert differences.params == ["seed", "optimizer.lr"]
+    assert "its newest: where they parted is not in this clone" in changes.markdown(differences)
     assert git(folder, "rev-list", "--count", "--all") == "2"
 
 
@@ -165,9 +167,9 @@ def test_the_detached_merge_of_a_pull_request_is_compared_with_its_base(
     git(other, "remote", "set-url", "origin", (tmp_path / "gone").as_uri())
     monkeypatch.setenv("DVC_ROOT", str(other))
     monkeypatch.chdir(other)
-    found = changes.find("HEAD^1")
-    assert found.params == ["optimizer.lr"], "what main has is in both"
-    assert found.verdict("mae") == "+0.4, worse"
+    differences = changes.find("HEAD^1")
+    assert differences.params == ["optimizer.lr"], "what main has is in both"
+    assert differences.verdict("mae") == "+0.4, worse"
     with pytest.raises(CommandError, match=r"^origin/main is not in this clone, and git fetch: "):
         changes.find("origin/main")
 
@@ -231,9 +233,9 @@ def test_a_base_without_a_training_is_said(
     git(folder, "branch", "--force", "empty")
     git(folder, "checkout", "--quiet", "HEAD^", "--", "reports")
     commit(folder, "A result")
-    found = changes.find("empty")
-    assert found.verdict("mae") == "-"
-    assert any("no metrics" in note for note in found.notes)
+    differences = changes.find("empty")
+    assert differences.verdict("mae") == "-"
+    assert any("no metrics" in note for note in differences.notes)
 
 
 def test_text_of_a_branch_is_no_markup(

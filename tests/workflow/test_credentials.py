@@ -32,9 +32,9 @@ BLOCK = "-----BEGIN " + "PRIVATE KEY-----"
 )
 def test_a_secret_is_found_in_its_line(name: str, text: str, kind: str) -> None:
     (line,) = [n for n, line in enumerate(text.splitlines(), 1) if n > 1 and len(line) > 12]
-    found = credentials.find(name, text.encode())
-    assert (kind, line) in [(secret.kind, secret.line) for secret in found]
-    assert not any(secret.value in str(secret) for secret in found)
+    secrets = credentials.find(name, text.encode())
+    assert (kind, line) in [(secret.kind, secret.line) for secret in secrets]
+    assert not any(secret.value in str(secret) for secret in secrets)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8-sig", "utf-16"])

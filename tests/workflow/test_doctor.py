@@ -245,11 +245,11 @@ def test_doctor_says_what_is_wrong_and_what_fixes_it(
     else:
         assert is_fine(check)
     bring_about(project)
-    found = wrong(check)
-    assert re.search(detail, found.detail), found
-    assert re.match(fix, found.fix), found
-    if not re.search(NOT_TYPED, found.fix):
-        follow(found.fix)
+    finding = wrong(check)
+    assert re.search(detail, finding.detail), finding
+    assert re.match(fix, finding.fix), finding
+    if not re.search(NOT_TYPED, finding.fix):
+        follow(finding.fix)
         assert is_fine(check)
 
 
@@ -282,9 +282,9 @@ def test_another_python_than_that_of_the_images_is_said_with_why_it_works(
     (project / "docker/docker-bake.hcl").write_text(text.replace(other, here))
     assert doctor.python().detail.endswith(f" in {sys.prefix}")
     (project / "docker/docker-bake.hcl").write_text(text.replace(other, "3.1"))  # as 3.11 begins
-    found = doctor.python()
-    assert "3.1 in the images; as good: uv.lock is for >=3.11,<3.14, and each run" in found.detail
-    assert (found.fine, found.fix) == (True, "the same for all: uv python pin 3.1, inv setup")
+    finding = doctor.python()
+    assert "3.1 in the images; as good: uv.lock is for >=3.11,<3.14, and each run" in finding.detail
+    assert (finding.fine, finding.fix) == (True, "the same for all: uv python pin 3.1, inv setup")
 
 
 def test_a_new_remote_folder_is_made_by_the_first_push(project: Path) -> None:
@@ -348,8 +348,8 @@ def test_the_account_says_what_is_set(
     project: Path, name: str, value: str, fine: bool, detail: str
 ) -> None:
     code = f"from {doctor.__name__} import look; print(look('W&B'))"
-    kept = {key: text for key, text in os.environ.items() if not key.startswith("WANDB_")}
-    environment = {**kept, f"WANDB_{name}": value, "PYTHONPATH": str(ROOT)}
+    inherited = {key: text for key, text in os.environ.items() if not key.startswith("WANDB_")}
+    environment = {**inherited, f"WANDB_{name}": value, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert f"Finding(fine={fine}" in done.stdout

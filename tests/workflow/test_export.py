@@ -142,8 +142,8 @@ def test_several_kinds_are_exported_with_samples_that_give_the_same_answers(
     rows = decode(specs[0], inputs["values"])
     indices = [rows.index(one["inputs"]["values"]) for one in samples]
     for spec in specs:
-        given = encode(spec, [one["inputs"][spec["name"]] for one in samples])
-        np.testing.assert_array_equal(given, inputs[spec["name"]][indices])
+        encoded = encode(spec, [one["inputs"][spec["name"]] for one in samples])
+        np.testing.assert_array_equal(encoded, inputs[spec["name"]][indices])
     actual = [one["actual"] for one in samples]
     if target["kind"] == "value":  # from the smallest to the largest
         assert actual == [0, 0.5, 0.875, 1.375]

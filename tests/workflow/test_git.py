@@ -148,9 +148,9 @@ def test_what_dvc_and_uv_write_is_ignored_by_no_global_gitignore(
     shutil.copy2(ROOT / ".gitignore", tmp_path)
     (tmp_path / "ignore").write_text("*.lock\n*.yaml\n*.dvc\ndata/\nmodels/\nreports/\nruns/\n")
     user(f"[core]\nexcludesFile = {(tmp_path / 'ignore').as_posix()}\n")
-    written = ["uv.lock", "dvc.lock", "dvc.yaml", "params.yaml", "data/x.dvc", "models/README.md"]
-    written += ["reports/metrics.json", "runs/train/metrics.json", "runs/train/history.csv"]
-    assert git.ask(tmp_path, "check-ignore", "--no-index", *written) is None
+    names = ["uv.lock", "dvc.lock", "dvc.yaml", "params.yaml", "data/x.dvc", "models/README.md"]
+    names += ["reports/metrics.json", "runs/train/metrics.json", "runs/train/history.csv"]
+    assert git.ask(tmp_path, "check-ignore", "--no-index", *names) is None
     assert git.ask(tmp_path, "check-ignore", "runs/train/model.ckpt", "conf/a.yaml")
 
 

@@ -55,8 +55,8 @@ def drawn(subject: subjects.Subject, places: dict[str, list[str]] | None = None)
 
 
 def provenance(**more: Any) -> subjects.Provenance:
-    given = {"git": {"commit": COMMIT, "dirty": False}, "data": {}, "config": "c" * 64, **more}
-    return msgspec.convert(given, subjects.Provenance)
+    values = {"git": {"commit": COMMIT, "dirty": False}, "data": {}, "config": "c" * 64, **more}
+    return msgspec.convert(values, subjects.Provenance)
 
 
 def test_data_is_in_the_cache_and_in_each_remote_that_has_all_of_it(
@@ -172,8 +172,8 @@ def test_the_image_that_this_is_and_one_that_nobody_has(monkeypatch: pytest.Monk
 
 
 def test_what_a_service_tells_steers_no_terminal_and_no_command() -> None:
-    found = provenance(python="3\x1b[31m\n7", git={"commit": "--output=stolen", "dirty": True})
-    text = drawn(subjects.Subject("model\x07", found, "[red]x[/red]"))
+    origin = provenance(python="3\x1b[31m\n7", git={"commit": "--output=stolen", "dirty": True})
+    text = drawn(subjects.Subject("model\x07", origin, "[red]x[/red]"))
     assert "python 3?[31m?7" in text
     assert "run [red]x[/red]" in text
     assert "commit not known" in text

@@ -330,13 +330,13 @@ def test_markers_of_a_merge_made_before_are_one_line_with_what_fixes_them(projec
 
 def test_what_the_pipeline_writes_and_git_keeps_is_never_mixed(project: Path) -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    written = {"dvc.lock"}
+    names = {"dvc.lock"}
     for stage in stages.values():
         for kind in ("outs", "metrics", "plots"):
             for entry in stage.get(kind, []):
                 if isinstance(entry, dict):
-                    written |= {n for n, how in entry.items() if how.get("cache") is False}
-    assert sorted(written) == BUILT
+                    names |= {n for n, how in entry.items() if how.get("cache") is False}
+    assert sorted(names) == BUILT
     attributes = git("check-attr", "merge", *BUILT).splitlines()
     assert attributes == [f"{name}: merge: unset" for name in BUILT]
     assert all(conflicts.is_built(name) for name in BUILT)

@@ -83,13 +83,13 @@ def test_ci_that_was_rewritten_is_one_line(project: Path) -> None:
 def test_the_weekly_update_of_each_project_runs_in_its_folder(project: Path) -> None:
     monorepo.join(project)
     top = project.parents[1]
-    written = yaml.safe_load((top / ".github/workflows/models-churn-update.yml").read_text("utf-8"))
+    content = yaml.safe_load((top / ".github/workflows/models-churn-update.yml").read_text("utf-8"))
     own = yaml.safe_load((project / monorepo.UPDATE).read_text("utf-8"))
-    assert written["defaults"] == {"run": {"working-directory": "models/churn"}}
-    assert written["jobs"] == own["jobs"]
-    assert written[True] == own[True]  # YAML 1.1 reads `on` so
+    assert content["defaults"] == {"run": {"working-directory": "models/churn"}}
+    assert content["jobs"] == own["jobs"]
+    assert content[True] == own[True]  # YAML 1.1 reads `on` so
     # One of another project neither waits for it nor cancels it.
-    assert written["concurrency"]["group"] == "template-update-models-churn"
+    assert content["concurrency"]["group"] == "template-update-models-churn"
     assert "../../.github/workflows/models-churn-update.yml" in monorepo.at_top(project)
 
     job = yaml.safe_load(monorepo.trigger("models/churn", "models-churn"))["models-churn"]

@@ -190,9 +190,9 @@ def texts(workspace: Path) -> list[str]:
     shutil.rmtree(workspace / PREPARED_DATA)
     target = np.arange(60) % 2
     words = [["awful", "slow"], ["great", "fast"]]
-    said = [f"it was {words[label][number % 3 > 0]}" for number, label in enumerate(target)]
+    comments = [f"it was {words[label][number % 3 > 0]}" for number, label in enumerate(target)]
     data = {"name": "texts", "inputs": TEXT, "target": GOOD_OR_BAD}
-    write_prepared({"comment": np.array(said), "target": target}, data)
+    write_prepared({"comment": np.array(comments), "target": target}, data)
     data |= {"validation_fraction": 0.2, "test_fraction": 0.2}
     (workspace / CONF / "data" / "texts.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     return ["data=texts", "trainer.max_epochs=8", "optimizer.lr=0.01"]

@@ -147,8 +147,8 @@ def test_a_killed_queue_is_resumed(
     assert "2 of 2 succeeded" in printed
     listed = subprocess.run(["git", "for-each-ref", "refs/exps"], capture_output=True, text=True)
     assert {"slow", "more"} <= {line.rpartition("/")[2] for line in listed.stdout.splitlines()}
-    left = list((project / ".dvc/tmp/exps").glob("tmp*"))
-    assert left == [], "the killed experiment's copy of the project is removed"
+    folders = list((project / ".dvc/tmp/exps").glob("tmp*"))
+    assert folders == [], "the killed experiment's copy of the project is removed"
 
 
 def kill_workers(project: Path) -> None:

@@ -48,8 +48,8 @@ def code() -> list[str]:
 def commands() -> list[list[str]]:
     """The words of each `inv` command, from the task's name on; `inv --list` and such are none."""
     lines = [shlex.split(line, comments=True) for line in code() if re.search(r"\binv\b", line)]
-    found = [words[words.index("inv") + 1 :] for words in lines if "inv" in words]
-    return [words for words in found if words and not words[0].startswith("-")]
+    after_inv = [words[words.index("inv") + 1 :] for words in lines if "inv" in words]
+    return [words for words in after_inv if words and not words[0].startswith("-")]
 
 
 def tracked_files(folder: Path) -> list[str]:
@@ -80,22 +80,22 @@ def tasks() -> dict[str, str]:
         check=True,
     )
     everything = json.loads(listed.stdout)
-    found = {task["name"]: task["help"] for task in everything["tasks"]}
+    help_texts = {task["name"]: task["help"] for task in everything["tasks"]}
     for collection in everything["collections"]:
         for task in collection["tasks"]:
             name = f"{collection['name']}.{task['name']}"
             is_default = task["name"] == collection["default"]  # `inv sweep` is sweep.start
-            found[collection["name"] if is_default else name] = task["help"]
-    return found
+            help_texts[collection["name"] if is_default else name] = task["help"]
+    return help_texts
 
 
 def test_tree_is_what_is_there(tmp_path: Path) -> None:
     listed = [re.split(r"\s{2,}", line) for line in between("tree").splitlines()[1:-1]]
     top = {first for first, *_ in listed if first}
     modules = {second for first, second, *_ in listed if not first}
-    found = {f"{a}/" if b else a for a, b, _ in (n.partition("/") for n in tracked_files(tmp_path))}
-    assert top - BUILT == found - BUILT
-    assert found & BUILT <= top
+    names = {f"{a}/" if b else a for a, b, _ in (n.partition("/") for n in tracked_files(tmp_path))}
+    assert top - BUILT == names - BUILT
+    assert names & BUILT <= top
     hidden = ("__init__.py", "__pycache__")
     inside = [path for path in PACKAGE.iterdir() if path.name not in hidden]
     assert modules == {f"{path.name}/" if path.is_dir() else path.name for path in inside}
@@ -155,15 +155,15 @@ def test_each_option_is_one_of_its_task() -> None:
 
 
 def test_each_override_composes() -> None:
-    given = [
+    after_dashes = [
         words[words.index("--") + 1 :]
         for words in commands()
         if words[0] in TAKES_OVERRIDES and "--" in words
     ]
     alone = [[line] for line in code() if re.fullmatch(r"[~+]*[a-z][\w./]*=\S+", line)]
-    assert len(given) > 5
+    assert len(after_dashes) > 5
     readers_own = (["group=file"], ["data=other"], ["experiment=NAME"])
-    for typed in [*given, *alone]:
+    for typed in [*after_dashes, *alone]:
         asked, overrides = settings.split(typed)
         settings.compose(asked, ROOT / CONF)
         if overrides not in readers_own:

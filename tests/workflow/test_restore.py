@@ -132,15 +132,15 @@ def test_a_secret_of_the_commit_stays_out_only_where_the_patch_would_show_it(
 
 
 def test_of_a_folder_of_the_repository_the_rest_is_left_out(changed: Path, tmp_path: Path) -> None:
-    found = patch.take(changed / "package")
+    taken = patch.take(changed / "package")
     whole = set(patch.files(patch.take(changed).patch))
     own = {name for name in whole if name.startswith("package/")}
-    assert set(patch.files(found.patch)) == own < whole
+    assert set(patch.files(taken.patch)) == own < whole
     git(changed, "config", "diff.relative", "true")  # of a user
-    assert patch.take(changed / "package") == found
+    assert patch.take(changed / "package") == taken
     worktree = tmp_path / "worktree"
     git(changed, "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
-    patch.apply(found.patch, worktree)
+    patch.apply(taken.patch, worktree)
     assert files(worktree / "package") == files(changed / "package")
 
     without = patch.take(changed / "package", without=[Path("model.py"), Path("new")])

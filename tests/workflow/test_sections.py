@@ -63,19 +63,19 @@ def test_confusions_and_metrics_of_each_class() -> None:
 
 def test_calibration_compares_confidence_with_right_answers() -> None:
     probabilities = np.array([[0.95, 0.05]] * 4 + [[0.45, 0.55]] * 2)
-    found = sections.calibration(np.array([0, 0, 0, 1, 1, 1]), probabilities)
-    low, high = found["bins"]
+    section = sections.calibration(np.array([0, 0, 0, 1, 1, 1]), probabilities)
+    low, high = section["bins"]
     assert low == {"confidence": pytest.approx(0.55), "accuracy": 1.0, "samples": 2}
     assert high == {"confidence": pytest.approx(0.95), "accuracy": 0.75, "samples": 4}
-    assert found["error"] == pytest.approx((2 * 0.45 + 4 * 0.2) / 6)
+    assert section["error"] == pytest.approx((2 * 0.45 + 4 * 0.2) / 6)
 
 
 def test_residuals_show_some_samples_and_count_all() -> None:
     target = np.linspace(0, 10, 2000, dtype=np.float32)
-    found = sections.residuals(target, target + 2, "weight", "kg", limit=100)
-    assert len(found["actual"]) == len(found["predicted"]) == 100
-    assert sum(found["counts"]) == found["samples"] == 2000
-    assert found["mean"] == pytest.approx(2)
+    section = sections.residuals(target, target + 2, "weight", "kg", limit=100)
+    assert len(section["actual"]) == len(section["predicted"]) == 100
+    assert sum(section["counts"]) == section["samples"] == 2000
+    assert section["mean"] == pytest.approx(2)
 
 
 def test_a_classification_is_evaluated(reports: Path) -> None:

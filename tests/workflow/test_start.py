@@ -115,8 +115,8 @@ def test_resumed_run_equals_one_in_one_go(
     assert history(workspace / "run") == history(workspace / "whole")
     assert len(history(workspace / "run").splitlines()) == 1 + 9
     # The best epoch may be that of the past run: it is kept with this run's config.
-    kept = checkpoint(workspace / "run")
-    assert kept["hyper_parameters"]["config"]["trainer"]["max_epochs"] == 9
+    saved = checkpoint(workspace / "run")
+    assert saved["hyper_parameters"]["config"]["trainer"]["max_epochs"] == 9
 
 
 def test_fine_tuning_takes_the_weights_and_nothing_else(
@@ -205,8 +205,8 @@ def test_another_framework_does_not_start_from_a_checkpoint_of_pytorch(
     def read(path: Path) -> Content:
         raise AssertionError("it is read")
 
-    said = f"^{key}: .*: it is a checkpoint of pytorch, this project needs one of keras$"
-    with pytest.raises(ConfigError, match=said):
+    message = f"^{key}: .*: it is a checkpoint of pytorch, this project needs one of keras$"
+    with pytest.raises(ConfigError, match=message):
         load(settings, read, same=(), epochs="trainer.epochs", shapes=dict)
 
 

@@ -51,10 +51,12 @@ FILES = {
 def git(folder: Path, *arguments: str) -> str:
     """Run Git without the user's settings, and without the variables that tests set."""
     identity = ("-c", "user.name=A", "-c", "user.email=a@b.c")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     command = ["git", *identity, *arguments]
-    done = subprocess.run(command, cwd=folder, env=kept | settings, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env=inherited | settings, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -141,9 +143,9 @@ def test_a_record_is_read_as_it_was_written_and_keeps_what_is_crufts(tmp_path: P
     assert (known.version, known.answers, known.skip) == ("1", {"author": "Zoë"}, ("docs/",))
     record.write(tmp_path, known)
     assert record.read(tmp_path) == known
-    written = json.loads((tmp_path / record.FILE).read_text(encoding="utf-8"))
-    assert written["hooks"] == cruft["hooks"]
-    assert "__pytorch" not in written["context"]["cookiecutter"]
+    document = json.loads((tmp_path / record.FILE).read_text(encoding="utf-8"))
+    assert document["hooks"] == cruft["hooks"]
+    assert "__pytorch" not in document["context"]["cookiecutter"]
 
 
 @pytest.mark.parametrize("written", [None, "", "[]", "{}", '{"template": "x", "context": []}'])
@@ -283,10 +285,10 @@ def test_a_version_is_rendered_with_answers_alone(
     monkeypatch.setenv("COOKIECUTTER_CONFIG", str(config))
     with open_source(str(template)) as source:
         answers = {"author": "{{ x }} {% \\ größe 😀", "gone": "x", "__year": "2020"}
-        made = rendering(source, source.newest(), answers, tmp_path / "out")
+        rendered = rendering(source, source.newest(), answers, tmp_path / "out")
         plain = render(source, source.newest(), {}, tmp_path / "plain")
         assert (plain / "README.md").read_text().startswith("# Of Nobody\n")
-        assert made.answers == {
+        assert rendered.answers == {
             "project_slug": "tides",
             "package_name": "tides",
             "author": "{{ x }} {% \\ größe 😀",
@@ -294,8 +296,8 @@ def test_a_version_is_rendered_with_answers_alone(
             "data_card": "none",
             "__year": "2020",
         }
-        assert (made.project / ".github").read_text() == "2020\n"
-        assert not (made.project / record.FILE).exists()
+        assert (rendered.project / ".github").read_text() == "2020\n"
+        assert not (rendered.project / record.FILE).exists()
         with pytest.raises(CommandError, match=r"1\.1\.0 .* has no ci 'make' \(it has github, git"):
             render(source, source.newest(), {"ci": "make"}, tmp_path / "other")
         with pytest.raises(CommandError, match=r"1\.1\.0 .*: author Me is refused: type another$"):
@@ -349,14 +351,14 @@ def test_a_diff_is_a_patch_of_managed_files_alone(project: Path) -> None:
     (project / "docker/Dockerfile").unlink()
     done = run("drift", "diff", project=project)
     assert done.returncode == 2
-    found = drift.diff(project)
-    assert found.files == {
+    differences = drift.diff(project)
+    assert differences.files == {
         "docker/Dockerfile": "removed",
         "workflow/a.py": "changed",
         "workflow/new.py": "added",
     }
     patch = project.parent / "drift.patch"
-    patch.write_text(found.patch, newline="\n")
+    patch.write_text(differences.patch, newline="\n")
     git(project, "apply", "--reverse", str(patch))  # the managed files are the template's again
     known = record.read(project)
     (project / "workflow/a.py").write_text("A = 3\n")
@@ -374,14 +376,14 @@ def test_a_link_finds_the_version_by_the_files_and_keeps_what_is_recorded(
     before = record.read(project)
     (project / record.FILE).write_text("{}\n")  # not one that can be read
     (project / "workflow/b.py").write_text("B = 3\n")
-    printed = link.link(project, str(template), given={"author": "Zoë = Q"})
+    printed = link.link(project, str(template), given_answers={"author": "Zoë = Q"})
     known = record.read(project)
     assert (known.commit, known.version) == (before.commit, "1.0.0")
     assert known.answers == {**before.answers, "__year": known.answers["__year"]}
     assert "5 of its 7 files are here as it renders them" in printed[1]
 
     moved = template.rename(template.with_name("moved"))
-    link.link(project, str(moved), given={"ci": "gitlab"})
+    link.link(project, str(moved), given_answers={"ci": "gitlab"})
     after = record.read(project)
     assert (after.template, after.commit) == (moved.as_posix(), before.commit)
     assert after.answers == {**known.answers, "ci": "gitlab"}
@@ -390,7 +392,7 @@ def test_a_link_finds_the_version_by_the_files_and_keeps_what_is_recorded(
     content = (project / record.FILE).read_bytes()
     for wrong in ({"ci": "make"}, {"what": "x"}):
         with pytest.raises(CommandError, match="--answer"):
-            link.link(project, str(moved), given=wrong)
+            link.link(project, str(moved), given_answers=wrong)
     assert (project / record.FILE).read_bytes() == content
 
 

@@ -150,8 +150,10 @@ def _rendered_once(
         key = json.dumps([str(source.repository), commit, sorted(known.items())])
         if key not in _RENDERED:
             _RENDERED[key] = real(source, commit, answers, tmp_path_factory.mktemp("rendered"))
-        made = _RENDERED[key]
-        return replace(made, project=Path(shutil.copytree(made.project, target / "project")))
+        rendered = _RENDERED[key]
+        return replace(
+            rendered, project=Path(shutil.copytree(rendered.project, target / "project"))
+        )
 
     monkeypatch.setattr(rendering, "rendering", once)
 
@@ -167,8 +169,8 @@ def template(folder: Path) -> Template:
         for role in ("AUTHOR", "COMMITTER"):
             patch.setenv(f"GIT_{role}_NAME", "Team")
             patch.setenv(f"GIT_{role}_EMAIL", "team@example.com")
-        made = Template(folder / "template")
-        made.release("1.0.0", FILES)
+        repository = Template(folder / "template")
+        repository.release("1.0.0", FILES)
         changes = {
             f"{SLUG}/README.md": FILES[f"{SLUG}/README.md"].replace("line 20", "LINE 20"),
             f"{SLUG}/{PACKAGE}/model.py": FILES[f"{SLUG}/{PACKAGE}/model.py"] + "model 2\n",
@@ -180,8 +182,8 @@ def template(folder: Path) -> Template:
             f"{SLUG}/deploy/proxy.cfg": "proxy\n",
             f"{SLUG}/data/README.md": "data, and more\n",
         }
-        made.release("1.1.0", changes, size=["small", "large"], name="{{cookiecutter.color}}")
-    return made
+        repository.release("1.1.0", changes, size=["small", "large"], name="{{cookiecutter.color}}")
+    return repository
 
 
 @pytest.fixture
@@ -196,8 +198,8 @@ def make(template: Template, path: Path, version: str = "1.0.0", at: str = "") -
     with open_source(str(template.path)) as source:
         commit = source.resolve(version)
         path.mkdir()
-        made = rendering.render(source, commit, answers, path / "rendered")
-        shutil.copytree(made, path / at, dirs_exist_ok=True)
+        rendered = rendering.render(source, commit, answers, path / "rendered")
+        shutil.copytree(rendered, path / at, dirs_exist_ok=True)
         shutil.rmtree(path / "rendered")
     write(path / at, Record(str(template.path), commit, version, answers))
     git(path, "init", "--quiet", "--initial-branch=main")

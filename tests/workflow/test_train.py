@@ -82,11 +82,11 @@ def test_offline_run_holds_config_provenance_and_metrics(workspace: Path, config
     assert (ours.config, ours.summary, ours.step) == (read["config"], read["summary"], read["step"])
     assert ours.has_ended
     assert tracked_epochs(run) == [0, 1]
-    kept = torch.load(workspace / "run" / "model.ckpt", weights_only=True)["provenance"]["run"]
-    assert kept["id"] == read["run_id"]
-    assert kept["path"] == f"team/{config().tracking.project}/{kept['id']}"
-    page = kept["path"].replace(f"/{kept['id']}", f"/runs/{kept['id']}")
-    assert re.fullmatch(rf"https://[^/]+.*/{page}", kept["url"])  # it opens there when uploaded
+    recorded = torch.load(workspace / "run" / "model.ckpt", weights_only=True)["provenance"]["run"]
+    assert recorded["id"] == read["run_id"]
+    assert recorded["path"] == f"team/{config().tracking.project}/{recorded['id']}"
+    page = recorded["path"].replace(f"/{recorded['id']}", f"/runs/{recorded['id']}")
+    assert re.fullmatch(rf"https://[^/]+.*/{page}", recorded["url"])  # it opens there when uploaded
 
 
 def tracked_rows(run: Path) -> list[dict[str, Any]]:

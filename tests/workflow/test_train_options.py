@@ -124,10 +124,10 @@ def test_the_average_of_the_weights_is_validated_kept_and_exported(workspace: Pa
     average, *others = NoteWeights.steps
     for weight in others:
         average = {name: 0.8 * average[name] + 0.2 * weight[name] for name in average}
-    kept = weights(workspace / "run")
-    assert all(torch.allclose(kept[name], average[name], atol=1e-6) for name in average)
+    saved = weights(workspace / "run")
+    assert all(torch.allclose(saved[name], average[name], atol=1e-6) for name in average)
     assert not torch.allclose(
-        kept["network.layers.0.weight"], weight["network.layers.0.weight"], atol=1e-4
+        saved["network.layers.0.weight"], weight["network.layers.0.weight"], atol=1e-4
     )
     model = workspace / "model.onnx"
     export(workspace / "run" / "model.ckpt", model, PREPARED_DATA, samples=0)

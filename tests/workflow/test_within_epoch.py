@@ -165,8 +165,8 @@ def test_two_processes_resume_within_the_epoch(
         (sharded / "start.py").write_text(code, encoding="utf-8")
         with python("start.py", conf, f"hydra.run.dir={folder}", *options, *note) as process:
             process.wait(timeout=120)
-        found = [json.loads((sharded / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
-        return found
+        seen = [json.loads((sharded / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
+        return seen
 
     whole = run("whole")
     assert len(whole[0]) == len(whole[1]) == 20

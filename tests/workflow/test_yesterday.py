@@ -46,8 +46,8 @@ def test_a_model_is_served_with_all_that_its_signature_says_today(version: str) 
     assert model.run == run_id([run_folder(version)])
     assert len(model.samples) == (0 if version == "first" else 20)
     for sample in model.samples:
-        given = signature.encode(image, [sample["inputs"][image["name"]]])
-        assert model.predict({image["name"]: given}).shape == (1, 10)
+        inputs = signature.encode(image, [sample["inputs"][image["name"]]])
+        assert model.predict({image["name"]: inputs}).shape == (1, 10)
         assert sample["actual"] in classes["names"]
     assert read_metadata(DATA / version / "model.onnx")["signature"] == model.signature
 
@@ -60,8 +60,8 @@ def test_files_and_the_record_of_a_run_say_where_they_come_from(version: str) ->
     assert sorted(recorded.data) == ["data/prepared", "data/raw"]
     assert {"val/loss", "val/accuracy", "epochs"} <= recorded.metrics.keys()
     for name in ("model.onnx", "model.ckpt"):
-        found = subjects.file(DATA / version / name).provenance
-        assert (found.git.commit, found.run and found.run.id) == (recorded.commit, recorded.name)
+        origin = subjects.file(DATA / version / name).provenance
+        assert (origin.git.commit, origin.run and origin.run.id) == (recorded.commit, recorded.name)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -83,8 +83,8 @@ def find(name: str, content: bytes) -> list[Secret]:
     hashes = bool(HASHES.search(name))
     secrets = list(by_shape(text, hashes))
     if b"\0" not in content and not hashes and len(text) <= CONTEXT_LIMIT:
-        known = {secret.value for secret in secrets}
-        secrets += [secret for secret in _by_context(name, text) if secret.value not in known]
+        values = {secret.value for secret in secrets}
+        secrets += [secret for secret in _by_context(name, text) if secret.value not in values]
     return sorted(secrets, key=lambda secret: secret.line)
 
 

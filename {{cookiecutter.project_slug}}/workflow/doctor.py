@@ -57,29 +57,29 @@ def template() -> Finding:
     """Is it recorded where the project comes from, and is that still so?"""
     if not Path(record.FILE).exists():
         return Finding(True, "not known, so there are no updates", "inv template.link URL")
-    known = record.read(Path())
-    package = known.answers.get("package_name", "")
+    recorded = record.read(Path())
+    package = recorded.answers.get("package_name", "")
     if package and not Path(package).is_dir():
         actual = evident.package_of(Path()) or "NAME"
-        fix = f"inv template.link {shlex.quote(known.template)} --answer package_name={actual}"
+        fix = f"inv template.link {shlex.quote(recorded.template)} --answer package_name={actual}"
         return Finding(False, f"the package {package} of {record.FILE} is not here", fix)
-    return Finding(True, f"version {known.version or known.commit} of {known.template}")
+    return Finding(True, f"version {recorded.version or recorded.commit} of {recorded.template}")
 
 
 def python() -> Finding:
     """Is this the Python of the project's images, or another one that uv.lock is for?"""
     version = ".".join(str(part) for part in sys.version_info[:3])
-    here = f"{version} in {sys.prefix}"
+    interpreter = f"{version} in {sys.prefix}"
     images = IMAGES.read_text(encoding="utf-8") if IMAGES.exists() else ""
-    named = re.search(r'= "python:(\d+\.\d+)', images)
-    if named is None or version.startswith(f"{named[1]}."):
-        return Finding(True, here)
+    match = re.search(r'= "python:(\d+\.\d+)', images)
+    if match is None or version.startswith(f"{match[1]}."):
+        return Finding(True, interpreter)
     allowed = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]["requires-python"]
     why = f"as good: uv.lock is for {allowed}, and each run records its own"
-    detail = f"{here}, {named[1]} in the images; {why}"
+    detail = f"{interpreter}, {match[1]} in the images; {why}"
     if "UV_NO_SYNC" in os.environ:  # of an image on another base
         return Finding(True, detail)
-    return Finding(True, detail, f"the same for all: uv python pin {named[1]}, inv setup")
+    return Finding(True, detail, f"the same for all: uv python pin {match[1]}, inv setup")
 
 
 def environment() -> Finding:

@@ -32,8 +32,8 @@ def enumerated(names: Sequence[str], limit: int = 8) -> str:
 
 def listed(names: Sequence[str], limit: int = 8) -> str:
     """Return names as a message has them: the first ones, and how many there are."""
-    shown = ", ".join(names[:limit])
-    return f"{shown}, … ({len(names)})" if len(names) > limit else shown
+    first = ", ".join(names[:limit])
+    return f"{first}, … ({len(names)})" if len(names) > limit else first
 
 
 def failure(log: Path | None) -> str:
@@ -42,5 +42,5 @@ def failure(log: Path | None) -> str:
         return "it could not be started"
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    own = [line for line in lines if not line.startswith(AFTERWORDS)]
-    return (own or lines or ["it printed nothing"])[-1].removeprefix("ERROR: ")
+    reasons = [line for line in lines if not line.startswith(AFTERWORDS)]
+    return (reasons or lines or ["it printed nothing"])[-1].removeprefix("ERROR: ")

@@ -50,8 +50,8 @@ def backend(config: Path) -> str:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CommandError(f"{config} cannot be read: {one_line(error)}") from None
-    named = settings.get("backend") if isinstance(settings, dict) else None
-    return str(named or "")
+    name = settings.get("backend") if isinstance(settings, dict) else None
+    return str(name or "")
 
 
 def options(extras: Iterable[str]) -> list[str]:

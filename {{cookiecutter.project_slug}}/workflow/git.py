@@ -92,7 +92,7 @@ def run(
     left_out = OF_A_REPOSITORY if elsewhere else set()
     inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", *SETTINGS, *arguments],
             cwd=folder,
             env={**inherited, **(variables or {})},
@@ -103,9 +103,9 @@ def run(
         )
     except subprocess.TimeoutExpired:
         raise GitError(f"git {arguments[0]}: no answer in {seconds:g} seconds") from None
-    if done.returncode:
-        raise _error(arguments, done.stderr.decode(errors="replace"))
-    return done.stdout
+    if result.returncode:
+        raise _error(arguments, result.stderr.decode(errors="replace"))
+    return result.stdout
 
 
 def ask(folder: Path, *arguments: str) -> bytes | None:

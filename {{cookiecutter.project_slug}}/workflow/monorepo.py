@@ -28,8 +28,8 @@ UV_RUN = "uv run --no-sync "  # starts the entry of each hook
 
 def prefix(project: Path) -> str:
     """Return where a project is in its repository: "", or a folder with a slash behind it."""
-    shown = git.text(project, "rev-parse", "--show-prefix")
-    return shown or ""
+    printed = git.text(project, "rev-parse", "--show-prefix")
+    return printed or ""
 
 
 def is_member(project: Path) -> bool:
@@ -47,24 +47,24 @@ def join(project: Path) -> list[Path]:
     folder, top = prefix(project).rstrip("/"), git.top(project)
     assert top is not None
     name = folder.replace("/", "-")
-    own = {path: _read(project / path) for path in (WORKFLOW, UPDATE, GITLAB, HOOKS, DVC_CONFIG)}
+    texts = {path: _read(project / path) for path in (WORKFLOW, UPDATE, GITLAB, HOOKS, DVC_CONFIG)}
     contents: dict[Path, str] = {}
-    if text := own[WORKFLOW]:
+    if text := texts[WORKFLOW]:
         contents[top / _workflow(name)] = github(text, folder, name)
-    if text := own[UPDATE]:
+    if text := texts[UPDATE]:
         contents[top / _workflow(f"{name}-update")] = github_update(text, folder, name)
-    if text := own[GITLAB]:
+    if text := texts[GITLAB]:
         contents[project / GITLAB] = gitlab(text, folder)
         contents[top / GITLAB] = _with_block(_read(top / GITLAB), name, trigger(folder, name))
-    if text := own[HOOKS]:
+    if text := texts[HOOKS]:
         contents[top / HOOKS] = _with_hooks(_read(top / HOOKS), name, hooks(text, folder, name))
-    if text := own[DVC_CONFIG]:
+    if text := texts[DVC_CONFIG]:
         contents[project / DVC_CONFIG] = outside(text, project, top)
-    changed = [path for path, text in contents.items() if _read(path) != text]
-    for path in changed:
+    paths = [path for path, text in contents.items() if _read(path) != text]
+    for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, contents[path])
-    return changed
+    return paths
 
 
 def at_top(project: Path) -> list[str]:

@@ -99,14 +99,14 @@ def _srun(variables: Mapping[str, str], all_tasks: bool) -> list[str]:
 
 def _container(kind: str, image: str) -> list[str]:
     """Return what runs a command in a container, which sees the folders of this process."""
-    here = Path.cwd()
-    folders = {str(here), os.environ.get("DVC_ROOT", str(here))}
+    cwd = Path.cwd()
+    folders = {str(cwd), os.environ.get("DVC_ROOT", str(cwd))}
     if kind == "enroot":
         mounts = ",".join(f"{folder}:{folder}" for folder in sorted(folders))
-        workdir = f"--container-workdir={here}"
+        workdir = f"--container-workdir={cwd}"
         return [f"--container-image={image}", f"--container-mounts={mounts}", workdir]
     binds = [f"--bind={folder}" for folder in sorted(folders)]
-    return ["apptainer", "exec", "--nv", *binds, f"--pwd={here}", image]
+    return ["apptainer", "exec", "--nv", *binds, f"--pwd={cwd}", image]
 
 
 def _names_its_folder() -> bool:

@@ -89,8 +89,8 @@ def locate(folder: Path, name: str) -> RawData:
     """
     one, parts = folder / f"{name}.npz", sorted((folder / name).glob("*.npz"))
     if one.exists() and parts:
-        both = f"{one.as_posix()} and {one.with_suffix('').as_posix()}/"
-        raise CommandError(f"there are {both}: remove the one that is not the data")
+        names = f"{one.as_posix()} and {one.with_suffix('').as_posix()}/"
+        raise CommandError(f"there are {names}: remove the one that is not the data")
     if not one.exists() and not parts:
         raise CommandError(f"{one.as_posix()}: is missing: run stage fetch")
     return RawData(parts or [one])
@@ -137,9 +137,9 @@ class _Member:
                 flat = np.frombuffer(self._file.read(), self._dtype)
                 self._whole = flat.reshape(self._shape, order="F")
             return self._whole[self._at - rows : self._at]
-        wanted = rows * self.row_bytes
-        content = self._file.read(wanted)
-        if len(content) != wanted:
+        size = rows * self.row_bytes
+        content = self._file.read(size)
+        if len(content) != size:
             raise ValueError(f"{self._name} ends in sample {self._at - rows}: it is cut off")
         if self._at == len(self):
             self._file.read(1)  # at its end the CRC-32 of the zip is compared

@@ -135,8 +135,8 @@ def hook_folders(folder: Path) -> tuple[Path, Path]:
 
 def lacks_python(hook: Path) -> bool:
     """Whether the Python that a hook of pre-commit's names is gone."""
-    named = re.search(r"^INSTALL_PYTHON=(.+)$", hook.read_text("utf-8"), re.MULTILINE)
-    return named is not None and not Path(shlex.split(named[1])[0]).exists()
+    match = re.search(r"^INSTALL_PYTHON=(.+)$", hook.read_text("utf-8"), re.MULTILINE)
+    return match is not None and not Path(shlex.split(match[1])[0]).exists()
 
 
 def commit(folder: Path) -> list[str]:
@@ -203,8 +203,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _path(folder: Path, *arguments: str) -> Path:
-    shown = git.run(folder, "rev-parse", "--path-format=absolute", *arguments)
-    return Path(os.fsdecode(shown).rstrip("\r\n"))
+    printed = git.run(folder, "rev-parse", "--path-format=absolute", *arguments)
+    return Path(os.fsdecode(printed).rstrip("\r\n"))
 
 
 if __name__ == "__main__":

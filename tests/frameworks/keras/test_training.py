@@ -100,9 +100,9 @@ def test_early_stopping_counts_on_after_an_interruption(
     options = [*SMALL, "model=mlp", "callbacks.early_stopping.patience=2", "trainer.epochs=9"]
 
     def settings() -> dict[str, Any]:
-        made = config(*options, "optimizer.learning_rate=0.0", inputs=TABLE, target=CLASSES)
-        made["callbacks"]["early_stopping"]["min_delta"] = 1.0
-        return made
+        composed = config(*options, "optimizer.learning_rate=0.0", inputs=TABLE, target=CLASSES)
+        composed["callbacks"]["early_stopping"]["min_delta"] = 1.0
+        return composed
 
     prepare(settings())
     trained(settings(), tmp_path / "whole")
@@ -162,14 +162,14 @@ def test_dropout_and_normalization_know_a_training(config, prepare, tmp_path: Pa
             ],
         },
     }
-    found = []
+    networks = []
     for rate in (0.0, 0.5):
         model["model"]["layers"][1]["rate"] = rate
         settings = config(*SMALL[:2], inputs=TABLE, target=CLASSES, model=model)
         prepare(settings)
-        found.append(dict(trained(settings, tmp_path / str(rate)).arrays["network"]))
-    assert not np.array_equal(found[0]["dense.kernel"], found[1]["dense.kernel"])
-    assert found[0]["batch_normalization.moving_mean"].any()
+        networks.append(dict(trained(settings, tmp_path / str(rate)).arrays["network"]))
+    assert not np.array_equal(networks[0]["dense.kernel"], networks[1]["dense.kernel"])
+    assert networks[0]["batch_normalization.moving_mean"].any()
 
 
 def test_a_run_is_resumed_for_more_epochs(config, prepare, tmp_path: Path) -> None:

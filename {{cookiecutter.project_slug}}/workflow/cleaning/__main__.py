@@ -29,19 +29,19 @@ def main() -> None:
     try:
         listed = list(items())
         print_table(listed)
-        removed = [item for item in listed if item.free]
+        removable = [item for item in listed if item.free]
         if apply:
-            for item in removed:
+            for item in removable:
                 remove(item)
-            print(f"{size_text(sum(item.free for item in removed))} freed")
+            print(f"{size_text(sum(item.free for item in removable))} freed")
             print("next: inv doctor")
             return
     except (CommandError, GitError) as problem:
         raise SystemExit(f"clean: {problem}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None
-    print(f"{size_text(sum(item.free for item in removed))} can go; nothing was removed")
-    print("next: inv clean --apply" if removed else "next: inv doctor")
+    print(f"{size_text(sum(item.free for item in removable))} can go; nothing was removed")
+    print("next: inv clean --apply" if removable else "next: inv doctor")
 
 
 def items() -> Iterator[Item]:
@@ -68,15 +68,15 @@ def remove(item: Item) -> None:
 
 
 def print_table(listed: list[Item]) -> None:
-    drawn = Table(box=None, header_style="bold", caption_justify="left")
-    drawn.add_column("what", no_wrap=True)
-    drawn.add_column("takes", justify="right", no_wrap=True)
-    drawn.add_column("can go", justify="right", no_wrap=True)
-    drawn.add_column("what stays")
+    table = Table(box=None, header_style="bold", caption_justify="left")
+    table.add_column("what", no_wrap=True)
+    table.add_column("takes", justify="right", no_wrap=True)
+    table.add_column("can go", justify="right", no_wrap=True)
+    table.add_column("what stays")
     for item in sorted(listed, key=lambda item: -item.size):
         free = size_text(item.free) if item.free else "-"
-        drawn.add_row(*map(Text, (item.name, size_text(item.size), free, item.stays)))
-    Console(highlight=False).print(drawn)
+        table.add_row(*map(Text, (item.name, size_text(item.size), free, item.stays)))
+    Console(highlight=False).print(table)
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ def item(copies: list[Path]) -> Item:
     if issue := problem(repo):  # some would not say so, and have nothing
         return Item("DVC cache", size, stays=f"{issue.detail}: {issue.fix}")
     try:
-        sent = set(repo.cloud.get_remote_odb().oids_exist(list(spare))) if spare else set()
+        in_remote = set(repo.cloud.get_remote_odb().oids_exist(list(spare))) if spare else set()
     except Exception as error:  # each kind of remote has its own
         return Item("DVC cache", size, stays=f"the remote says: {shortened(error)}")
-    paths = [Path(cache.oid_to_path(oid)) for oid in sorted(sent)]
+    paths = [Path(cache.oid_to_path(oid)) for oid in sorted(in_remote)]
 
     def remove() -> None:
         with lock_repo(repo):  # no pipeline is at work
@@ -45,8 +45,8 @@ def item(copies: list[Path]) -> Item:
                 delete(path)
 
     stays = "what this revision needs"
-    if left := spare - sent:
-        stays += f"; {len(left)} objects of others that the remote lacks: {SENDS}"
+    if lacking := spare - in_remote:
+        stays += f"; {len(lacking)} objects of others that the remote lacks: {SENDS}"
     return Item("DVC cache", size, sum(map(size_of, paths)), stays, remove)
 
 

@@ -30,19 +30,19 @@ def _images(client: docker.DockerClient) -> Item:
     label = f"{images.LABEL}title={images.project()['name']}"
     built = client.images.list(filters={"label": label})
     used = {one.attrs["Image"] for one in client.containers.list(all=True, ignore_removed=True)}
-    gone = [image for image in built if image.id not in used and _is_pushed(client, image)]
+    removable = [image for image in built if image.id not in used and _is_pushed(client, image)]
     sizes = {image.id: int(image.attrs["Size"]) for image in built}
-    left = [image for image in built if image not in gone]
-    unnamed = [image for image in left if not image.tags]
-    counted = ((len(left) - len(unnamed), NOT_PUSHED), (len(unnamed), UNNAMED))
+    remaining = [image for image in built if image not in removable]
+    unnamed = [image for image in remaining if not image.tags]
+    counted = ((len(remaining) - len(unnamed), NOT_PUSHED), (len(unnamed), UNNAMED))
 
     def remove() -> None:
-        for image in gone:
+        for image in removable:
             for name in image.tags:
                 client.images.remove(name)
 
     stays = "; ".join(f"{count} {why}" for count, why in counted if count)
-    free = sum(sizes[image.id] for image in gone)
+    free = sum(sizes[image.id] for image in removable)
     return Item("Docker images", sum(sizes.values()), free, stays, remove)
 
 

@@ -14,7 +14,7 @@ def items() -> Iterator[Item]:
         if not job.has_snapshot:
             continue
         name, size = f"job {job.id}", size_of(job.project)
-        alive = [found for found in standings(job).values() if not found.has_ended]
+        alive = [standing for standing in standings(job).values() if not standing.has_ended]
         if alive:
             yield Item(name, size, stays=f"it {alive[0].state}: {alive[0].text}")
         else:

@@ -19,16 +19,20 @@ def items() -> Iterator[Item]:
     for log in sorted(wandb_folder().glob("*run-*/run-*.wandb")):
         runs.setdefault(log.stem.removeprefix("run-"), []).append(log.parent)
     resumed = {run for path in home().glob(UNFINISHED) for run in _run_of(path)}
-    done = [run for run, folders in runs.items() if run not in resumed and is_uploaded(folders)]
-    gone = [folder for run in done for folder in runs[run]]
-    left = [folder for run, folders in runs.items() if run not in done for folder in folders]
+    uploaded = [run for run, folders in runs.items() if run not in resumed and is_uploaded(folders)]
+    removable = [folder for run in uploaded for folder in runs[run]]
+    remaining = [
+        folder for run, folders in runs.items() if run not in uploaded for folder in folders
+    ]
     if runs:
-        yield _item("runs in wandb/", gone, left, f"{len(runs) - len(done)} not uploaded")
+        why = f"{len(runs) - len(uploaded)} not uploaded"
+        yield _item("runs in wandb/", removable, remaining, why)
     staged = _staged()
     if staged:
-        waiting = _waiting(left)
-        gone = [path for path in staged if waiting is not None and path.name not in waiting]
-        yield _item("files of artifacts in wandb/", gone, [p for p in staged if p not in gone], "")
+        waiting = _waiting(remaining)
+        removable = [path for path in staged if waiting is not None and path.name not in waiting]
+        remaining = [path for path in staged if path not in removable]
+        yield _item("files of artifacts in wandb/", removable, remaining, "")
 
 
 def is_uploaded(folders: list[Path]) -> bool:
@@ -51,18 +55,20 @@ def _run_of(state: Path) -> list[str]:
         return []
 
 
-def _item(name: str, gone: list[Path], left: list[Path], why: str) -> Item:
-    free = sum(map(size_of, gone))
-    stays = f"{why}: inv wandb.sync" if left and why else "wait for their upload" if left else ""
+def _item(name: str, removable: list[Path], remaining: list[Path], why: str) -> Item:
+    free = sum(map(size_of, removable))
+    stays = ""
+    if remaining:
+        stays = f"{why}: inv wandb.sync" if why else "wait for their upload"
 
     def remove() -> None:
-        for path in gone:
+        for path in removable:
             delete(path)
         latest = wandb_folder() / "latest-run"
         if latest.is_symlink() and not latest.exists():
             latest.unlink()
 
-    return Item(name, free + sum(map(size_of, left)), free, stays, remove)
+    return Item(name, free + sum(map(size_of, remaining)), free, stays, remove)
 
 
 def _staged() -> list[Path]:

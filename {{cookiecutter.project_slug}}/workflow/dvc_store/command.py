@@ -40,11 +40,11 @@ def ask(*arguments: str, folder: Path = Path()) -> Any:
         CommandError: it failed, for the reason that DVC gives.
     """
     command = [sys.executable, "-m", "dvc", *arguments, "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    result = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
+    if result.returncode:
+        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
         raise CommandError(errors[-1].removeprefix("ERROR: ") if errors else "dvc failed")
-    return json.loads(done.stdout)
+    return json.loads(result.stdout)
 
 
 def hush() -> None:

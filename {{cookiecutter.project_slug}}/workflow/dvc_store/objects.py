@@ -99,12 +99,12 @@ class Store:
         """
         objects = [HashInfo("md5", md5) for md5 in hashes if not self._missing(md5)]
         try:
-            done = self.repo.cloud.push(objects)
+            result = self.repo.cloud.push(objects)
         except Exception as error:  # each kind of remote has its own
             raise CommandError(f"the remote says: {one_line(error)}") from None
-        if done.failed:
-            raise CommandError(f"{len(done.failed)} objects could not be sent")
-        return len(done.transferred)
+        if result.failed:
+            raise CommandError(f"{len(result.failed)} objects could not be sent")
+        return len(result.transferred)
 
     def fetch(self, path: str, md5: str, folder: Path) -> None:
         """Write the data into a restored project, through the cache."""
@@ -121,7 +121,7 @@ class Store:
         It writes .dvc/config.local, which Git ignores.
         """
         config = Config(str(folder / ".dvc"))
-        own = Path(self.repo.config.files["local"])
+        own_config = Path(self.repo.config.files["local"])
         with config.edit("local") as local:
             for section, values in self.repo.config.load_one("local").items():
                 local[section] = {**local.get(section, {}), **values}
@@ -130,7 +130,7 @@ class Store:
                 # A relative folder counts from the project, which is another one there.
                 if Path(remote.get("url", "")).is_absolute():
                     local["remote"].setdefault(name, {})["url"] = str(remote["url"])
-        mode = own.stat().st_mode if own.exists() else 0o600
+        mode = own_config.stat().st_mode if own_config.exists() else 0o600
         (folder / ".dvc/config.local").chmod(mode)
 
     def _missing(self, md5: str) -> set[str]:

@@ -26,11 +26,11 @@ def stale(repo: Repo) -> dict[str, list[str]]:
 
 def text(stages: dict[str, list[str]], limit: int = 3) -> str:
     """Return the stages and what differs, in one line: "train (params.yaml: model)"."""
-    shown = []
+    texts = []
     for name, differences in stages.items():
         more = [f"{len(differences) - limit} more"] if len(differences) > limit else []
-        shown.append(f"{name} ({', '.join([*differences[:limit], *more])})")
-    return ", ".join(shown)
+        texts.append(f"{name} ({', '.join([*differences[:limit], *more])})")
+    return ", ".join(texts)
 
 
 def _differences(stage: Stage, outs: dict[str, Any]) -> Iterator[str]:

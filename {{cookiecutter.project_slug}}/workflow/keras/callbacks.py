@@ -167,12 +167,12 @@ def named(logs: Logs) -> Logs:
     `loss` becomes train/loss, `val_loss` val/loss; a name with a split stays.
     """
 
-    def name(given: str) -> str:
-        if "/" in given:
-            return given
-        return f"val/{given[4:]}" if given.startswith("val_") else f"train/{given}"
+    def name(logged: str) -> str:
+        if "/" in logged:
+            return logged
+        return f"val/{logged[4:]}" if logged.startswith("val_") else f"train/{logged}"
 
-    return {name(given): float(value) for given, value in logs.items()}
+    return {name(logged): float(value) for logged, value in logs.items()}
 
 
 def epoch_metrics(logs: Logs) -> Logs:

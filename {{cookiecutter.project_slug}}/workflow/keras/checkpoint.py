@@ -117,13 +117,13 @@ def _named(variables: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
     import keras
 
     counts: dict[str, int] = {}
-    named = []
+    pairs = []
     for variable in variables:
         name = re.sub(r"_\d+(?=\.)", "", ".".join(variable.path.split("/")[-2:]))
         counts[name] = counts.get(name, 0) + 1
         numbered = f"{name} {counts[name]}" if counts[name] > 1 else name
-        named.append((numbered, np.asarray(keras.ops.convert_to_numpy(variable.value))))
-    return named
+        pairs.append((numbered, np.asarray(keras.ops.convert_to_numpy(variable.value))))
+    return pairs
 
 
 def _assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:

@@ -23,8 +23,8 @@ class PlainModel(keras.Model):
         self.model = model
 
     def call(self, inputs: Mapping[str, Any]) -> Any:
-        taken = [*inputs.values()]
-        return self.model(taken[0] if len(taken) == 1 else taken)
+        tensors = [*inputs.values()]
+        return self.model(tensors[0] if len(tensors) == 1 else tensors)
 
 
 def make_network(node: dict[str, Any]) -> Any:
@@ -47,11 +47,11 @@ def output_size(target: Mapping[str, Any]) -> int:
     return len(target["names"]) if target["kind"] == "classes" else 1
 
 
-def apply(network: Any, taken: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+def apply(network: Any, tensors: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
     """Return what a network makes of what stands for its inputs: it is tried before a run starts.
 
     Args:
-        taken: preprocessed inputs by name, as symbolic tensors.
+        tensors: preprocessed inputs by name, as symbolic tensors.
         target: the config's `data.target`.
 
     Raises:
@@ -61,10 +61,10 @@ def apply(network: Any, taken: Mapping[str, Any], target: Mapping[str, Any]) -> 
     name = type(inner).__name__
     try:
         with warnings.catch_warnings(action="ignore"):  # of what is said in one line here
-            answers = network(dict(taken))
+            answers = network(dict(tensors))
     except Exception as error:  # each backend has its own
-        given = ", ".join(f"{key} {_shape(tensor)}" for key, tensor in taken.items())
-        raise ConfigError("model", f"{name} does not take {given}: {one_line(error)}") from error
+        shapes = ", ".join(f"{key} {_shape(tensor)}" for key, tensor in tensors.items())
+        raise ConfigError("model", f"{name} does not take {shapes}: {one_line(error)}") from error
     if not isinstance(answers, keras.KerasTensor):
         raise ConfigError("model", f"{name} returns a {type(answers).__name__}, not a tensor")
     if tuple(answers.shape[1:]) != (output_size(target),):

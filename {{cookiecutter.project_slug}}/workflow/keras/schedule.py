@@ -29,13 +29,13 @@ class WithWarmup(keras.optimizers.schedules.LearningRateSchedule):
         self._interval = interval
 
     def __call__(self, step: Any) -> Any:
-        done = ops.floor(ops.cast(step, "float32") / self._interval)
-        after = ops.maximum(done - self._warmup, 0.0)
+        intervals = ops.floor(ops.cast(step, "float32") / self._interval)
+        after = ops.maximum(intervals - self._warmup, 0.0)
         follows = self._schedule(after) if self._schedule else self._peak
         if not self._warmup:
             return follows
-        risen = self._peak * (FIRST + (1 - FIRST) * done / self._warmup)
-        return ops.where(done < self._warmup, risen, follows)
+        risen = self._peak * (FIRST + (1 - FIRST) * intervals / self._warmup)
+        return ops.where(intervals < self._warmup, risen, follows)
 
 
 def make_optimizer(config: dict[str, Any], steps: int) -> Any:

@@ -249,9 +249,9 @@ class EpochProgress(L.Callback):
         if not self._terminal or time.monotonic() - self._drawn < 1:
             return
         self._drawn = time.monotonic()
-        done = (args[1] + 1) / trainer.num_training_batches
+        fraction = (args[1] + 1) / trainer.num_training_batches
         if trainer.is_global_zero:
-            print(f"\r{self._epoch(trainer)}  {done:4.0%}", end="", flush=True)
+            print(f"\r{self._epoch(trainer)}  {fraction:4.0%}", end="", flush=True)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or not trainer.is_global_zero:

@@ -22,8 +22,8 @@ def require_devices(trainer: dict[str, Any]) -> None:
     count = _count(kind)
     if not count:
         raise ConfigError("trainer.accelerator", f"{kind}: no such device here; or: trainer=cpu")
-    wanted = max(devices) + 1 if isinstance(devices, list) else devices
-    if isinstance(wanted, int) and wanted > count:
+    needed = max(devices) + 1 if isinstance(devices, list) else devices
+    if isinstance(needed, int) and needed > count:
         raise ConfigError("trainer.devices", f"{devices}: there are {count} here, from 0 on")
 
 

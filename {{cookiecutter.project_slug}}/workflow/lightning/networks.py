@@ -100,16 +100,16 @@ def require_fit(
     Raises:
         ConfigError: the network does not take these inputs, or does not return (n, outputs).
     """
-    taken = preprocess({name: torch.as_tensor(rows[:2]) for name, rows in inputs.items()})
+    tensors = preprocess({name: torch.as_tensor(rows[:2]) for name, rows in inputs.items()})
     module = network.module if isinstance(network, PlainModule) else network
     name = type(module).__name__
     network.eval()
     try:
         with torch.no_grad():
-            answers = network(taken)
+            answers = network(tensors)
     except (RuntimeError, TypeError, ValueError) as error:
-        given = ", ".join(f"{key} {_shape(tensor)}" for key, tensor in taken.items())
-        raise ConfigError("model", f"{name} does not take {given}: {one_line(error)}") from error
+        shapes = ", ".join(f"{key} {_shape(tensor)}" for key, tensor in tensors.items())
+        raise ConfigError("model", f"{name} does not take {shapes}: {one_line(error)}") from error
     network.train()
     if not isinstance(answers, Tensor):
         raise ConfigError("model", f"{name} returns a {type(answers).__name__}, not a tensor")

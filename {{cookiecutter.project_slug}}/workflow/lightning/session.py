@@ -95,11 +95,11 @@ class Session(BaseSession):
     def trainer_arguments(self) -> dict[str, Any]:
         """What `lightning.Trainer` gets: the config's `trainer` and `callbacks`, and our own."""
         trainer = self.config["trainer"]
-        own = {name: trainer[name] for name in trainer if name not in OWN}
+        arguments = {name: trainer[name] for name in trainer if name not in OWN}
         if self.hardware["accelerator"] == "cpu":
             forget_driver_check()
         return {
-            **own,
+            **arguments,
             "profiler": trainer["profiler"] or NoProfiler(),
             # A profiler's; in SLURM, Lightning would resume from what is there.
             "default_root_dir": self.run_dir / "profile",
@@ -129,8 +129,8 @@ class Session(BaseSession):
         if recorded is None:
             return
         result = self.unfinished.result
-        kept = torch.load(self.best_checkpoint, weights_only=True)
-        torch.save({**kept, "provenance": recorded}, result / CHECKPOINT.name)
+        checkpoint = torch.load(self.best_checkpoint, weights_only=True)
+        torch.save({**checkpoint, "provenance": recorded}, result / CHECKPOINT.name)
         shutil.copyfile(self.run_dir / HISTORY.name, result / HISTORY.name)
         self.end()
 

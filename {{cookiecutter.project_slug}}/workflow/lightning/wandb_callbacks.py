@@ -113,14 +113,14 @@ class _ReadAgain:
         self._batches, self._name = batches, name
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-        found, start = [], 0
+        parts, start = [], 0
         for inputs, _ in self._batches:
             rows = inputs[self._name]
-            here = (indices >= start) & (indices < start + len(rows))
-            found.append((np.flatnonzero(here), rows[indices[here] - start].cpu().numpy()))
+            in_batch = (indices >= start) & (indices < start + len(rows))
+            parts.append((np.flatnonzero(in_batch), rows[indices[in_batch] - start].cpu().numpy()))
             start += len(rows)
-        places = np.concatenate([place for place, _ in found])
-        return np.concatenate([rows for _, rows in found])[np.argsort(places)]
+        places = np.concatenate([place for place, _ in parts])
+        return np.concatenate([rows for _, rows in parts])[np.argsort(places)]
 
 
 def _joined(parts: Iterable[Tensor]) -> np.ndarray:

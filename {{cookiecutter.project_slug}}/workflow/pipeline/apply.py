@@ -91,11 +91,11 @@ def find(name: str) -> Experiment:
     listed = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/??/*/*")
     rows = [line.split(" ", 1) for line in listed.splitlines()]
     rows.sort(key=lambda row: head not in row[1].replace("/", ""))
-    found = [Experiment(commit, reference.rpartition("/")[2]) for commit, reference in rows]
-    for experiment in found:
+    experiments = [Experiment(commit, reference.rpartition("/")[2]) for commit, reference in rows]
+    for experiment in experiments:
         if name == experiment.name or (len(name) >= 7 and experiment.commit.startswith(name)):
             return experiment
-    names = sorted({experiment.name for experiment in found})
+    names = sorted({experiment.name for experiment in experiments})
     hint = nearest(name, names) if names else "none came out so far"
     raise CommandError(f"no experiment {name!r}; {hint} (inv compare)")
 
@@ -107,24 +107,25 @@ def at_risk(commit: str) -> list[str]:
     paths = [line[3:] for line in status.split("\0") if line]
     top = Path(_git("rev-parse", "--show-toplevel").strip())
     built = {f"{prefix}{path.as_posix()}" for path in BUILT}
-    lost = []
+    config = f"{prefix}{CONF}/{CONFIG}"
+    unsaved = []
     for path in paths:
         theirs = blob(f"{commit}:{path}")
         if theirs is None or not (top / path).is_file():
             continue  # DVC leaves what the experiment has not
         if any(path == name or path.startswith(f"{name}/") for name in built):
             continue  # what the pipeline wrote is in DVC's cache
-        own = _git("hash-object", f"--path={path}", "--", str(top / path)).strip()
-        held = {theirs, blob(f"HEAD:{path}"), blob(f"{DVC_APPLIED}:{path}")}
-        if own not in held and not only_the_mention(top / path, path, f"{prefix}{CONF}/{CONFIG}"):
-            lost.append(path.removeprefix(prefix))
-    return lost
+        content_id = _git("hash-object", f"--path={path}", "--", str(top / path)).strip()
+        recoverable = {theirs, blob(f"HEAD:{path}"), blob(f"{DVC_APPLIED}:{path}")}
+        if content_id not in recoverable and not only_the_mention(top / path, path, config):
+            unsaved.append(path.removeprefix(prefix))
+    return unsaved
 
 
 def data_at_risk() -> list[str]:
     """Return the data that changed since DVC recorded it: a checkout would replace it."""
-    changed = command.ask("data", "status").get("uncommitted", {})
-    paths = [*changed.get("modified", []), *changed.get("added", [])]
+    uncommitted = command.ask("data", "status").get("uncommitted", {})
+    paths = [*uncommitted.get("modified", []), *uncommitted.get("added", [])]
     return sorted(path for path in paths if path.startswith("data/"))
 
 
@@ -151,8 +152,8 @@ def extract(commit: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder / CONF, yaml.safe_load((folder / PARAMS).read_text(encoding="utf-8"))
 
 
-def plan(name: str, conf: Path, wanted: dict[str, Any]) -> dict[Path, str]:
-    """Return the files with which conf/ composes to `wanted`, by their paths in it; {} if it does.
+def plan(name: str, conf: Path, target: dict[str, Any]) -> dict[Path, str]:
+    """Return the files with which conf/ composes to `target`, by their paths in it; {} if it does.
 
     Args:
         name: of the experiment.
@@ -161,51 +162,51 @@ def plan(name: str, conf: Path, wanted: dict[str, Any]) -> dict[Path, str]:
     Raises:
         CommandError: conf/ cannot hold the values.
     """
-    if composed(conf) == wanted:
+    if composed(conf) == target:
         return {}
     config = (conf / CONFIG).read_text(encoding="utf-8")
     write(conf, {CONFIG: mention(config, None)})
-    changes = {} if composed(conf) == wanted else overlay(name, conf, wanted, f"{WRITTEN} {name}`")
+    changes = {} if composed(conf) == target else overlay(name, conf, target, f"{WRITTEN} {name}`")
     changes[CONFIG] = mention(config, name if changes else None)
     write(conf, changes)
-    require_composed(name, composed(conf), wanted)
+    require_composed(name, composed(conf), target)
     return changes
 
 
-def overlay(name: str, conf: Path, wanted: dict[str, Any], written: str) -> dict[Path, str]:
-    """Return the files with which `experiment=NAME` composes to `wanted`, by their paths in conf/.
+def overlay(name: str, conf: Path, target: dict[str, Any], header: str) -> dict[Path, str]:
+    """Return the files with which `experiment=NAME` composes to `target`, by their paths in conf/.
 
     Args:
         name: of the experiment.
         conf: a copy of conf/ that names no experiment; it is changed.
-        written: the comment that they begin with: which command wrote them.
+        header: the comment that they begin with: which command wrote them.
 
     Raises:
         CommandError: conf/ cannot hold the values.
     """
     changes: dict[Path, str] = {}
-    choices = switched(conf, wanted)
+    choices = switched(conf, target)
     defaults = composed(conf, *overrides(choices))
-    for key in [key for key in wanted if lacks(defaults.get(key), wanted[key])]:
+    for key in [key for key in target if lacks(defaults.get(key), target[key])]:
         # A file can add and change values, and remove none: this group gets one of its own.
         if not (conf / key).is_dir():
             raise CommandError(f"{name} has no {key} of conf/, which no file there can leave out")
-        changes[Path(key, f"{name}.yaml")] = document(written, "all that it has", wanted[key])
+        changes[Path(key, f"{name}.yaml")] = document(header, "all that it has", target[key])
         choices[key] = name
         write(conf, changes)
     defaults = composed(conf, *overrides(choices))
     listed = [{f"override /{group}": option} for group, option in choices.items()]
-    values = {**({"defaults": listed} if listed else {}), **difference(defaults, wanted)}
-    text = document(written, "how it differs from the defaults", values)
+    values = {**({"defaults": listed} if listed else {}), **difference(defaults, target)}
+    text = document(header, "how it differs from the defaults", values)
     changes[Path(GROUP, f"{name}.yaml")] = f"# @package _global_\n{SCHEMA}\n{text}"
     write(conf, changes)
     return changes
 
 
-def require_composed(name: str, now: dict[str, Any], wanted: dict[str, Any]) -> None:
+def require_composed(name: str, now: dict[str, Any], target: dict[str, Any]) -> None:
     """Raise CommandError if what conf/ composes to is not what is wanted."""
-    for key in now | wanted:
-        if now.get(key) != wanted.get(key):
+    for key in now | target:
+        if now.get(key) != target.get(key):
             raise CommandError(f"{name}: conf/ cannot hold its {key}: write it there by hand")
 
 
@@ -215,24 +216,24 @@ def composed(conf: Path, *overrides: str) -> dict[str, Any]:
         return plain(hydra.compose("config", overrides=list(overrides)))
 
 
-def switched(conf: Path, wanted: dict[str, Any]) -> dict[str, str]:
+def switched(conf: Path, target: dict[str, Any]) -> dict[str, str]:
     """Return the files of the groups with which less is left to change than with the default."""
     config = yaml.safe_load((conf / CONFIG).read_text(encoding="utf-8"))
     entries = [entry for entry in config["defaults"] if isinstance(entry, dict)]
-    named = {group: option for entry in entries for group, option in entry.items()}
+    selected = {group: option for entry in entries for group, option in entry.items()}
     choices: dict[str, str] = {}
     now = composed(conf)
-    for group, default in named.items():
-        fewest = distance(now, wanted)
+    for group, default in selected.items():
+        fewest = distance(now, target)
         if group == GROUP:
             continue
         for file in sorted((conf / group).glob("*.yaml")):
             key = (*package_of(file, conf), None)[0]
-            if file.stem == default or (key and not distance(now.get(key), wanted.get(key))):
+            if file.stem == default or (key and not distance(now.get(key), target.get(key))):
                 continue
             option = composed(conf, *overrides({**choices, group: file.stem}))
-            if distance(option, wanted) < fewest:
-                fewest, choices[group] = distance(option, wanted), file.stem
+            if distance(option, target) < fewest:
+                fewest, choices[group] = distance(option, target), file.stem
         if group in choices:
             now = composed(conf, *overrides(choices))
     return choices
@@ -251,21 +252,21 @@ def distance(one: Any, other: Any) -> int:
     return 0 if one == other and isinstance(one, bool) == isinstance(other, bool) else 1
 
 
-def lacks(default: Any, wanted: Any) -> bool:
-    """Whether `wanted` lacks a key that `default` has, at any depth."""
-    if not isinstance(default, dict) or not isinstance(wanted, dict):
+def lacks(default: Any, target: Any) -> bool:
+    """Whether `target` lacks a key that `default` has, at any depth."""
+    if not isinstance(default, dict) or not isinstance(target, dict):
         return False
-    return any(key not in wanted or lacks(default[key], wanted[key]) for key in default)
+    return any(key not in target or lacks(default[key], target[key]) for key in default)
 
 
-def difference(default: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return what has to be merged into `default` for `wanted`."""
+def difference(default: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
+    """Return what has to be merged into `default` for `target`."""
     differing: dict[str, Any] = {}
-    for key, value in wanted.items():
+    for key, value in target.items():
         if key in default and not distance(default[key], value):
             continue
-        both = isinstance(default.get(key), dict) and isinstance(value, dict)
-        differing[key] = difference(default[key], value) if both else value
+        are_nodes = isinstance(default.get(key), dict) and isinstance(value, dict)
+        differing[key] = difference(default[key], value) if are_nodes else value
     return differing
 
 
@@ -283,8 +284,8 @@ def mention(config: str, name: str | None) -> str:
     return MENTION.sub(rf"\g<1>{value}", config, count=1)
 
 
-def document(written: str, what: str, values: dict[str, Any]) -> str:
-    return f"{written}: {what}.\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
+def document(header: str, what: str, values: dict[str, Any]) -> str:
+    return f"{header}: {what}.\n{OmegaConf.to_yaml(OmegaConf.create(values))}"
 
 
 def write(conf: Path, changes: dict[Path, str]) -> None:
@@ -295,13 +296,13 @@ def write(conf: Path, changes: dict[Path, str]) -> None:
 
 def summary(name: str, changes: dict[Path, str]) -> str:
     """Say where the values are, and what to type next."""
-    others = [(CONF / path).as_posix() for path in changes if path != CONFIG]
-    if others:
-        what = f"{' and '.join(others)}, named in {(CONF / CONFIG).as_posix()}, "
-        what += "keep its values" if others[1:] else "keeps its values"
+    paths = [(CONF / path).as_posix() for path in changes if path != CONFIG]
+    if paths:
+        where = f"{' and '.join(paths)}, named in {(CONF / CONFIG).as_posix()}, "
+        where += "keep its values" if paths[1:] else "keeps its values"
     else:
-        what = f"its values are those of {CONF}/"
-    return f"{name} is applied: {what}; to keep it: git add --all && git commit"
+        where = f"its values are those of {CONF}/"
+    return f"{name} is applied: {where}; to keep it: git add --all && git commit"
 
 
 def blob(name: str) -> str | None:

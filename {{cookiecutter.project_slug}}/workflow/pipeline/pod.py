@@ -113,8 +113,8 @@ def train(job: Job, overrides: list[str]) -> None:
 def reference(job: Job) -> str | None:
     """Return the Git reference of the experiment; None before there is one."""
     listed = git.text(job.folder, "for-each-ref", "--format=%(refname)", EXPERIMENTS) or ""
-    found = (name for name in listed.splitlines() if name.rpartition("/")[2] == job.name)
-    return next(found, None)
+    references = (name for name in listed.splitlines() if name.rpartition("/")[2] == job.name)
+    return next(references, None)
 
 
 def push(job: Job) -> None:
@@ -130,10 +130,10 @@ def in_project(job: Job, module: str, *arguments: str) -> None:
     Raises:
         CommandError: its exit code is not 0.
     """
-    kept = {name: value for name, value in os.environ.items() if name not in OF_GIT}
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_GIT}
     command = [sys.executable, "-m", module, *arguments]
     print(f"$ python -m {module} {' '.join(arguments)}", flush=True)
-    code = subprocess.run(command, cwd=job.project, env=kept, check=False).returncode
+    code = subprocess.run(command, cwd=job.project, env=inherited, check=False).returncode
     if code:
         raise CommandError(f"{module} ended with {code}: the lines above say why")
 

@@ -46,8 +46,8 @@ def run(jobs: int, queue: LocalCeleryQueue) -> list[QueueEntry]:
     for entry in entries:
         follow(entry, queue, jobs)
     failed = [entry for entry in entries if came_out(entry, queue) is False]
-    if passed := len(entries) - len(failed):
-        print(f"{passed} of {len(entries)} succeeded: inv compare, then inv exp.apply NAME")
+    if succeeded := len(entries) - len(failed):
+        print(f"{succeeded} of {len(entries)} succeeded: inv compare, then inv exp.apply NAME")
     return failed
 
 
@@ -115,8 +115,8 @@ def killed(queue: LocalCeleryQueue) -> list[QueueEntry]:
             return []
         workers = queue.celery.control.inspect(timeout=ANSWER_SECONDS).active() or {}
         running = {task["id"] for tasks in workers.values() for task in tasks}
-        found = {task.entry for task in active if task.async_result.id not in running}
-        dead = found if dead is None else dead & found
+        orphaned = {task.entry for task in active if task.async_result.id not in running}
+        dead = orphaned if dead is None else dead & orphaned
         if not dead:
             return []
     return [task.entry for task in queue._iter_active_tasks() if task.entry in (dead or ())]

@@ -49,16 +49,16 @@ def plan(own: Tags, others: Tags) -> Names:
     mine = [name for name, tag in own.items() if name not in others or others[name].id != tag.id]
     names: Names = {}
     # Versions first: what happened to them is named after them.
-    known = {others[name].commit: name for name in others if is_version(name)}
+    remote_versions = {others[name].commit: name for name in others if is_version(name)}
     numbers = [_numbers(about[name][VERSION]) for name in about if is_version(name)]
     for name in sorted(filter(is_version, mine), key=lambda name: _numbers(about[name][VERSION])):
-        if own[name].commit in known:
+        if own[name].commit in remote_versions:
             names[name] = None
         elif name in others:
             major, minor, patch = max(numbers)
             numbers.append((major, minor, patch + 1))
             names[name] = f"{name.rpartition('@')[0]}@v{major}.{minor}.{patch + 1}"
-    versions = {old: new or known[own[old].commit] for old, new in names.items()}
+    versions = {old: new or remote_versions[own[old].commit] for old, new in names.items()}
     last = max((parsed.get(COUNTER, 0) for parsed in about.values()), default=0)
     for name in sorted(mine, key=lambda name: about[name].get(COUNTER, 0)):
         if is_version(name):

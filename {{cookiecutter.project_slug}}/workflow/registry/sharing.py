@@ -91,8 +91,8 @@ def there(remote: str) -> Tags:
 
 def clashes(here: Tags, there: Tags) -> list[Clash]:
     """Return the names that are of different tags here and in the remote."""
-    both = [name for name in here if name in there]
-    return [Clash(here[name], there[name]) for name in both if here[name].id != there[name].id]
+    shared = [name for name in here if name in there]
+    return [Clash(here[name], there[name]) for name in shared if here[name].id != there[name].id]
 
 
 def update(name: str) -> None:

@@ -66,10 +66,10 @@ def named(text: str) -> Version | None:
     if not (match := NOTATION.fullmatch(text)):
         return None
     if name := match["version"]:
-        known = {version.name: version for version in registered()}
-        if name not in known:
+        versions = {version.name: version for version in registered()}
+        if name not in versions:
             raise CommandError(f"{text}: there is no such version: inv model.history")
-        return known[name]
+        return versions[name]
     stage = match["stage"] or PRODUCTION
     if not (version := in_stage(stage)):
         raise CommandError(
@@ -82,11 +82,11 @@ def named(text: str) -> Version | None:
 def registered() -> list[Version]:
     """Return the versions, the newest last."""
     events = _events()
-    gone = {event["version"] for event in events if event["event"] == "deregistration"}
+    deregistered = {event["version"] for event in events if event["event"] == "deregistration"}
     return [
         Version(event["version"], event["commit"])
         for event in events
-        if event["event"] == "registration" and event["version"] not in gone
+        if event["event"] == "registration" and event["version"] not in deregistered
     ]
 
 

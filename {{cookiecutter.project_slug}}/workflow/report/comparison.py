@@ -9,16 +9,16 @@ from ..runs import experiments
 
 def comparison(rows: Sequence[experiments.Row]) -> dict[str, Any] | None:
     """Return the table of experiments as texts, or None where there is nothing to compare."""
-    shown = experiments.comparable(rows)
-    if len(shown) < 2:
+    compared = experiments.comparable(rows)
+    if len(compared) < 2:
         return None
     here, metric = experiments.current(rows), experiments.deciding_metric(rows)
-    best = experiments.best(shown, metric)
-    params, metrics = experiments.differing(shown), experiments.metric_names(shown)
+    best = experiments.best(compared, metric)
+    params, metrics = experiments.differing(compared), experiments.metric_names(compared)
     return {
         "params": [experiments.param_label(name) for name in params],
         "metrics": metrics,
-        "has_failed": any(row.state == "failed" for row in shown),
+        "has_failed": any(row.state == "failed" for row in compared),
         "rows": [
             {
                 "row": row,
@@ -32,6 +32,6 @@ def comparison(rows: Sequence[experiments.Row]) -> dict[str, Any] | None:
                     for name in metrics
                 ],
             }
-            for row in shown
+            for row in compared
         ],
     }

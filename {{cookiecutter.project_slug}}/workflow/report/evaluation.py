@@ -44,18 +44,18 @@ class Evaluation:
         REPORTS.mkdir(exist_ok=True)
         shutil.rmtree(PICTURES, ignore_errors=True)
         PICTURES.mkdir()
-        shown = list(self.sections)
+        sections = list(self.sections)
         for section in self.sections:
-            if drawn := pictures.draw(section):
-                files.replace(PICTURES / f"{section['kind']}.png", drawn)
-        if drawn := mistakes.picture(inputs, signature, self.predictions, self.worst):
+            if picture := pictures.draw(section):
+                files.replace(PICTURES / f"{section['kind']}.png", picture)
+        if picture := mistakes.picture(inputs, signature, self.predictions, self.worst):
             path = PICTURES / "worst_mistakes.png"
-            files.replace(path, drawn)
-            shown.append({"kind": "mistakes_pictures", "file": path.as_posix()})
+            files.replace(path, picture)
+            sections.append({"kind": "mistakes_pictures", "file": path.as_posix()})
         if table := mistakes.rows(inputs, signature, self.predictions, self.worst):
-            shown.append(table)
+            sections.append(table)
         files.replace(METRICS, _json(self.metrics))
-        files.replace(SECTIONS, _json(shown))
+        files.replace(SECTIONS, _json(sections))
         files.replace(PREDICTIONS, _csv(self.predictions))
 
 

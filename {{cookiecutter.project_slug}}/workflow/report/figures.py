@@ -28,16 +28,16 @@ def figures(
         metric: that decides between results.
         kept_by: that decided which epoch was kept; None where it was the last.
     """
-    shown = [
+    result = [
         (f"Test {name}", metric_text(value), _note(name, metric)) for name, value in metrics.items()
     ]
-    shown += [figure for section in sections if (figure := _samples(section))]
+    result += [figure for section in sections if (figure := _samples(section))]
     epochs = max(map(len, history.values()), default=0)
     best = best_epoch(history, kept_by)
     if epochs > 1:
-        shown.append(("Epochs", str(epochs), f"number {best} was the best" if best else ""))
-    shown.append(("Model file", size_text(model.stat().st_size), MODEL.as_posix()))
-    return shown
+        result.append(("Epochs", str(epochs), f"number {best} was the best" if best else ""))
+    result.append(("Model file", size_text(model.stat().st_size), MODEL.as_posix()))
+    return result
 
 
 def interval(count: int, samples: int, z: float = 1.96) -> tuple[float, float]:

@@ -34,12 +34,12 @@ def rows(
     readable = [spec for spec in signature if spec.get("kind") in ("features", "text")]
     if not readable:
         return None
-    shown = worst[:limit]
-    columns = {name: [values[index] for index in shown] for name, values in predictions.items()}
-    given: dict[str, list[Any]] = {}
+    indices = worst[:limit]
+    columns = {name: [values[index] for index in indices] for name, values in predictions.items()}
+    columns_of_inputs: dict[str, list[Any]] = {}
     for spec in readable:
-        given |= _columns(spec, inputs[spec["name"]][shown])
-    columns |= distinct(given, columns)
+        columns_of_inputs |= _columns(spec, inputs[spec["name"]][indices])
+    columns |= distinct(columns_of_inputs, columns)
     table = [list(row) for row in zip(*columns.values(), strict=True)]
     return {"kind": "mistakes_rows", "columns": list(columns), "rows": table}
 

@@ -138,16 +138,16 @@ def drawn(section: Section, root: Path) -> dict[str, Any]:
             "frequent": confusions(section["classes"], section["counts"]),
         }
     if kind == "calibration":
-        shown = charts.reliability(section["bins"])
+        chart = charts.reliability(section["bins"])
         bars = charts.histogram(section["edges"], section["counts"], "Answers", "confidence")
-        return section | {"charts": [shown, bars]}
+        return section | {"charts": [chart, bars]}
     if kind == "residuals":
         name = ", ".join(filter(None, [section["label"], section["unit"]]))
-        shown = charts.predicted_by_actual(section["actual"], section["predicted"], name)
+        chart = charts.predicted_by_actual(section["actual"], section["predicted"], name)
         bars = charts.histogram(
             section["edges"], section["counts"], "Residuals", f"predicted - actual {name}"
         )
-        return section | {"charts": [shown, bars]}
+        return section | {"charts": [chart, bars]}
     if kind == "mistakes_pictures":
         path = root / section["file"]
         if not path.exists():

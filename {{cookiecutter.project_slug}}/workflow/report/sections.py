@@ -92,7 +92,7 @@ def residuals(
     """
     difference = predicted.astype(np.float64) - target
     counts, edges = np.histogram(difference, bins=min(max(len(target) // 5, 5), 25))
-    shown = np.unique(np.linspace(0, len(target) - 1, min(limit, len(target))).astype(int))
+    rows = np.unique(np.linspace(0, len(target) - 1, min(limit, len(target))).astype(int))
     return {
         "kind": "residuals",
         "label": label,
@@ -100,8 +100,8 @@ def residuals(
         "samples": len(target),
         "mean": float(difference.mean()),
         "std": float(difference.std()),
-        "actual": target[shown].tolist(),
-        "predicted": predicted[shown].tolist(),
+        "actual": target[rows].tolist(),
+        "predicted": predicted[rows].tolist(),
         "edges": edges.tolist(),
         "counts": counts.tolist(),
     }

@@ -66,8 +66,8 @@ class Base:
     is_common: bool
 
     def __str__(self) -> str:
-        which = "" if self.is_common else ", its newest: where they parted is not in this clone"
-        return f"{self.name} ({self.commit[:7]}{which})"
+        note = "" if self.is_common else ", its newest: where they parted is not in this clone"
+        return f"{self.name} ({self.commit[:7]}{note})"
 
 
 @dataclass(frozen=True)
@@ -211,22 +211,22 @@ def markdown(changes: Changes) -> str:
     if not changes.params and not changes.data:
         lines += ["", "No parameter and no data differs."]
     if changes.files:
-        shown = ", ".join(map(_code, changes.files[:ROWS]))
-        lines += ["", f"Files of {CONF}/ that differ: {shown}"]
+        listed = ", ".join(map(_code, changes.files[:ROWS]))
+        lines += ["", f"Files of {CONF}/ that differ: {listed}"]
     return "\n".join(lines) + "\n"
 
 
 def tables(changes: Changes) -> list[Table]:
     """Draw the changes for a terminal."""
     metrics = [(name, *_values(changes, name), changes.verdict(name)) for name in changes.metrics]
-    drawn = [_table(("metric", "base", "here", ""), metrics)]
+    candidates = [_table(("metric", "base", "here", ""), metrics)]
     for title, names, values in (
         ("parameter", changes.params, (changes.before.params, changes.now.params)),
         ("data", changes.data, (changes.before.data, changes.now.data)),
     ):
         rows = [(param_label(n), *(param_text(dict(one), n) for one in values)) for n in names]
-        drawn.append(_table((title, "base", "here"), rows))
-    return [table for table in drawn if table.row_count]
+        candidates.append(_table((title, "base", "here"), rows))
+    return [table for table in candidates if table.row_count]
 
 
 def main() -> None:
@@ -312,12 +312,12 @@ def _values(changes: Changes, name: str) -> tuple[str, str]:
 
 
 def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
-    drawn = Table(box=None, header_style="bold")
+    grid = Table(box=None, header_style="bold")
     for title in titles:
-        drawn.add_column(title, overflow="fold")
+        grid.add_column(title, overflow="fold")
     for row in rows:
-        drawn.add_row(*map(Text, row))
-    return drawn
+        grid.add_row(*map(Text, row))
+    return grid
 
 
 def _code(text: str) -> str:

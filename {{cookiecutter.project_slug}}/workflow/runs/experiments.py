@@ -164,16 +164,16 @@ def table(rows: Sequence[Row]) -> Table:
     top = best(rows, metric)
     params, metrics = differing(rows), metric_names(rows)
     star = f"* best {metric.name}   " if metric and metric.name in metrics else ""
-    drawn = Table(
+    grid = Table(
         box=None,
         header_style="bold",
         caption=f"> in the folder now   {star}{NONE} none",
         caption_justify="left",
     )
-    drawn.add_column("  experiment", no_wrap=True)
-    drawn.add_column("what differed", overflow="fold")
+    grid.add_column("  experiment", no_wrap=True)
+    grid.add_column("what differed", overflow="fold")
     for name in metrics:
-        drawn.add_column(name.replace("/", "/\n"), justify="right", no_wrap=True)
+        grid.add_column(name.replace("/", "/\n"), justify="right", no_wrap=True)
     first = next((row.params for row in rows if row.params), {})
     for row in rows:
         cells = [_title(row, here), "\n".join(_changed(row.params, first, params))]
@@ -183,8 +183,8 @@ def table(rows: Sequence[Row]) -> Table:
                 text += "*" if is_best(row, name, metric, top) else " "
             cells.append(text)
         # As Text: a list such as [64,32] is a style to rich.
-        drawn.add_row(*map(Text, cells), style="bold" if row is here else "")
-    return drawn
+        grid.add_row(*map(Text, cells), style="bold" if row is here else "")
+    return grid
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -203,19 +203,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"compare: {error}") from None
 
     console = Console(highlight=False)
-    shown = comparable(rows)
-    if len(shown) > 1:
+    compared = comparable(rows)
+    if len(compared) > 1:
         console.width = max(console.width, 100)  # narrower, rich would leave columns out
         console.print(table(rows))
     else:
         here = current(rows)
         only_here = here is not None and here.kind == "workspace" and here.metrics
         print(NOT_COMMITTED if only_here else NOTHING)
-    for row in shown:
+    for row in compared:
         if row.error:
             logs = f"; its output: dvc queue logs {row.name}" if row.state == "failed" else ""
             console.print(Text(f"{row.name}: {row.error}{logs}", style="red"))
-    if len(shown) > 1:
+    if len(compared) > 1:
         print(NEXT)
 
 

@@ -47,13 +47,13 @@ def promote(run: str, stage: str, offline: bool, push: bool) -> None:
     update(offline)
     recorded = commits.with_model(run)
     require_own_results(recorded.commit)
-    done = promotion.promote(recorded.commit, str(recorded.model), stage)
-    version = done.version
-    already = "" if done.new else " already"
+    promoted = promotion.promote(recorded.commit, str(recorded.model), stage)
+    version = promoted.version
+    already = "" if promoted.new else " already"
     print(
         f"{version} is in {stage}{already}: commit {version.commit[:12]}, {result(version.commit)}"
     )
-    if not done.shared:
+    if not promoted.shared:
         print("its file is in this cache only: inv data.push")
     try:
         print(f"W&B: {aliases.add(*logged(recorded), stage, version.name)} is {stage}")
@@ -97,13 +97,13 @@ def share() -> None:
     if not (remote := sharing.remote()):
         raise CommandError("there is no remote to push to: git remote add origin ADDRESS")
     try:
-        sent = sharing.push(remote)
+        names = sharing.push(remote)
     except (sharing.NoAnswerError, sharing.ClashError):
         if not sharing.clashes(sharing.here(), sharing.there(remote)):
             raise
         reconcile()
-        sent = sharing.push(remote)
-    print(f"to {remote}: {', '.join(sent) or 'nothing, it has all tags'}")
+        names = sharing.push(remote)
+    print(f"to {remote}: {', '.join(names) or 'nothing, it has all tags'}")
 
 
 def reconcile() -> None:
@@ -189,15 +189,15 @@ def compared(remote: str) -> list[str]:
 
 def table(periods: list[Period]) -> Table:
     """Draw which version was in which stage, in local time; what is there now, in bold."""
-    drawn = Table(box=None, header_style="bold")
+    grid = Table(box=None, header_style="bold")
     for name in ("stage", "version", "test split", "from", "until", "by", "commit"):
-        drawn.add_column(name, no_wrap=name != "by")
+        grid.add_column(name, no_wrap=name != "by")
     for period in periods:
         name, commit = period.version.name, period.version.commit
         times = (moment(period.since), moment(period.until) if period.until else "now")
         cells = (period.stage, name, result(commit), *times, period.by, commit[:12])
-        drawn.add_row(*map(Text, cells), style="" if period.until else "bold")
-    return drawn
+        grid.add_row(*map(Text, cells), style="" if period.until else "bold")
+    return grid
 
 
 def result(commit: str) -> str:

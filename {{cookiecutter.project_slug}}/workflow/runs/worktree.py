@@ -37,8 +37,8 @@ def added(commit: str, folder: Path) -> Iterator[None]:
 def remove(folder: Path, repository: Path = ROOT) -> None:
     """Remove a worktree with all that is in it, and our own folder of such when it is empty."""
     git.run(repository, "worktree", "remove", "--force", str(folder))
-    ours = folder.parent.name.startswith(f"{repository.name}-")
-    if ours and not any(folder.parent.iterdir()):
+    is_ours = folder.parent.name.startswith(f"{repository.name}-")
+    if is_ours and not any(folder.parent.iterdir()):
         folder.parent.rmdir()
 
 
@@ -55,8 +55,8 @@ def top() -> Path:
     Raises:
         CommandError: there is none.
     """
-    if found := git.top(ROOT):
-        return found.resolve()
+    if folder := git.top(ROOT):
+        return folder.resolve()
     raise CommandError("the project is not a Git repository yet: inv setup")
 
 

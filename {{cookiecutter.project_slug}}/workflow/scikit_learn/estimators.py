@@ -31,12 +31,12 @@ def make_estimator(node: Mapping[str, Any], target: Mapping[str, Any]) -> Pipeli
             ONNX cannot express it.
     """
     try:
-        made = instantiate(node, _convert_="all")
+        estimator = instantiate(node, _convert_="all")
     except InstantiationException as error:
         raise ConfigError("model", one_line(error.__cause__ or error)) from None
-    if not isinstance(made, BaseEstimator):
+    if not isinstance(estimator, BaseEstimator):
         raise ConfigError("model._target_", f"{node['_target_']} is no estimator of scikit-learn")
-    whole = made if isinstance(made, Pipeline) else make_pipeline(made)
+    whole = estimator if isinstance(estimator, Pipeline) else make_pipeline(estimator)
     if not whole.steps:
         raise ConfigError("model", "the pipeline has no steps")
     _check_steps(whole)
@@ -54,17 +54,17 @@ def staged_answers(whole: Pipeline, matrix: np.ndarray) -> Iterator[np.ndarray]:
         matrix: preprocessed inputs, (n, width).
     """
     last = whole[-1]
-    given = whole[:-1].transform(matrix) if len(whole) > 1 else matrix
+    transformed = whole[:-1].transform(matrix) if len(whole) > 1 else matrix
     way = "predict_proba" if is_classifier(last) else "predict"
     library = type(last).__module__.partition(".")[0]
     if hasattr(last, f"staged_{way}"):
-        yield from getattr(last, f"staged_{way}")(given)
+        yield from getattr(last, f"staged_{way}")(transformed)
     elif library == "xgboost":
         for end in range(1, last.get_booster().num_boosted_rounds() + 1):
-            yield getattr(last, way)(given, iteration_range=(0, end))
+            yield getattr(last, way)(transformed, iteration_range=(0, end))
     elif library == "lightgbm":
         for end in range(1, last.booster_.current_iteration() + 1):
-            yield getattr(last, way)(given, num_iteration=end)
+            yield getattr(last, way)(transformed, num_iteration=end)
 
 
 def _check_steps(whole: Pipeline) -> None:

@@ -81,9 +81,9 @@ def require_convertible(pipeline: Pipeline) -> None:
     Raises:
         ConfigError: names the first one that it cannot.
     """
-    known = {*sklearn_operator_name_map, *sklearn_parsers_map}
+    convertible = {*sklearn_operator_name_map, *sklearn_parsers_map}
     for part in estimators_in(pipeline):
-        if type(part) not in known:
+        if type(part) not in convertible:
             listed = "sklearn-onnx's page of supported models lists those that it has"
             name = type(part).__name__
             raise ConfigError(

@@ -93,6 +93,6 @@ def train(context: Context, name: str = "", render: bool = False) -> None:
 
 def deploy(action: str, *arguments: str, **options: str) -> None:
     """Run an action of the package's module, with the options that were given."""
-    given = {name: value for name, value in options.items() if value}
-    flags = (f"--{name}={value}" for name, value in given.items())
+    values = {name: value for name, value in options.items() if value}
+    flags = (f"--{name}={value}" for name, value in values.items())
     run_module("deployment", action, *arguments, *flags)

@@ -13,8 +13,8 @@ GPU = {"gpu": "in the GPU image, with all GPUs of the machine"}
 def build(context: Context, image: str = "cpu") -> None:
     """Build an image. Buildx's own options after `--`."""
     run_module("containers", "build", image, "--", *overrides())
-    done = "inv deploy.up" if image in SERVED else "inv docker.train"
-    follows(f"inv docker.push --image {image}", done)
+    next_command = "inv deploy.up" if image in SERVED else "inv docker.train"
+    follows(f"inv docker.push --image {image}", next_command)
 
 
 @task(help=GPU)

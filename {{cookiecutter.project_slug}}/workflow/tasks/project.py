@@ -43,7 +43,7 @@ def clean(context: Context, apply: bool = False) -> None:
 def extras() -> list[str]:
     """Return the options of uv for the extras that the project needs."""
     command = [sys.executable, "-m", f"{PACKAGE}.extras"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise Exit(code=done.returncode)
-    return done.stdout.split()
+    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode:
+        raise Exit(code=result.returncode)
+    return result.stdout.split()

@@ -39,7 +39,7 @@ def start(
     """
     require_git()
     require_code()
-    given = {
+    values = {
         "search": search,
         "name": name,
         "trials": trials,
@@ -48,7 +48,7 @@ def start(
         "fail-after": fail_after,
         "storage": storage,
     }
-    options = [f"--{option}={value}" for option, value in given.items() if value]
+    options = [f"--{option}={value}" for option, value in values.items() if value]
     options += ["--wandb"] if wandb else []
     run_module("sweeps", *options, "--", *overrides())
 

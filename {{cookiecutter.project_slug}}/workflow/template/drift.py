@@ -69,15 +69,15 @@ def main() -> None:
     try:
         if arguments.action == "check":
             newer = check(arguments.project)
-            found = bool(newer.behind)
+            differs = bool(newer.behind)
             print(as_json(newer) if arguments.json else "\n".join(summary(newer)))
         else:
             drift = diff(arguments.project)
-            found = bool(drift.files)
+            differs = bool(drift.files)
             print(as_json(drift) if arguments.json else "\n".join(difference(drift)))
     except (CommandError, GitError) as error:
         raise SystemExit(str(error)) from None
-    sys.exit(OUTCOMES if found else 0)
+    sys.exit(OUTCOMES if differs else 0)
 
 
 def check(project: Path) -> Newer:
@@ -118,13 +118,13 @@ def diff(project: Path) -> Drift:
     ):
         commit = template.recorded(recorded)
         rendered = render(template, commit, recorded.answers, Path(folder))
-        before, here = contents(rendered), contents(project, _names(project))
-        managed = {x for x in (*before, *here) if owner(x, recorded.skip) == "managed"}
+        expected, actual = contents(rendered), contents(project, _names(project))
+        managed = {x for x in (*expected, *actual) if owner(x, recorded.skip) == "managed"}
         files = changes(
-            {name: before[name] for name in before.keys() & managed},
-            {name: here[name] for name in here.keys() & managed},
+            {name: expected[name] for name in expected.keys() & managed},
+            {name: actual[name] for name in actual.keys() & managed},
         )
-        patch = "".join(_patch(x, before.get(x), here.get(x)) for x in files)
+        patch = "".join(_patch(x, expected.get(x), actual.get(x)) for x in files)
         return Drift(template.version(commit), commit, files, patch)
 
 
@@ -135,36 +135,36 @@ def contents(folder: Path, names: Iterable[str] | None = None) -> dict[str, byte
     """
     if names is None:
         names = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    found = {}
+    by_name = {}
     for name in names:
         path = folder / name
         if path.is_file():
             content = path.read_bytes()
-            found[name] = content if b"\0" in content else content.replace(b"\r\n", b"\n")
-    return found
+            by_name[name] = content if b"\0" in content else content.replace(b"\r\n", b"\n")
+    return by_name
 
 
 def changes(old: dict[str, bytes], new: dict[str, bytes]) -> dict[str, Change]:
     """Return what became of each file that differs."""
-    found: dict[str, Change] = {}
+    kinds: dict[str, Change] = {}
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
-            found[name] = "added"
+            kinds[name] = "added"
         elif name not in new:
-            found[name] = "removed"
+            kinds[name] = "removed"
         elif old[name] != new[name]:
-            found[name] = "changed"
-    return found
+            kinds[name] = "changed"
+    return kinds
 
 
 def summary(newer: Newer) -> list[str]:
     """Return what a check shows."""
-    here = f"{newer.version or 'a version before 0.2.0'} ({newer.commit[:10]})"
+    current = f"{newer.version or 'a version before 0.2.0'} ({newer.commit[:10]})"
     if not newer.behind:
-        return [f"current: {here} of {newer.template}", "next: inv template.diff"]
-    there = f"{newer.newest_version} ({newer.newest_commit[:10]})"
+        return [f"current: {current} of {newer.template}", "next: inv template.diff"]
+    newest = f"{newer.newest_version} ({newer.newest_commit[:10]})"
     commits = "1 commit" if newer.behind == 1 else f"{newer.behind} commits"
-    lines = [f"{here} → {there}, {commits} newer, of {newer.template}", ""]
+    lines = [f"{current} → {newest}, {commits} newer, of {newer.template}", ""]
     lines += [f"{who:<8} {_counted(names)}" for who, names in newer.files.items()]
     if not newer.files:
         lines.append("no file of this project would change")
@@ -177,15 +177,15 @@ def summary(newer: Newer) -> list[str]:
 
 def difference(drift: Drift) -> list[str]:
     """Return what a diff shows."""
-    here = f"{drift.version or 'its version'} ({drift.commit[:10]})"
+    version = f"{drift.version or 'its version'} ({drift.commit[:10]})"
     if not drift.files:
-        return [f"no drift: the managed files are those of {here}"]
+        return [f"no drift: the managed files are those of {version}"]
     counts = Counter(drift.files.values())
     counted = ", ".join(f"{number} {change}" for change, number in sorted(counts.items()))
     return [
         drift.patch.rstrip("\n"),
         "",
-        f"managed files that are not those of {here}: {counted}",
+        f"managed files that are not those of {version}: {counted}",
         f"next: inv template.eject PATH (keep an edit), {UPDATE} --drop PATH (drop it)",
     ]
 
@@ -206,23 +206,22 @@ def _with_changes(newer: Newer, project: Path, recorded: record.Record, template
     """Add what an update would change: both versions, rendered with the project's answers."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         old = render(template, newer.commit, recorded.answers, Path(folder) / "old")
-        there = rendering(template, newer.newest_commit, recorded.answers, Path(folder) / "new")
-        before, after = contents(old), contents(there.project)
+        rendered = rendering(template, newer.newest_commit, recorded.answers, Path(folder) / "new")
+        before, after = contents(old), contents(rendered.project)
     changed = changes(before, after)
-    here = contents(project, changed)
+    mine = contents(project, changed)
     by_owner: dict[str, list[str]] = {}
     for name in changed:
         by_owner.setdefault(owner(name, recorded.skip), []).append(name)
-    new = there.answers.keys() - recorded.answers.keys()
     return replace(
         newer,
         files=dict(sorted(by_owner.items())),
         changed_here=[
             name
             for name in by_owner.get("merged", [])
-            if here.get(name) not in (before.get(name), after.get(name))
+            if mine.get(name) not in (before.get(name), after.get(name))
         ],
-        questions={name: there.answers[name] for name in there.answers if name in new},
+        questions={k: v for k, v in rendered.answers.items() if k not in recorded.answers},
     )
 
 
@@ -230,8 +229,8 @@ def _names(project: Path) -> list[str]:
     """Return the files that Git tracks or would add; all that are there where it has none."""
     listed = git.ask(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listed is None:
-        found = (path.relative_to(project).as_posix() for path in project.rglob("*"))
-        return [name for name in found if "__pycache__" not in name]
+        paths = (path.relative_to(project).as_posix() for path in project.rglob("*"))
+        return [name for name in paths if "__pycache__" not in name]
     return [name.decode(errors="surrogateescape") for name in listed.split(b"\0") if name]
 
 

@@ -30,11 +30,11 @@ def eject(project: Path, path: str) -> str:
     if not full.exists():
         raise CommandError(f"{path} is not there: name a file or folder of {project}")
     name = full.relative_to(project).as_posix()
-    made = record.read(project)
-    if owners.owner(name, made.skip) == "yours" and name not in made.skip:
+    recorded = record.read(project)
+    if owners.owner(name, recorded.skip) == "yours" and name not in recorded.skip:
         raise CommandError(f"{name} is the project's own already: updates leave it alone")
-    if name not in made.skip:
-        record.write(project, replace(made, skip=(*made.skip, name)))
+    if name not in recorded.skip:
+        record.write(project, replace(recorded, skip=(*recorded.skip, name)))
     return name
 
 

@@ -32,9 +32,9 @@ def answers_of(project: Path) -> dict[str, str]:
 def package_of(project: Path) -> str | None:
     """Return the name of a project's package; None where that cannot be told."""
     listed = _toml(project).get("tool", {}).get("importlinter", {}).get("root_packages", [])
-    found = [name for name in listed if name != "workflow" and (project / name).is_dir()]
-    found += [path.parent.name for path in sorted(project.glob("*/train.py"))]
-    return found[0] if found else None
+    packages = [name for name in listed if name != "workflow" and (project / name).is_dir()]
+    packages += [path.parent.name for path in sorted(project.glob("*/train.py"))]
+    return packages[0] if packages else None
 
 
 def _answers(project: Path) -> Iterator[tuple[str, str]]:
@@ -46,8 +46,8 @@ def _answers(project: Path) -> Iterator[tuple[str, str]]:
     if year := re.search(r"^ *Copyright (?:\(c\) )?(\d{4})\b", _text(project / "LICENSE"), re.M):
         yield "__year", year[1]
     for name, pattern in PYTHONS.items():
-        if found := re.search(pattern, _text(project / name)):
-            yield "python_version", found[2]
+        if match := re.search(pattern, _text(project / name)):
+            yield "python_version", match[2]
             break
     if framework := framework_of(project):
         yield "framework", framework
@@ -105,9 +105,9 @@ def _remote(config: Path) -> Iterator[tuple[str, str]]:
 def _ci(project: Path) -> Iterator[tuple[str, str]]:
     gitlab = _text(project / ".gitlab-ci.yml")
     if (project / ".github/workflows").is_dir():
-        there = (project / ".github/workflows/template-update.yml").exists()
+        is_weekly = (project / ".github/workflows/template-update.yml").exists()
         yield "ci", "github"
-        yield "template_updates", "weekly" if there else "off"
+        yield "template_updates", "weekly" if is_weekly else "off"
     elif gitlab:
         yield "ci", "gitlab"
         yield "template_updates", "weekly" if "template-update" in gitlab else "off"
@@ -117,10 +117,10 @@ def _ci(project: Path) -> Iterator[tuple[str, str]]:
 
 def yaml_value(text: str, key: str) -> str | None:
     """Return the text of a key at the top of a YAML file; "" for null, None where it is not."""
-    found = re.search(rf"^{key}:[ \t]*(\"(?:[^\"\\]|\\.)*\"|[^#\n]*)", text, re.MULTILINE)
-    if not found:
+    match = re.search(rf"^{key}:[ \t]*(\"(?:[^\"\\]|\\.)*\"|[^#\n]*)", text, re.MULTILINE)
+    if not match:
         return None
-    value = _unquoted(found[1].strip())
+    value = _unquoted(match[1].strip())
     return "" if value in ("null", "~") else value
 
 

@@ -22,7 +22,7 @@ SHOWN = 8  # names in a line
 
 
 def bring(
-    project: Path, template: Source, address: str, version: str, given: Mapping[str, str]
+    project: Path, template: Source, address: str, version: str, given_answers: Mapping[str, str]
 ) -> list[str]:
     """Make the branch, and return what came out, in lines.
 
@@ -44,30 +44,30 @@ def bring(
             " it replaces with each update: rename yours first"
         )
     commit = template.resolve(version) if version else template.newest()
-    named = template.version(commit) or commit[:10]
-    branch = f"template-{named}"
+    label = template.version(commit) or commit[:10]
+    branch = f"template-{label}"
     if place.commit(f"refs/heads/{branch}"):
         raise CommandError(f"the branch {branch} exists already: git merge {branch}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        answers = {**_defaults(project, yours), **given}
+        answers = {**_defaults(project, yours), **given_answers}
         rendered = rendering(template, commit, answers, Path(folder))
         theirs = three_way.tree_of(place, rendered.project)
-    kept = in_the_way(theirs, yours)
+    in_both = in_the_way(theirs, yours)
     new = record.Record(
         template=address,
         commit=commit,
         version=template.version(commit),
         answers=rendered.answers,
-        skip=tuple(sorted(kept - {ENVIRONMENT})),
+        skip=tuple(sorted(in_both - {ENVIRONMENT})),
     )
     theirs = three_way.with_content(place, theirs, record.FILE, record.text(new).encode())
-    both = {path: entry for path, entry in theirs.items() if path not in kept} | yours
-    _commit(place, branch, theirs, both, head, f"Version {named} of the template")
-    lines = [f"branch {branch}: {len(both) - len(yours)} files of the template beside yours"]
-    if kept:
-        shown = sorted(kept)[:SHOWN]
-        lines.append(f"yours, where both have a file: {enumerated(sorted(kept), SHOWN)}")
-        names = " ".join(sorted(kept & {ENVIRONMENT}) or shown)
+    combined = {path: entry for path, entry in theirs.items() if path not in in_both} | yours
+    _commit(place, branch, theirs, combined, head, f"Version {label} of the template")
+    lines = [f"branch {branch}: {len(combined) - len(yours)} files of the template beside yours"]
+    if in_both:
+        examples = sorted(in_both)[:SHOWN]
+        lines.append(f"yours, where both have a file: {enumerated(sorted(in_both), SHOWN)}")
+        names = " ".join(sorted(in_both & {ENVIRONMENT}) or examples)
         lines.append(f"what the template has there: git diff HEAD {branch}^2 -- {names}")
     answered = ", ".join(f"{k}={v or 'empty'}" for k, v in rendered.answers.items())
     return [*lines, f"answers: {answered}", f"to take it: git merge {branch}"]
@@ -93,20 +93,22 @@ def _defaults(project: Path, yours: Tree) -> dict[str, str]:
     slug = answers.get("project_slug") or project.name
     answers["project_slug"] = "-".join(filter(None, _words(slug)))[:40].strip("-")
     package = answers["project_slug"].replace("-", "_")
-    taken = {path.partition("/")[0] for path in yours}
-    answers["package_name"] = f"{package[:37]}_ml" if package in taken else package
+    top_names = {path.partition("/")[0] for path in yours}
+    answers["package_name"] = f"{package[:37]}_ml" if package in top_names else package
     answers.setdefault("project_name", project.name)
     return answers
 
 
-def _commit(place: Place, branch: str, theirs: Tree, both: Tree, head: str, message: str) -> None:
+def _commit(
+    place: Place, branch: str, theirs: Tree, combined: Tree, head: str, message: str
+) -> None:
     """Commit the template's files alone, then the merge, and name that as the branch."""
     top = Place(place.top, "", place.git_dir)
     alone = {f"{place.prefix}{path}": entry for path, entry in theirs.items()}
     try:
         root = place.git("commit-tree", three_way.write(top, alone), "-m", message).strip()
         parents = ("-p", head, "-p", root)
-        tree = three_way.write(place, both)
+        tree = three_way.write(place, combined)
         merged = place.git("commit-tree", tree, *parents, "-m", f"{message}, beside ours").strip()
     except GitError as error:
         if "identity" in str(error) or "email" in str(error):

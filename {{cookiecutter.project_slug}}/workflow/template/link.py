@@ -33,22 +33,22 @@ PLACEHOLDERS = re.compile(r"\{\{cookiecutter\.__\w+\}\}|\{\{'|' if [^}]+\}\}")
 def main() -> None:
     arguments = parser().parse_args()
     try:
-        given = dict(answer(one) for one in arguments.answer)
+        given_answers = dict(answer(one) for one in arguments.answer)
         project = arguments.project.resolve()
-        print("\n".join(link(project, arguments.url, arguments.version, given)))
+        print("\n".join(link(project, arguments.url, arguments.version, given_answers)))
     except (CommandError, GitError) as error:
         raise SystemExit(str(error)) from None
 
 
 def link(
-    project: Path, address: str, version: str = "", given: Mapping[str, str] | None = None
+    project: Path, address: str, version: str = "", given_answers: Mapping[str, str] | None = None
 ) -> list[str]:
     """Record a project's template, or make a branch with the template for a repository.
 
     Args:
         address: the template's repository, a URL or a folder.
         version: that the project was made from; "" for the one whose files it has.
-        given: answers that count more than what the project's files show.
+        given_answers: answers that count more than what the project's files show.
 
     Returns:
         What came out, in lines.
@@ -57,43 +57,43 @@ def link(
         CommandError: the template is not reachable, or an answer is not possible.
     """
     folder = Path(address).expanduser()
-    place = folder.resolve().as_posix() if folder.is_dir() else record.without_secret(address)
+    location = folder.resolve().as_posix() if folder.is_dir() else record.without_secret(address)
     with open_source(address, source.cache(project)) as template:
         recorded = _recorded(project)
-        made_from, alike = closest(template, project)
+        closest_commit, alike = closest(template, project)
         if recorded is None and alike < ALIKE:
-            return foreign.bring(project, template, place, version, given or {})
+            return foreign.bring(project, template, location, version, given_answers or {})
         if version:
             commit = template.resolve(version)
         elif recorded and recorded.commit and template.has(recorded.commit):
             commit = recorded.commit
         else:
-            commit = made_from
-        known = recorded or record.Record(place, commit, None, {})
+            commit = closest_commit
+        previous = recorded or record.Record(location, commit, None, {})
         questions = template.questions(commit)
         evident = {k: v for k, v in answers_of(project).items() if is_possible(questions, k, v)}
-        answers = {**evident, **known.answers, **(given or {})}
-        unknown = (given or {}).keys() - questions.keys()
+        answers = {**evident, **previous.answers, **(given_answers or {})}
+        unknown = (given_answers or {}).keys() - questions.keys()
         if unknown:
             raise CommandError(f"the template asks no {sorted(unknown)[0]}: --answer NAME=VALUE")
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
             rendered = rendering(template, commit, answers, Path(temporary))
             files = contents(rendered.project)
-        here = contents(project, files)
-        different = changes(files, here)
+        mine = contents(project, files)
+        different = changes(files, mine)
         record.write(
             project,
             replace(
-                known,
-                template=place,
+                previous,
+                template=location,
                 commit=commit,
                 version=template.version(commit),
                 answers=rendered.answers,
             ),
         )
-    shown = f"{template.version(commit) or 'a version before 0.2.0'} ({commit[:10]}) of {place}"
+    origin = f"{template.version(commit) or 'a version before 0.2.0'} ({commit[:10]}) of {location}"
     lines = [
-        f"{record.FILE}: {shown}",
+        f"{record.FILE}: {origin}",
         f"{len(files) - len(different)} of its {len(files)} files are here as it renders them",
     ]
     answered = ", ".join(f"{k}={v or 'empty'}" for k, v in rendered.answers.items())

@@ -37,7 +37,7 @@ def run(script: Path, project: Path) -> list[str]:
         CommandError: it failed.
     """
     variables = {k: v for k, v in os.environ.items() if k not in git.OF_A_REPOSITORY}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(script), str(project)],
         cwd=project,
         env={**variables, "PYTHONUTF8": "1"},
@@ -46,9 +46,11 @@ def run(script: Path, project: Path) -> list[str]:
         errors="replace",
         check=False,
     )
-    if done.returncode:
-        raise CommandError(f"migration {script.stem}: {shortened(done.stderr or done.stdout, 400)}")
-    return done.stdout.splitlines()
+    if result.returncode:
+        raise CommandError(
+            f"migration {script.stem}: {shortened(result.stderr or result.stdout, 400)}"
+        )
+    return result.stdout.splitlines()
 
 
 def number(version: str | None) -> tuple[int, ...]:

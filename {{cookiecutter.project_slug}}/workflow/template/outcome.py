@@ -16,21 +16,21 @@ def shown(source: Source, commit: str) -> str:
     return " ".join(filter(None, [source.version(commit), f"({commit[:7]})"]))
 
 
-def told_of_conflicts(place: Place, step: Step) -> str:
+def conflicts_message(place: Place, step: Step) -> str:
     """Return what to say while files are in conflict; "" once they are not."""
-    left = three_way.unmerged(place)
+    paths = three_way.unmerged(place)
     for path in step.conflicts:
         file = place.top / path
-        if path in left or not file.is_file():
+        if path in paths or not file.is_file():
             continue
         if has_markers(file.read_text(encoding="utf-8", errors="replace")):
-            left.append(path)
-    if not left:
+            paths.append(path)
+    if not paths:
         return ""
     return "\n".join(
         [
-            f"in conflict ({len(left)}), changed both here and by the template:",
-            *(f"    {path}" for path in left),
+            f"in conflict ({len(paths)}), changed both here and by the template:",
+            *(f"    {path}" for path in paths),
             "next: edit each, keep what is right, without the lines of the markers; then"
             " git add it,",
             f"      and {CONTINUE}; or {ABORT}",
@@ -38,7 +38,7 @@ def told_of_conflicts(place: Place, step: Step) -> str:
     )
 
 
-def said_of_edited(edited: list[str]) -> str:
+def edited_message(edited: list[str]) -> str:
     return "\n".join(
         [
             "nothing was updated: these files are the template's, and were edited here:",
@@ -54,15 +54,15 @@ def print_outcome(place: Place, state: Progress, passed: bool) -> None:
     skip = record.read(place.folder).skip
     names = ("diff", "--name-only", "--no-renames", "-z", state.commit, "HEAD", "--")
     listed = place.git(*names, place.prefix or ".").split("\0")
-    changed: dict[str, list[str]] = {}
+    by_owner: dict[str, list[str]] = {}
     for path in filter(None, listed):
         path = path.removeprefix(place.prefix)
-        changed.setdefault(owners.owner(path, skip), []).append(path)
-    count = sum(map(len, changed.values()))
+        by_owner.setdefault(owners.owner(path, skip), []).append(path)
+    count = sum(map(len, by_owner.values()))
     print(f"{state.branch}: {count} files changed")
     for who in ("managed", "merged", "built"):
-        if who in changed:
-            print(f"  {who:8} {len(changed[who])}: {enumerated(changed[who])}")
+        if who in by_owner:
+            print(f"  {who:8} {len(by_owner[who])}: {enumerated(by_owner[who])}")
     for line in state.notes:
         print(f"  {line}")
     start = state.start or state.commit[:7]

@@ -47,5 +47,5 @@ def is_one_of(path: str, names: Iterable[str]) -> bool:
     """Whether a file is one of the files, in one of the folders, or matches one of the patterns."""
     return any(
         path == name or path.startswith(name + "/") or fnmatchcase(path, name)
-        for name in (given.rstrip("/") for given in names)
+        for name in (pattern.rstrip("/") for pattern in names)
     )

@@ -72,14 +72,14 @@ def propose(project: Path) -> str:
     helpers = ["", HELPERS[host]] if in_ci and host else []  # "": none of the machine's own
     options = [word for helper in helpers for word in ("-c", f"credential.helper={helper}")]
     folder = (git.text(project, "rev-parse", "--show-prefix") or "").rstrip("/")
-    which = f" {folder}" if folder else ""  # one of several projects of the repository
-    title = f"Update{which} from the template: {record.read(project).version}"
+    suffix = f" {folder}" if folder else ""  # one of several projects of the repository
+    title = f"Update{suffix} from the template: {record.read(project).version}"
     try:
-        there = git.run(project, *options, "ls-remote", url, f"refs/heads/{branch}").split()
-        is_kept = bool(there) and there[0].decode() != git.head(project)
+        remote_tip = git.run(project, *options, "ls-remote", url, f"refs/heads/{branch}").split()
+        is_kept = bool(remote_tip) and remote_tip[0].decode() != git.head(project)
         if not is_kept:
-            asked = gitlab_options(title) if host == "gitlab" else []
-            git.run(project, *options, "push", *asked, url, f"HEAD:refs/heads/{branch}")
+            push_options = gitlab_options(title) if host == "gitlab" else []
+            git.run(project, *options, "push", *push_options, url, f"HEAD:refs/heads/{branch}")
     except GitError as error:
         raise _refused(f"{branch} cannot be pushed", str(error), url, host) from None
     if host == "github" and shutil.which("gh"):
@@ -131,8 +131,8 @@ def open_on_github(project: Path, branch: str, title: str, is_kept: bool) -> str
             return f"{branch} is pushed; its pull request: {request.url}"
         url = pull_request.create(project, branch, title, description(project))
     except CommandError as error:
-        what = f"{branch} is pushed, but no pull request can be opened"
-        raise _refused(what, str(error), "", "github") from None
+        problem = f"{branch} is pushed, but no pull request can be opened"
+        raise _refused(problem, str(error), "", "github") from None
     return f"{branch} is pushed, and its pull request open: {url}"
 
 
@@ -160,11 +160,13 @@ def _records(project: Path) -> Iterator[Record]:
         yield record.parse(content.decode())
 
 
-def _refused(what: str, reason: str, url: str, host: str) -> CommandError:
-    shown = one_line(reason).replace(url, without_secret(url)) if url else one_line(reason)
+def _refused(problem: str, reason: str, url: str, host: str) -> CommandError:
+    detail = one_line(reason).replace(url, without_secret(url)) if url else one_line(reason)
     if "CI" in os.environ and host:
-        return CommandError(f"{what} ({shown}): the project's repository needs {SETTINGS[host]}")
-    return CommandError(f"{what}: {shown}")
+        return CommandError(
+            f"{problem} ({detail}): the project's repository needs {SETTINGS[host]}"
+        )
+    return CommandError(f"{problem}: {detail}")
 
 
 if __name__ == "__main__":

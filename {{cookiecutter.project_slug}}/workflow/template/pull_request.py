@@ -53,7 +53,7 @@ def create(project: Path, branch: str, title: str, text: str, base: str = "") ->
 
 
 def _gh(project: Path, *arguments: str) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         ["gh", "pr", *arguments, *_repository(project)],
         cwd=project,
         stdin=subprocess.DEVNULL,
@@ -62,9 +62,9 @@ def _gh(project: Path, *arguments: str) -> str:
         encoding="utf-8",
         errors="replace",
     )
-    if done.returncode:
-        raise CommandError(f"gh: {one_line(done.stderr)}")
-    return done.stdout
+    if result.returncode:
+        raise CommandError(f"gh: {one_line(result.stderr)}")
+    return result.stdout
 
 
 def _repository(project: Path) -> list[str]:

@@ -24,9 +24,9 @@ def require_ready(place: Place) -> None:
         undo = "reset" if command == "bisect" else "--abort"
         raise CommandError(f"a {command} is in progress: finish it, or git {command} {undo}")
     status = ("status", "--porcelain", "--untracked-files=no", "--no-renames", "-z")
-    if changed := [line[3:] for line in place.git(*status).split("\0") if line]:
+    if paths := [line[3:] for line in place.git(*status).split("\0") if line]:
         raise CommandError(
-            f"there are uncommitted changes ({enumerated(changed)}): git commit, or git stash"
+            f"there are uncommitted changes ({enumerated(paths)}): git commit, or git stash"
         )
     if (place.folder / record.FILE).exists() and record.FILE not in three_way.tree_at(
         place, "HEAD"
@@ -50,9 +50,9 @@ def require_newer(source: Source, old: str, new: str) -> None:
         )
 
 
-def require_known(source: Source, commit: str, given: dict[str, str]) -> None:
+def require_known(source: Source, commit: str, answers: dict[str, str]) -> None:
     questions = [name for name in source.questions(commit) if not name.startswith("_")]
-    for name in given:
+    for name in answers:
         if name not in questions:
             raise CommandError(
                 f"--answer {name}: the template asks no such question (it asks"

@@ -63,19 +63,19 @@ def read(project: Path) -> Record:
         ) from None
 
 
-def parse(written: str) -> Record:
+def parse(document: str) -> Record:
     """Read what the file holds.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is not a record.
     """
-    content = json.loads(written)
+    content = json.loads(document)
     context = content["context"]["cookiecutter"]
     return Record(
         template=content["template"],
         commit=content.get("commit"),
         version=context.get("__version"),
-        answers=to_keep(context),
+        answers=recorded_answers(context),
         skip=tuple(content.get("skip") or ()),
         checkout=content.get("checkout"),
         directory=content.get("directory"),
@@ -105,7 +105,7 @@ def text(record: Record) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def to_keep(context: Mapping[str, Any]) -> dict[str, str]:
+def recorded_answers(context: Mapping[str, Any]) -> dict[str, str]:
     """Return the answers of cookiecutter's context that a record keeps."""
     return {k: v for k, v in context.items() if not k.startswith("_") or k in KEPT}
 

@@ -55,8 +55,8 @@ def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: P
     """
     questions = source.questions(commit)
     name = source.version(commit) or commit[:10]
-    given = {key: value for key, value in answers.items() if key in questions}
-    for key, value in given.items():
+    applicable = {key: value for key, value in answers.items() if key in questions}
+    for key, value in applicable.items():
         choices = questions[key]
         if isinstance(choices, list) and value not in choices:
             offered = ", ".join(str(choice) for choice in choices)
@@ -74,9 +74,9 @@ def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: P
         command = [
             *(uv.command(), "tool", "run", "--from", COOKIECUTTER, "cookiecutter", "--no-input"),
             *("--config-file", str(config), "--output-dir", str(folder.resolve()), str(template)),
-            *(f"{key}={as_text(value)}" for key, value in given.items()),
+            *(f"{key}={as_text(value)}" for key, value in applicable.items()),
         ]
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             cwd=temporary,
             env=_environment(temporary),
@@ -86,15 +86,15 @@ def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: P
             encoding="utf-8",
             errors="replace",
         )
-        if done.returncode:
+        if result.returncode:
             raise CommandError(
-                f"version {name} of the template: {_reason(done.stderr + done.stdout)}"
+                f"version {name} of the template: {_reason(result.stderr + result.stdout)}"
             )
         replay = Path(settings["replay_dir"]) / f"{template.name}.json"
         context = json.loads(replay.read_text(encoding="utf-8"))["cookiecutter"]
     (project,) = folder.iterdir()
     (project / record.FILE).unlink(missing_ok=True)
-    return Rendering(project, record.to_keep(context))
+    return Rendering(project, record.recorded_answers(context))
 
 
 def as_text(answer: str) -> str:
@@ -106,9 +106,9 @@ def _environment(temporary: str) -> dict[str, str]:
     """Return the variables of a rendering: hooks leave their files in the temporary folder."""
     python = ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS")
     dropped = ("COOKIECUTTER_CONFIG", *python, *uv_lock.DECIDED)
-    kept = {key: value for key, value in os.environ.items() if key not in dropped}
+    inherited = {key: value for key, value in os.environ.items() if key not in dropped}
     utf8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
-    return {**kept, **utf8, "TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
+    return {**inherited, **utf8, "TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
 
 
 def _reason(printed: str) -> str:

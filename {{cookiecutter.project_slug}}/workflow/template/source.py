@@ -60,21 +60,21 @@ def open_source(address: str, cache: Path | None = None) -> "Iterator[Source]":
             f"the template's folder {address} does not exist: inv template.link URL says where"
             " it is now"
         )
-    own = None if cache else tempfile.mkdtemp(prefix="template-")
-    clone = cache or Path(str(own))
+    temporary = None if cache else tempfile.mkdtemp(prefix="template-")
+    clone = cache or Path(str(temporary))
     try:
         _fetch(expanded(address), clone)
         yield Source(address, clone, DEFAULT, remote=expanded(address))
     finally:
-        if own:
-            shutil.rmtree(own, ignore_errors=True)
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def cache(project: Path) -> Path | None:
     """Return where a project keeps the clone of its template; None where it has no repository."""
-    asked = ("rev-parse", "--path-format=absolute", "--git-common-dir")
+    arguments = ("rev-parse", "--path-format=absolute", "--git-common-dir")
     try:
-        folder = os.fsdecode(git.run(project, *asked, elsewhere=True)).rstrip("\r\n")
+        folder = os.fsdecode(git.run(project, *arguments, elsewhere=True)).rstrip("\r\n")
     except GitError:
         return None
     return Path(folder) / "template-clone"
@@ -127,9 +127,9 @@ class Source:
             return commit
         if commit := self._commit(name):
             return commit
-        known = ", ".join(list(self.versions())[-3:])
+        latest = ", ".join(list(self.versions())[-3:])
         raise CommandError(
-            f"the template {self.shown} has no version, tag or commit {name}: it has {known}"
+            f"the template {self.shown} has no version, tag or commit {name}: it has {latest}"
         )
 
     def recorded(self, record: Record) -> str:
@@ -161,7 +161,7 @@ class Source:
 
         That is: the blob of each path, None where it was removed.
         """
-        how = (
+        options = (
             "--first-parent",
             "--reverse",
             "-m",
@@ -170,19 +170,19 @@ class Source:
             "--no-renames",
             "--no-abbrev",
         )
-        printed = os.fsdecode(self._git("log", *how, "-z", "--format=%H", self.newest()))
+        printed = os.fsdecode(self._git("log", *options, "-z", "--format=%H", self.newest()))
         parts = iter(printed.split("\0"))
-        commit, changed = "", dict[str, str | None]()
+        commit, blobs = "", dict[str, str | None]()
         for part in map(str.lstrip, parts):
             if part.startswith(":"):
                 *_, blob, status = part.split()
-                changed[next(parts)] = None if status == "D" else blob
+                blobs[next(parts)] = None if status == "D" else blob
             elif part:
                 if commit:
-                    yield commit, changed
-                commit, changed = part, {}
+                    yield commit, blobs
+                commit, blobs = part, {}
         if commit:
-            yield commit, changed
+            yield commit, blobs
 
     def behind(self, old: str, new: str) -> int:
         """Return how many commits of the branch of `new` the other one lacks."""
@@ -201,11 +201,11 @@ class Source:
     def _versions(self) -> dict[str, str]:
         log = ("log", "--first-parent", "--reverse", "--format=%H", self.newest(), "--", QUESTIONS)
         commits = self._git(*log).decode().split()
-        found: dict[str, str] = {}
+        first_commits: dict[str, str] = {}
         for commit, version in zip(commits, self._versions_of(commits), strict=True):
             if version:
-                found.setdefault(version, commit)
-        return found
+                first_commits.setdefault(version, commit)
+        return first_commits
 
     def archive(self, commit: str, folder: Path) -> None:
         """Write the files of a commit into a folder, byte by byte as they were committed."""
@@ -243,10 +243,10 @@ class Source:
         before, after = (_sections(text) for text in self._changelogs(old, new))
         parts = []
         for heading, lines in after.items():
-            had = set(before.get(heading, ()))
-            kept = [x for x in lines if x not in had] if heading in before else lines
-            if any(line.strip() and not line.startswith("#") for line in kept):
-                body = "\n".join(kept).strip()
+            old_lines = set(before.get(heading, ()))
+            new_lines = [x for x in lines if x not in old_lines] if heading in before else lines
+            if any(line.strip() and not line.startswith("#") for line in new_lines):
+                body = "\n".join(new_lines).strip()
                 parts.append(f"{heading}\n\n{body}")
         return "\n\n".join(parts)
 
@@ -256,8 +256,8 @@ class Source:
         return without_secret(self.address)
 
     def _changelogs(self, *commits: str) -> list[str]:
-        found = self._blobs([f"{commit}:{CHANGELOG}" for commit in commits])
-        return [(content or b"").decode(errors="replace") for content in found]
+        contents = self._blobs([f"{commit}:{CHANGELOG}" for commit in commits])
+        return [(content or b"").decode(errors="replace") for content in contents]
 
     def _versions_of(self, commits: list[str]) -> list[str | None]:
         return [_version(content) for content in self._blobs([f"{x}:{QUESTIONS}" for x in commits])]
@@ -284,8 +284,8 @@ class Source:
 
     def _commit(self, name: str) -> str | None:
         try:
-            named = ("--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-            return self._git("rev-parse", *named).decode().split()[-1]
+            arguments = ("--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+            return self._git("rev-parse", *arguments).decode().split()[-1]
         except GitError:
             return None
 
@@ -318,10 +318,10 @@ def _git_dir(folder: Path) -> Path:
             " known: inv template.link URL, with its repository"
         )
     try:
-        found = git.run(folder, "rev-parse", "--absolute-git-dir", elsewhere=True)
+        printed = git.run(folder, "rev-parse", "--absolute-git-dir", elsewhere=True)
     except GitError as error:
         raise CommandError(str(error)) from None
-    return Path(os.fsdecode(found).rstrip("\r\n"))
+    return Path(os.fsdecode(printed).rstrip("\r\n"))
 
 
 def _fetch(url: str, clone: Path) -> None:
@@ -333,8 +333,8 @@ def _fetch(url: str, clone: Path) -> None:
             plain = ("--quiet", "--bare", "--template=", "--object-format=sha1")
             git.run(clone, *forms, "init", *plain, str(clone), elsewhere=True)
         refs = [f"+HEAD:{DEFAULT}", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        how = ("--quiet", "--prune", "--no-tags", "--no-auto-maintenance", "--end-of-options")
-        _git(clone, "fetch", *how, url, *refs)
+        options = ("--quiet", "--prune", "--no-tags", "--no-auto-maintenance", "--end-of-options")
+        _git(clone, "fetch", *options, url, *refs)
     except GitError as error:
         raise CommandError(
             f"the template {without_secret(url)} cannot be reached:"

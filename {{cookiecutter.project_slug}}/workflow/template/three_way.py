@@ -102,8 +102,8 @@ def at(folder: Path) -> Place:
         GitError: Git does not open it.
     """
     try:
-        asked = ("rev-parse", "--show-toplevel", "--absolute-git-dir", "--show-prefix")
-        printed = os.fsdecode(git.run(folder, *asked, elsewhere=True))
+        arguments = ("rev-parse", "--show-toplevel", "--absolute-git-dir", "--show-prefix")
+        printed = os.fsdecode(git.run(folder, *arguments, elsewhere=True))
     except GitError:
         if git.top(folder) is not None:
             raise
@@ -148,9 +148,9 @@ def tree_of(place: Place, folder: Path) -> Tree:
         hashing = ("hash-object", "-w", "--no-filters")
         hashed = place.git(*hashing, "--stdin-paths", content=os.fsencode(listed)).split()
     tree = {}
-    for name, found in zip(contents, hashed, strict=True):
+    for name, blob in zip(contents, hashed, strict=True):
         mode = "100755" if paths[name].stat().st_mode & 0o100 else "100644"
-        tree[name] = f"{mode} {found}"
+        tree[name] = f"{mode} {blob}"
     for name in links:
         target = os.fsencode(paths[name].readlink())
         tree[name] = f"120000 {place.git(*hashing, '--stdin', content=target).strip()}"
@@ -165,8 +165,8 @@ def content(place: Place, tree: Tree, path: str) -> bytes | None:
 
 def with_content(place: Place, tree: Tree, path: str, content: bytes) -> Tree:
     """Return the tree with another content of a file."""
-    found = place.git("hash-object", "-w", "--stdin", "--no-filters", content=content).strip()
-    return {**tree, path: f"100644 {found}"}
+    blob = place.git("hash-object", "-w", "--stdin", "--no-filters", content=content).strip()
+    return {**tree, path: f"100644 {blob}"}
 
 
 def without_deleted(place: Place, base: Tree, theirs: Tree) -> tuple[Tree, Tree, set[str]]:
@@ -178,21 +178,22 @@ def without_deleted(place: Place, base: Tree, theirs: Tree) -> tuple[Tree, Tree,
     """
     head = tree_at(place, "HEAD")
     old, new = write(place, base, alone=True), write(place, theirs, alone=True)
-    gone = {name for (name,) in _differences(place, old, write(place, head, alone=True), "D")}
+    deleted = {name for (name,) in _differences(place, old, write(place, head, alone=True), "D")}
     folders = {
         folder
-        for path in gone
+        for path in deleted
         for folder in _folders(path)
         if not any(mine.startswith(folder) for mine in head)
-        and all(was in gone for was in base if was.startswith(folder))
+        and all(was in deleted for was in base if was.startswith(folder))
     }
-    followed = {there for here, there in _differences(place, old, new, "R") if here in gone}
+    moves = _differences(place, old, new, "R")
+    renamed = {name for old_name, name in moves if old_name in deleted}
     left_out = {
         path
         for path in theirs
-        if path in gone | followed or any(path.startswith(folder) for folder in folders)
+        if path in deleted | renamed or any(path.startswith(folder) for folder in folders)
     } - head.keys()
-    drop = gone | left_out
+    drop = deleted | left_out
     return _without(base, drop), _without(theirs, drop), left_out
 
 
@@ -269,8 +270,8 @@ def write(place: Place, tree: Tree, alone: bool = False) -> str:
 
 def _differences(place: Place, old: str, new: str, kind: str) -> list[tuple[str, ...]]:
     """Return the names in which two trees differ; kind `D`: deleted, `R`: renamed, both names."""
-    how = ("-r", SIMILAR, "-l10000", "-z", "--no-ext-diff", f"--diff-filter={kind}")
-    printed = place.git("diff-tree", *how, "--name-status", old, new).split("\0")[:-1]
+    options = ("-r", SIMILAR, "-l10000", "-z", "--no-ext-diff", f"--diff-filter={kind}")
+    printed = place.git("diff-tree", *options, "--name-status", old, new).split("\0")[:-1]
     size = {"D": 2, "R": 3}[kind]  # the kind, and the names
     return [tuple(printed[start + 1 : start + size]) for start in range(0, len(printed), size)]
 
@@ -278,12 +279,12 @@ def _differences(place: Place, old: str, new: str, kind: str) -> list[tuple[str,
 def _with_crlf(place: Place) -> set[str]:
     """Return the files of the folder that Git keeps with CRLF as line ends."""
     listed = place.git("--literal-pathspecs", "ls-files", "--eol", "-z", "--", place.prefix or ".")
-    found = set()
+    paths = set()
     for line in filter(None, listed.split("\0")):
         described, _, path = line.partition("\t")
         if described.split()[0] == CRLF:
-            found.add(path.removeprefix(place.prefix))
-    return found
+            paths.add(path.removeprefix(place.prefix))
+    return paths
 
 
 def _drivers(place: Place) -> list[str]:

@@ -28,10 +28,10 @@ from .options import SCHEDULED, UPDATE, UPDATE_REPEATABLE
 from .outcome import (
     ABORT,
     CONTINUE,
+    conflicts_message,
+    edited_message,
     print_outcome,
-    said_of_edited,
     shown,
-    told_of_conflicts,
 )
 from .progress import Progress, Step
 from .ready import branch_for, require_known, require_newer, require_ready
@@ -61,28 +61,28 @@ def start(
     Raises:
         CommandError, GitError: nothing was touched.
     """
-    given = answers or {}
+    answers = answers or {}
     place = three_way.at(project)
     require_ready(place)
-    made = record.read(project)
-    with open_source(made.template, cache(project)) as source:
-        old = source.recorded(made)
-        target = source.resolve(to) if to else source.newest(made.checkout)
+    recorded = record.read(project)
+    with open_source(recorded.template, cache(project)) as source:
+        old = source.recorded(recorded)
+        target = source.resolve(to) if to else source.newest(recorded.checkout)
         require_newer(source, old, target)
-        require_known(source, target, given)
-        if old == target and not given:
+        require_known(source, target, answers)
+        if old == target and not answers:
             print(f"up to date: {shown(source, old)}")
             return True
         branch = branch_for(place, source, target)
         step = way(source, old, target)[0]
-        versions = prepare(place, source, made, step, given if step == target else {}, drop)
+        versions = prepare(place, source, recorded, step, answers if step == target else {}, drop)
         if versions.edited:
-            raise CommandError(said_of_edited(versions.edited))
-        state = Progress(branch, place.branch(), place.head(), target, given, tests)
+            raise CommandError(edited_message(versions.edited))
+        state = Progress(branch, place.branch(), place.head(), target, answers, tests)
         progress.write(place.git_dir, state)
         try:
             place.git("switch", "--quiet", "--no-track", "--force-create", branch)
-            merge(place, source, state, made, step, versions)
+            merge(place, source, state, recorded, step, versions)
         except (CommandError, GitError):
             leave(place, state)
             raise
@@ -92,7 +92,7 @@ def start(
 def resume(project: Path, tests: bool = True) -> bool:
     """Continue an update: what is left of a merge, the versions after it, the checks."""
     place = three_way.at(project)
-    state = under_way(place)
+    state = require_under_way(place)
     state.tests = state.tests and tests
     with open_source(record.read(project).template, cache(project)) as source:
         return proceed(place, source, state)
@@ -101,7 +101,7 @@ def resume(project: Path, tests: bool = True) -> bool:
 def abort(project: Path) -> None:
     """Restore the branch and the files that were there before an update."""
     place = three_way.at(project)
-    state = under_way(place)
+    state = require_under_way(place)
     tip = place.commit(f"refs/heads/{state.branch}")
     leave(place, state)
     print(f"back on {state.start or state.commit[:7]}, without the update")
@@ -113,19 +113,19 @@ def proceed(place: Place, source: Source, state: Progress) -> bool:
     """Finish the merge that is under way, merge what is left, and check the result."""
     while True:
         if state.step:
-            if state.step.conflicts and (told := told_of_conflicts(place, state.step)):
-                print(told)
+            if state.step.conflicts and (message := conflicts_message(place, state.step)):
+                print(message)
                 return False
             finish(place, source, state, state.step)
-        made = record.read(place.folder)
-        old = source.recorded(made)
+        recorded = record.read(place.folder)
+        old = source.recorded(recorded)
         if old == state.target:
             break
         step = way(source, old, state.target)[0]
-        given = state.answers if step == state.target else {}
+        answers = state.answers if step == state.target else {}
         try:
-            versions = prepare(place, source, made, step, given)
-            merge(place, source, state, made, step, versions)
+            versions = prepare(place, source, recorded, step, answers)
+            merge(place, source, state, recorded, step, versions)
         except CommandError as error:
             raise CommandError(f"{error}; then {CONTINUE}, or {ABORT}") from None
     passed = not state.tests or check(place)
@@ -136,7 +136,7 @@ def proceed(place: Place, source: Source, state: Progress) -> bool:
 
 
 def merge(
-    place: Place, source: Source, state: Progress, made: Record, commit: str, versions: Versions
+    place: Place, source: Source, state: Progress, recorded: Record, commit: str, versions: Versions
 ) -> None:
     """Merge a version into HEAD; what has to follow is noted in the progress.
 
@@ -146,7 +146,7 @@ def merge(
     mine = three_way.tree_at(place, "HEAD")
     locks = [versions.lock, mine.get(owners.LOCK, ""), versions.theirs.get(owners.LOCK, "")]
     pyproject = versions.theirs.get("pyproject.toml", "")
-    step = Step(place.head(), made.version, source.version(commit), locks, pyproject)
+    step = Step(place.head(), recorded.version, source.version(commit), locks, pyproject)
     _, _, left_out = three_way.without_deleted(place, versions.base, versions.theirs)
     message = f"Update from the template: {shown(source, commit)}"
     progress.write(place.git_dir, replace(state, step=step))
@@ -190,8 +190,8 @@ def finish(place: Place, source: Source, state: Progress, step: Step) -> None:
         place.git("add", "--", *new)
     if place.git("diff", "--cached", "--name-only"):
         is_ours = place.commit("HEAD^") == step.ours
-        how = ["--amend", "--no-edit"] if is_ours else ["--message=Lock and migrations"]
-        place.git("commit", "--quiet", "--no-verify", *how)
+        options = ["--amend", "--no-edit"] if is_ours else ["--message=Lock and migrations"]
+        place.git("commit", "--quiet", "--no-verify", *options)
     state.step = None
     progress.write(place.git_dir, state)
 
@@ -201,13 +201,13 @@ def write_top(place: Place, state: Progress) -> None:
 
     Such as its workflows of CI, of which the project's own files are the source.
     """
-    changed = place.git("diff", "--name-only", "-z")
-    done = in_project(place.folder, "python", "-m", "workflow.repository", "make")
-    if done.returncode:
+    before = place.git("diff", "--name-only", "-z")
+    result = run_in_project(place.folder, "python", "-m", "workflow.repository", "make")
+    if result.returncode:
         state.notes.append("what lies at the repository's top is as it was: inv setup says why")
     now = set(place.git("diff", "--name-only", "-z").split("\0"))
-    if written := sorted(filter(None, now - set(changed.split("\0")))):
-        place.git("add", "--", *written)
+    if paths := sorted(filter(None, now - set(before.split("\0")))):
+        place.git("add", "--", *paths)
 
 
 def solve_lock(place: Place, state: Progress, step: Step) -> None:
@@ -239,17 +239,17 @@ def check(place: Place) -> bool:
 def run_inv(project: Path, *arguments: str) -> bool:
     """Run a task of the merged project; return whether it passed."""
     print(f"$ uv run inv {' '.join(arguments)}", flush=True)
-    return not in_project(project, "inv", *arguments).returncode
+    return not run_in_project(project, "inv", *arguments).returncode
 
 
-def in_project(project: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
+def run_in_project(project: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command in the merged project's own environment: this process has the old modules."""
-    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    run = [uv.command(), "run", "--project", str(project), *command]
-    return subprocess.run(run, cwd=project, env=kept, check=False)
+    inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    uv_run = [uv.command(), "run", "--project", str(project), *command]
+    return subprocess.run(uv_run, cwd=project, env=inherited, check=False)
 
 
-def under_way(place: Place) -> Progress:
+def require_under_way(place: Place) -> Progress:
     state = progress.read(place.git_dir)
     if state is None or not place.commit(f"refs/heads/{state.branch}"):
         raise CommandError("no update is under way")
@@ -262,8 +262,8 @@ def leave(place: Place, state: Progress) -> None:
         if place.commit("CHERRY_PICK_HEAD"):
             place.git("cherry-pick", "--abort")
         place.git("reset", "--quiet", "--hard", "HEAD")
-        where = [state.start] if state.start else ["--detach", state.commit]
-        place.git("switch", "--quiet", *where)
+        target = [state.start] if state.start else ["--detach", state.commit]
+        place.git("switch", "--quiet", *target)
     if place.commit(f"refs/heads/{state.branch}"):
         place.git("branch", "--quiet", "-D", state.branch)
     progress.remove(place.git_dir)

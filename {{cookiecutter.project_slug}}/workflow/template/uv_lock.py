@@ -63,11 +63,11 @@ def versions(lock: str) -> dict[str, str]:
         packages: list[dict[str, Any]] = tomllib.loads(lock).get("package", [])
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"uv.lock is not valid ({error}): uv lock") from None
-    found: dict[str, set[str]] = {}
+    by_name: dict[str, set[str]] = {}
     for package in packages:
         if "registry" in package.get("source", {}) and "version" in package:
-            found.setdefault(package["name"], set()).add(package["version"])
-    return {name: min(several) for name, several in found.items() if len(several) == 1}
+            by_name.setdefault(package["name"], set()).add(package["version"])
+    return {name: min(several) for name, several in by_name.items() if len(several) == 1}
 
 
 def solve(project: Path, pinned: Mapping[str, str]) -> list[str]:
@@ -95,13 +95,13 @@ def _apply(project: Path, pinned: list[tuple[str, str]]) -> list[str]:
 
 def _lock(project: Path, pinned: Mapping[str, str]) -> str | None:
     """Run `uv lock`; return why it fails, None where it does not."""
-    kept = {name: value for name, value in os.environ.items() if name not in DECIDED}
+    inherited = {name: value for name, value in os.environ.items() if name not in DECIDED}
     options = [f"--upgrade-package={name}=={version}" for name, version in pinned.items()]
     command = [uv.command(), "lock", "--project", str(project), *options]
-    done = subprocess.run(
-        command, cwd=project, env=kept, capture_output=True, encoding="utf-8", check=False
+    result = subprocess.run(
+        command, cwd=project, env=inherited, capture_output=True, encoding="utf-8", check=False
     )
-    return shortened(done.stderr, 400) if done.returncode else None
+    return shortened(result.stderr, 400) if result.returncode else None
 
 
 def _numbers(version: str) -> list[int]:

@@ -38,12 +38,12 @@ class Versions:
 
 def way(source: Source, old: str, target: str) -> list[str]:
     """Return the commits that an update merges one after the other, the target last."""
-    known = source.versions()
+    first_commits = source.versions()
     before, after = (migrations.number(source.version(commit)) for commit in (old, target))
     stops = [
-        known[name]
+        first_commits[name]
         for name in THROUGH
-        if name in known and before < migrations.number(name) < after
+        if name in first_commits and before < migrations.number(name) < after
     ]
     return [*stops, target]
 
@@ -51,9 +51,9 @@ def way(source: Source, old: str, target: str) -> list[str]:
 def prepare(
     place: Place,
     source: Source,
-    made: Record,
+    recorded: Record,
     commit: str,
-    given: dict[str, str],
+    given_answers: dict[str, str],
     drop: Sequence[str] = (),
 ) -> Versions:
     """Render the project's version and another one, and make them what is to be merged.
@@ -62,19 +62,20 @@ def prepare(
         CommandError: an answer is not possible there, or `drop` names nothing that is edited.
     """
     mine = three_way.tree_at(place, "HEAD")
-    old = source.recorded(made)
-    before = dict(made.answers)
+    skip = recorded.skip
+    old = source.recorded(recorded)
+    before = dict(recorded.answers)
     base, _ = rendered(place, source, old, before)
     if package := renamed_package(place, base, before.get("package_name", ""), mine):
         before["package_name"] = package
         base, _ = rendered(place, source, old, before)
-    theirs, after = rendered(place, source, commit, {**before, **given})
-    written = replace(made, commit=commit, version=source.version(commit), answers=after)
+    theirs, after = rendered(place, source, commit, {**before, **given_answers})
+    new_record = replace(recorded, commit=commit, version=source.version(commit), answers=after)
 
     edited = [
         path
         for path, entry in base.items()
-        if owners.owner(path, made.skip) == "managed" and is_other(mine.get(path), entry)
+        if owners.owner(path, skip) == "managed" and is_other(mine.get(path), entry)
     ]
     dropped = {path for path in edited if owners.is_one_of(path, drop)}
     if unused := [name for name in drop if not any(owners.is_one_of(x, [name]) for x in edited)]:
@@ -82,16 +83,17 @@ def prepare(
     lock = base.get(owners.LOCK, "")
     # Both versions without what is the project's; the project's own in place of what is replaced.
     base, theirs = (
-        {path: entry for path, entry in tree.items() if owners.owner(path, made.skip) != "yours"}
+        {path: entry for path, entry in tree.items() if owners.owner(path, skip) != "yours"}
         for tree in (base, theirs)
     )
-    built = {path for path in mine if owners.owner(path, made.skip) == "built"}
+    built = {path for path in mine if owners.owner(path, skip) == "built"}
     base |= {path: mine[path] for path in (built & theirs.keys()) | dropped | {record.FILE}}
-    theirs = three_way.with_content(place, theirs, record.FILE, record.text(written).encode())
+    theirs = three_way.with_content(place, theirs, record.FILE, record.text(new_record).encode())
     notes = [f"the package is called {package} here, and so in the record"] if package else []
-    known = {*before, *given, *record.KEPT}
-    if asked := [f"{name}={value}" for name, value in after.items() if name not in known]:
-        notes.append(f"new questions, with their defaults: {', '.join(asked)}")
+    answered = {*before, *given_answers, *record.KEPT}
+    new_questions = [f"{name}={value}" for name, value in after.items() if name not in answered]
+    if new_questions:
+        notes.append(f"new questions, with their defaults: {', '.join(new_questions)}")
     return Versions(base, theirs, sorted(set(edited) - dropped), lock, notes)
 
 
@@ -100,8 +102,8 @@ def rendered(
 ) -> tuple[Tree, dict[str, str]]:
     """Return a version with a project's answers, as a tree; and all answers, defaults included."""
     with tempfile.TemporaryDirectory(prefix="template-", ignore_cleanup_errors=True) as folder:
-        made = rendering.rendering(source, commit, answers, Path(folder) / "rendered")
-        return three_way.tree_of(place, made.project), made.answers
+        result = rendering.rendering(source, commit, answers, Path(folder) / "rendered")
+        return three_way.tree_of(place, result.project), result.answers
 
 
 def renamed_package(place: Place, base: Tree, name: str, mine: Tree) -> str:
@@ -112,12 +114,12 @@ def renamed_package(place: Place, base: Tree, name: str, mine: Tree) -> str:
 
     if not name or files(mine) or not files(base):
         return ""
-    found = Counter(
+    folders = Counter(
         new.partition("/")[0]
         for old, new in three_way.renames(place, base, mine).items()
         if old.partition("/")[0] == name and old.partition("/")[2] == new.partition("/")[2]
     )
-    package, count = found.most_common(1)[0] if found else ("", 0)
+    package, count = folders.most_common(1)[0] if folders else ("", 0)
     return package if package.isidentifier() and 2 * count >= len(files(base)) else ""
 
 

@@ -69,12 +69,12 @@ def take(folder: Path = Path(), limit: int = LIMIT, without: Iterable[Path] = ()
         own_index, own_objects = (_git_path(folder, name) for name in ("index", "objects"))
         if own_index.exists():
             shutil.copy2(own_index, index)  # what it knows of unchanged files saves reading them
-        others = os.environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES")
+        alternates = os.environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES")
         variables = {
             "GIT_INDEX_FILE": str(index),
             "GIT_OBJECT_DIRECTORY": str(objects),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.pathsep.join(
-                [str(own_objects), *([others] if others else [])]
+                [str(own_objects), *([alternates] if alternates else [])]
             ),
         }
         git.run(folder, "add", "--update", "--", ".", variables=variables)
@@ -156,17 +156,17 @@ def _secrets(
         ]
         if not secrets:
             continue
-        added = git.run(folder, *DIFF, "HEAD", "--", f":(top,literal){name}", variables=variables)
+        patch = git.run(folder, *DIFF, "HEAD", "--", f":(top,literal){name}", variables=variables)
         for secret in secrets:
-            if b"\nGIT binary patch\n" in added or secret.value.encode() in added:
+            if b"\nGIT binary patch\n" in patch or secret.value.encode() in patch:
                 yield name, str(secret)
                 break
 
 
 def _blobs(folder: Path, names: set[str], variables: dict[str, str]) -> dict[str, bytes]:
     """Return the contents of those objects that are files."""
-    asked = "".join(f"{name}\n" for name in sorted(names)).encode()
-    printed = git.run(folder, "cat-file", "--batch", content=asked, variables=variables)
+    request = "".join(f"{name}\n" for name in sorted(names)).encode()
+    printed = git.run(folder, "cat-file", "--batch", content=request, variables=variables)
     contents, start = {}, 0
     while start < len(printed):
         end = printed.index(b"\n", start)

@@ -100,8 +100,8 @@ def outs_in(files: dict[str, str]) -> dict[str, str]:
 
 def outs_at(commit: str) -> dict[str, str]:
     """Return the DVC hash of each file and folder that DVC keeps for a commit, by its path."""
-    shown = git.text(home(), "ls-tree", "-r", "--name-only", commit, "./data/") or ""
-    files = [name for name in shown.splitlines() if name.endswith(".dvc")]
+    listed = git.text(home(), "ls-tree", "-r", "--name-only", commit, "./data/") or ""
+    files = [name for name in listed.splitlines() if name.endswith(".dvc")]
     texts = {name: git.text(home(), "show", f"{commit}:./{name}") for name in ["dvc.lock", *files]}
     return outs_in({name: text for name, text in texts.items() if text})
 
@@ -118,9 +118,9 @@ def config_sha256(config: dict[str, Any]) -> str:
 
 def some(left_out: Mapping[str, str], limit: int) -> list[str]:
     """Return files and why they were left out, and how many more there are than the limit."""
-    shown = [f"{name} ({why})" for name, why in left_out.items()]
-    more = len(shown) - limit
-    return shown if more <= 0 else [*shown[:limit], f"{more} more"]
+    lines = [f"{name} ({why})" for name, why in left_out.items()]
+    more = len(lines) - limit
+    return lines if more <= 0 else [*lines[:limit], f"{more} more"]
 
 
 def sha256(content: bytes) -> str:

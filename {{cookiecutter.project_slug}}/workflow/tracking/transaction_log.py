@@ -75,9 +75,9 @@ def records(content: bytes) -> Iterator[tuple[bytes, int]]:
     position = HEADER
     record = b""
     while position + CHUNK_HEAD <= len(content):
-        left = BLOCK - position % BLOCK
-        if left < CHUNK_HEAD:
-            position += left
+        room = BLOCK - position % BLOCK
+        if room < CHUNK_HEAD:
+            position += room
             continue
         _, length, kind = struct.unpack_from("<IHB", content, position)
         start = position + CHUNK_HEAD
@@ -95,11 +95,11 @@ def framed(header: bytes, records: Iterable[bytes]) -> bytes:
     for record in records:
         rest, is_started = record, False
         while rest or not is_started:
-            left = BLOCK - len(log) % BLOCK
-            if left < CHUNK_HEAD:
-                log += bytes(left)
+            room = BLOCK - len(log) % BLOCK
+            if room < CHUNK_HEAD:
+                log += bytes(room)
                 continue
-            part, rest = rest[: left - CHUNK_HEAD], rest[left - CHUNK_HEAD :]
+            part, rest = rest[: room - CHUNK_HEAD], rest[room - CHUNK_HEAD :]
             kind = (LAST if is_started else FULL) if not rest else (MIDDLE if is_started else FIRST)
             checksum = zlib.crc32(part, zlib.crc32(bytes([kind])))
             log += struct.pack("<IHB", checksum, len(part), kind) + part

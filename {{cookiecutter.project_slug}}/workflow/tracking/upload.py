@@ -62,8 +62,8 @@ def finish() -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     sync.set_variables()
-    others = sorted(wandb_folder().glob(f"offline-run-*-{run_id([folder])}"))
-    earlier = [other for other in others if other < folder and not marker(other).exists()]
+    folders = sorted(wandb_folder().glob(f"offline-run-*-{run_id([folder])}"))
+    earlier = [other for other in folders if other < folder and not marker(other).exists()]
     if earlier:  # of processes that were killed, or had no server
         for other in earlier:
             repair(log_of(other))

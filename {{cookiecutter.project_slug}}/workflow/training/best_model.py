@@ -69,15 +69,15 @@ class PredictionsTable(View):
         else:
             certainty, predicted, last = -np.abs(answers - target), answers, "error"
         order = certainty.argsort(kind="stable")[: self.rows]
-        given: dict[str, list[Any]] = {}
+        columns_of_inputs: dict[str, list[Any]] = {}
         for spec in samples.signature["inputs"]:
-            given |= _cells(spec, samples.inputs[spec["name"]][order])
+            columns_of_inputs |= _cells(spec, samples.inputs[spec["name"]][order])
         answered = {
             "actual": decode_target(samples.output, target[order]),
             "predicted": decode_target(samples.output, predicted[order]),
             last: np.abs(certainty[order]).tolist(),
         }
-        columns = distinct(given, answered) | answered
+        columns = distinct(columns_of_inputs, answered) | answered
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         return {"predictions": wandb.Table(columns=list(columns), data=rows)}
 

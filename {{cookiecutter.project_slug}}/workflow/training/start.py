@@ -44,8 +44,8 @@ class Start:
     @property
     def provenance(self) -> dict[str, Any]:
         """Return what the run records of it: the name, the W&B run, the checkpoint's SHA-256."""
-        found = self.checkpoint
-        values = {"name": found.name, "run": found.run, "checkpoint": found.sha256}
+        checkpoint = self.checkpoint
+        values = {"name": checkpoint.name, "run": checkpoint.run, "checkpoint": checkpoint.sha256}
         return {RECORDED[self.key]: values}
 
     def require_data(self, hashes: Mapping[str, str]) -> None:
@@ -77,9 +77,9 @@ class Start:
         for name in {**shapes, **trained}:
             old, new = trained.get(name), shapes.get(name)
             if old != new:
-                found, here = (f"of shape {shape}" if shape else "none" for shape in (old, new))
+                before, now = (f"of shape {shape}" if shape else "none" for shape in (old, new))
                 older = self._advice if self._is_before_kinds else ""
-                raise self._refused(f"has {found} as {name}, this model {here}{older}")
+                raise self._refused(f"has {before} as {name}, this model {now}{older}")
 
     @property
     def _is_before_kinds(self) -> bool:

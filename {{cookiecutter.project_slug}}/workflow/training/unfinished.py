@@ -83,8 +83,8 @@ class Training:
             shutil.copyfile(path, run_dir / path.name)
 
     def _note(self, **state: Any) -> None:
-        known = {"fingerprint": self.fingerprint, "run_id": self.run_id}
-        files.replace(self.folder / STATE, json.dumps({**known, **state}))
+        identity = {"fingerprint": self.fingerprint, "run_id": self.run_id}
+        files.replace(self.folder / STATE, json.dumps({**identity, **state}))
 
 
 def find(
@@ -116,11 +116,11 @@ def find(
 
 def remove_recorded(run_dir: Path) -> None:
     """Remove what a finished training has kept, if dvc.lock names its result: DVC has it."""
-    kept, lock = Training(_folder(run_dir), "").result / CHECKPOINT.name, Path("dvc.lock")
-    if not kept.exists() or not lock.exists():
+    checkpoint, lock = Training(_folder(run_dir), "").result / CHECKPOINT.name, Path("dvc.lock")
+    if not checkpoint.exists() or not lock.exists():
         return
     recorded = provenance.outs_in({lock.name: lock.read_text(encoding="utf-8")})
-    with kept.open("rb") as file:
+    with checkpoint.open("rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if recorded.get(CHECKPOINT.as_posix()) == md5:
         shutil.rmtree(_folder(run_dir), ignore_errors=True)  # another process may be at it
@@ -132,8 +132,8 @@ def _folder(run_dir: Path) -> Path:
 
 def _fingerprint(config: dict[str, Any], start: str | None) -> str:
     """Return a hash of all that decides how a training goes: config, code, data, start."""
-    others = ("train", "tracking", "export")  # what `train` names is compared by its content
-    parts = [json.dumps({key: config[key] for key in sorted(config) if key not in others})]
+    ignored = ("train", "tracking", "export")  # what `train` names is compared by its content
+    parts = [json.dumps({key: config[key] for key in sorted(config) if key not in ignored})]
     parts += [path.read_text(encoding="utf-8") for path in stage_code.files("train")]
     parts += [f"{path} {md5}" for path, md5 in sorted(provenance.data_hashes().items())]
     parts += [start] if start else []

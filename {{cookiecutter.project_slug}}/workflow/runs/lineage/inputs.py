@@ -25,48 +25,48 @@ def places(hashes: Iterable[str], root: Path = ROOT) -> dict[str, list[str]]:
 
     A remote is asked for all objects together; one that cannot be asked has a line that says why.
     """
-    wanted = set(hashes)
+    unique = set(hashes)
     try:
         repo = open_repo(root)
     except CommandError as error:
-        return {md5: [f"nobody can say where: {_reason(error)}"] for md5 in wanted}
+        return {md5: [f"nobody can say where: {_reason(error)}"] for md5 in unique}
     contents: Contents = {}
-    lines: dict[str, list[str]] = {md5: [] for md5 in wanted}
+    lines: dict[str, list[str]] = {md5: [] for md5 in unique}
     names = [None, *repo.config["remote"]]
     for name in names:
         place = f"the remote {name}" if name else "the cache here"
         try:
-            held = _within(PATIENCE, partial(_held, repo, name, wanted, contents))
+            present = _within(PATIENCE, partial(_held, repo, name, unique, contents))
         except Exception as error:  # each kind of remote has its own
-            for md5 in wanted:
+            for md5 in unique:
                 lines[md5].append(f"{place} cannot be asked: {_reason(error)}")
             continue
-        for md5 in wanted:
-            lines[md5].append(_line(place, contents.get(md5, {md5}), held))
+        for md5 in unique:
+            lines[md5].append(_line(place, contents.get(md5, {md5}), present))
     if len(names) == 1:
-        for md5 in wanted:
+        for md5 in unique:
             lines[md5].append("there is no remote")
     return lines
 
 
-def _held(repo: Repo, name: str | None, wanted: set[str], contents: Contents) -> set[str]:
-    """Return the objects that a remote, or the cache, has of what is wanted.
+def _held(repo: Repo, name: str | None, hashes: set[str], contents: Contents) -> set[str]:
+    """Return the objects that a remote, or the cache, has of these files and folders.
 
-    The lists of folders in it are noted in `contents`.
+    What each of them consists of is added to `contents`.
     """
     store = repo.cloud.get_remote_odb(name) if name else repo.cache.local
-    held = set(store.oids_exist(list(wanted)))
-    for md5 in held - contents.keys():
+    present = set(store.oids_exist(list(hashes)))
+    for md5 in present - contents.keys():
         contents[md5] = {md5, *parts(store, md5)}
-    more = set().union(*contents.values()) - wanted
-    return held | set(store.oids_exist(list(more))) if more else held
+    more = set().union(*contents.values()) - hashes
+    return present | set(store.oids_exist(list(more))) if more else present
 
 
-def _line(place: str, objects: set[str], held: set[str]) -> str:
-    there = len(objects & held)
-    if there == len(objects):
+def _line(place: str, objects: set[str], present: set[str]) -> str:
+    count = len(objects & present)
+    if count == len(objects):
         return f"in {place}"
-    return f"{there} of {len(objects)} objects in {place}" if there else f"not in {place}"
+    return f"{count} of {len(objects)} objects in {place}" if count else f"not in {place}"
 
 
 def _within(seconds: float, call: Callable[[], set[str]]) -> set[str]:
@@ -75,18 +75,18 @@ def _within(seconds: float, call: Callable[[], set[str]]) -> set[str]:
     Raises:
         TimeoutError: it takes longer.
     """
-    done: Queue[set[str] | Exception] = Queue()
+    answers: Queue[set[str] | Exception] = Queue()
 
     def work() -> None:
         try:
-            done.put(call())
+            answers.put(call())
         except Exception as error:
-            done.put(error)
+            answers.put(error)
 
     # A daemon: the process does not wait for it at its end.
     threading.Thread(target=work, daemon=True).start()
     try:
-        answer = done.get(timeout=seconds)
+        answer = answers.get(timeout=seconds)
     except Empty:
         raise TimeoutError(f"no answer within {seconds:g} s") from None
     if isinstance(answer, Exception):

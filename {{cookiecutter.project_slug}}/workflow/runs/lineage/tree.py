@@ -47,9 +47,9 @@ def draw(subject: Subject, places: dict[str, list[str]]) -> Tree:
             _add(run, name, "not recorded" if value is None else str(value))
     metrics = recorded.metrics if recorded else None
     why = "not known: the run cannot be read here" if metrics is None else "none was recorded"
-    shown = _add(run, "metrics", "" if metrics else why)
+    metrics_node = _add(run, "metrics", "" if metrics else why)
     for name, value in (metrics or {}).items():
-        _add(shown, name, repr(value))
+        _add(metrics_node, name, repr(value))
     return root
 
 

@@ -35,7 +35,7 @@ def plan_and_restore(run: RecordedRun, folder: Path) -> Path:
     parts = plan(run)
     print(f"{run.kind} {run.name}")
     for part in parts:
-        print(f"  {part.name:<12} {'' if part.found else 'cannot be restored: '}{part.text}")
+        print(f"  {part.name:<12} {'' if part.is_available else 'cannot be restored: '}{part.text}")
     project = restore(run, folder, parts)
     print(f"restored: {project}")
     return project

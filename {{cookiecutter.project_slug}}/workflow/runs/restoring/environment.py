@@ -29,10 +29,10 @@ def shared(origin: dict[str, Any]) -> bool:
         "lock": provenance.file_sha256(ROOT / "uv.lock"),
         "python": platform.python_version(),
     }
-    wanted = {key: origin.get(key) or value for key, value in same.items()}
+    recorded = {key: origin.get(key) or value for key, value in same.items()}
     backend = origin.get("backend")
     has_backend = not backend or find_spec(backend) is not None
-    return wanted == same and has_backend and any(name in os.environ for name in SHARES)
+    return recorded == same and has_backend and any(name in os.environ for name in SHARES)
 
 
 def python(version: str | None) -> str | None:
@@ -40,9 +40,9 @@ def python(version: str | None) -> str | None:
     if not version:
         return None
     for request in (version, version.rpartition(".")[0]):
-        find = [uv.command(), "python", "find", "--no-project", request]
-        done = subprocess.run(find, env=variables(), capture_output=True, check=False)
-        if not done.returncode:
+        command = [uv.command(), "python", "find", "--no-project", request]
+        result = subprocess.run(command, env=variables(), capture_output=True, check=False)
+        if not result.returncode:
             return request
     return None
 
@@ -73,8 +73,8 @@ def make(folder: Path, origin: dict[str, Any]) -> None:
 
 def interpreter(folder: Path) -> Path:
     """Return the Python of a restored project: its own, or this one where it is shared."""
-    own = folder / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    return own if own.exists() else Path(sys.executable)
+    path = folder / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return path if path.exists() else Path(sys.executable)
 
 
 def variables() -> dict[str, str]:

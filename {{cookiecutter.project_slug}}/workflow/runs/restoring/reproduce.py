@@ -61,8 +61,8 @@ def run_again(project: Path) -> None:
     path = os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])
     variables = {**environment.variables(), "PATH": path, "WANDB_MODE": "offline"}
     variables.pop("WANDB_DOCKER", None)
-    done = subprocess.run([str(python), *command[1:]], cwd=project, env=variables, check=False)
-    if done.returncode:
+    result = subprocess.run([str(python), *command[1:]], cwd=project, env=variables, check=False)
+    if result.returncode:
         raise CommandError(f"the pipeline failed in {project}: the lines above say why")
 
 
@@ -91,16 +91,16 @@ def results(recorded: RecordedRun, project: Path) -> tuple[list[Result], list[Re
 
 def table(compared: Sequence[Result], facts: Sequence[Result]) -> Table:
     """Draw each metric, and what differs in the environment."""
-    drawn = Table(box=None, header_style="bold")
-    drawn.add_column("metric", no_wrap=True)
-    drawn.add_column("recorded", justify="right", no_wrap=True)
-    drawn.add_column("reproduced", justify="right", no_wrap=True)
-    drawn.add_column("", no_wrap=True)
+    grid = Table(box=None, header_style="bold")
+    grid.add_column("metric", no_wrap=True)
+    grid.add_column("recorded", justify="right", no_wrap=True)
+    grid.add_column("reproduced", justify="right", no_wrap=True)
+    grid.add_column("", no_wrap=True)
     for result in [*compared, *(fact for fact in facts if not fact.identical)]:
         style = "" if result.identical else "bold red"
         cells = (result.name, _text(result.recorded), _text(result.reproduced), result.verdict)
-        drawn.add_row(*map(Text, cells), style=style)
-    return drawn
+        grid.add_row(*map(Text, cells), style=style)
+    return grid
 
 
 def _text(value: Any) -> str:

@@ -32,7 +32,7 @@ class Part:
 
     name: str
     text: str
-    found: bool = True
+    is_available: bool = True
 
 
 def default_folder(run: RecordedRun) -> Path:
@@ -56,10 +56,10 @@ def plan(run: RecordedRun) -> list[Part]:
         files = patch.files(run.changes)
         parts.append(Part("changes", f"{len(files)} files: {enumerated(files, 5)}"))
     elif run.lost_changes:
-        parts.append(Part("changes", "they were not kept with the run", found=False))
+        parts.append(Part("changes", "they were not kept with the run", is_available=False))
     if run.left_out:
-        lost = f"not kept with the run: {enumerated(run.left_out, 5)}"
-        parts.append(Part("changes", lost, found=False))
+        text = f"not kept with the run: {enumerated(run.left_out, 5)}"
+        parts.append(Part("changes", text, is_available=False))
     parts.append(Part("config", "the run's own" if run.config else "params.yaml of the commit"))
     try:
         store = Store()
@@ -80,7 +80,7 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
     """
     folder = folder.resolve()
     require_free(folder)
-    found = {part.name for part in parts if part.found}
+    available = {part.name for part in parts if part.is_available}
     with worktree.added(run.commit, folder):
         _write_note(folder, {"unfinished": run.name})
         project = folder / worktree.prefix()
@@ -91,12 +91,12 @@ def restore(run: RecordedRun, folder: Path, parts: list[Part]) -> Path:
         store.share_cache(project)
         for path, md5 in run.data.items():
             store.fetch(path, md5, project)
-        if "model" in found:
+        if "model" in available:
             store.fetch(MODEL.as_posix(), str(run.model), project)
         worktree.copy_secrets(project)
-        if "environment" in found and not environment.shared(run.provenance):
+        if "environment" in available and not environment.shared(run.provenance):
             environment.make(project, run.provenance)
-        if "image" in found and run.provenance.get("image"):
+        if "image" in available and run.provenance.get("image"):
             image.fetch(run.provenance["image"])
         note = {"run": run.name, "commit": run.commit, "code": _code(project)}
         _write_note(folder, note)
@@ -188,7 +188,7 @@ def _model(run: RecordedRun, store: Store) -> list[Part]:
         place = store.locate(MODEL.as_posix(), run.model)
         return [Part("model", f"{MODEL.as_posix()} {run.model}, {place}")]
     except CommandError as error:
-        return [Part("model", str(error), found=False)]
+        return [Part("model", str(error), is_available=False)]
 
 
 def _environment(run: RecordedRun) -> Part:
@@ -196,12 +196,12 @@ def _environment(run: RecordedRun) -> Part:
     committed = _git("show", f"{run.commit}:./uv.lock")
     changed = run.changes and f"{worktree.prefix()}uv.lock" in patch.files(run.changes)
     if lock and provenance.sha256(committed) != lock and not changed:
-        return Part("environment", f"uv.lock {lock[:12]} is not in its commit", found=False)
+        return Part("environment", f"uv.lock {lock[:12]} is not in its commit", is_available=False)
     name = f"uv.lock {(lock or provenance.sha256(committed))[:12]}"
     if environment.shared(run.provenance):
         return Part("environment", f"{name}, Python {version}, which is this environment")
     if not uv.find():
-        return Part("environment", "uv is not installed: pip install uv", found=False)
+        return Part("environment", "uv is not installed: pip install uv", is_available=False)
     request = environment.python(version)
     if version and request != version:
         return Part("environment", f"{name}; Python {version} is not here: {request or 'another'}")
@@ -215,7 +215,7 @@ def _image(run: RecordedRun) -> Part:
     try:
         return Part("image", f"{reference}, {image.locate(reference)}")
     except CommandError as error:
-        return Part("image", f"{reference}: {error}", found=False)
+        return Part("image", f"{reference}: {error}", is_available=False)
 
 
 def _write_config(run: RecordedRun, project: Path) -> None:
@@ -224,8 +224,8 @@ def _write_config(run: RecordedRun, project: Path) -> None:
         return
     file = project / PARAMS
     if file.exists():
-        there = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if provenance.config_sha256(there) == run.provenance["config"]:
+        present = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if provenance.config_sha256(present) == run.provenance["config"]:
             return
     files.replace(file, OmegaConf.to_yaml(OmegaConf.create(run.config)))
 
