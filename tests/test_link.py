@@ -85,7 +85,7 @@ def test_a_project_without_a_record_is_linked_by_its_files() -> None:
     answered = json.loads((project / ".cruft.json").read_bytes())["context"]["cookiecutter"]
     (project / ".cruft.json").unlink()
     printed = link(project, f"--url={repository}").stdout
-    same, rendered = map(int, re.findall(r"(\d+) of its (\d+) files are here as", printed)[0])
+    same, rendered = map(int, re.findall(r"(\d+) of its (\d+) files are unchanged", printed)[0])
     assert same == rendered == len([x for x in project.rglob("*") if x.is_file()]) - 1
     known = json.loads((project / ".cruft.json").read_bytes())
     context = known["context"]["cookiecutter"]
@@ -116,7 +116,7 @@ def test_a_repository_from_elsewhere_gets_a_branch_and_loses_nothing(prefix: str
     printed = link(project, "--answer=wandb_entity=tides").stdout
     assert files(repository) == before
     assert git(repository, "status", "--porcelain") == status
-    (command,) = re.findall(r"^to take it: git (merge template-\S+)$", printed, re.MULTILINE)
+    (command,) = re.findall(r"^to merge it: git (merge template-\S+)$", printed, re.MULTILINE)
     git(repository, "commit", "--quiet", "--allow-empty", "--message=Ours, later")
     git(repository, *command.split())
     after = files(repository)
@@ -144,7 +144,7 @@ def test_a_repository_from_elsewhere_gets_a_branch_and_loses_nothing(prefix: str
     assert (project / "tide_models_ml/train.py").exists()
 
     # What the template has of a file that is theirs.
-    (shown,) = re.findall(r"^what the template has there: git (diff .+)$", printed, re.MULTILINE)
+    (shown,) = re.findall(r"^the template's: git (diff .+)$", printed, re.MULTILINE)
     assert "dvc" in git(project, *shown.replace("HEAD", "HEAD^1").split())
     refused = link(project, "--answer=license=make", code=1)
     assert "has no license 'make'" in refused.stderr
@@ -158,6 +158,6 @@ def test_a_folder_called_workflow_is_not_taken_over() -> None:
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message=Ours")
     done = link(project, code=1)
-    assert "has a folder workflow/ of its own" in done.stderr
+    assert "has a folder workflow/, which" in done.stderr
     assert git(project, "branch", "--list", "template-*") == ""
     assert [path.name for path in (project / "workflow").iterdir()] == ["ours.py"]

@@ -188,7 +188,7 @@ def test_the_weekly_job_opens_one_request(
     done = job(project, "proposal")
     assert done.returncode == 0, done.stderr
     (opened,) = host.requests
-    assert done.stdout.rstrip().endswith(f"its pull request open: {opened['url']}")
+    assert done.stdout.rstrip().endswith(f"its pull request is open: {opened['url']}")
     assert (opened["head"], opened["base"]) == ("template-update-1.1.0", "main")
     assert opened["title"] == "Update from the template: 1.1.0"
     assert opened["text"].endswith("- It is 1.1.0.")

@@ -170,7 +170,7 @@ def test_what_it_began_with_is_recorded_in_a_run_of_its_own(
         (["train.resume=past/model.ckpt", "trainer.max_epochs=1"], "is at epoch 1"),
         (["train.resume=past/model.ckpt", "model=mlp"], "has model._target_="),
         (["train.resume=past/model.ckpt", "optimizer.lr=0.5"], "has optimizer.lr=0.003, this"),
-        (["train.resume=past/model.ckpt", "seed=3"], "has seed=0, this is 3"),
+        (["train.resume=past/model.ckpt", "seed=3"], "has seed=0, this config has 3"),
         (
             ["train.init_from=past/model.ckpt", "model.channels=[4,8]"],
             r"as layers.0.weight, this model of shape \(4, 1, 3, 3\)",

@@ -321,7 +321,7 @@ def test_a_check_lists_what_would_change_and_what_is_changed_here_too(project: P
     shown = drift.summary(drift.Newer(**newer))
     assert shown[0].startswith("1.0.0 (")
     assert " → 1.1.0 (" in shown[0]
-    assert "changed here, too: README.md" in shown
+    assert "also changed here: README.md" in shown
     assert shown[-3:] == [newer["changelog"], "", "next: inv template.update"]
 
     known = record.read(project)
@@ -329,7 +329,7 @@ def test_a_check_lists_what_would_change_and_what_is_changed_here_too(project: P
     record.write(project, replace(known, commit=latest, version="1.1.0"))
     current = run("drift", "check", project=project)
     assert current.returncode == 0
-    assert current.stdout.startswith("current: 1.1.0 ")
+    assert current.stdout.startswith("up to date: 1.1.0 ")
 
 
 def test_a_zip_files_version_is_looked_up(project: Path) -> None:
@@ -380,7 +380,7 @@ def test_a_link_finds_the_version_by_the_files_and_keeps_what_is_recorded(
     known = record.read(project)
     assert (known.commit, known.version) == (before.commit, "1.0.0")
     assert known.answers == {**before.answers, "__year": known.answers["__year"]}
-    assert "5 of its 7 files are here as it renders them" in printed[1]
+    assert "5 of its 7 files are unchanged here" in printed[1]
 
     moved = template.rename(template.with_name("moved"))
     link.link(project, str(moved), given_answers={"ci": "gitlab"})
@@ -462,7 +462,7 @@ def test_the_branch_of_an_update_is_pushed_and_its_merge_request_opened(
 ) -> None:
     tip = updated()
     monkeypatch.setenv("CI_DEFAULT_BRANCH", "main")
-    assert proposal.propose(project).endswith("its merge request open")
+    assert proposal.propose(project).endswith("its merge request is open")
     remote = tmp_path / "gitlab.git"
     assert git(remote, "rev-parse", "template-update-1.1.0") == tip
     options = (remote / "options").read_text()

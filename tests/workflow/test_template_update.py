@@ -241,7 +241,7 @@ def test_both_changes_are_kept_on_a_branch_in_one_commit_with_the_record(
     assert "template-update-1.1.0: 9 files changed\n" in printed
     assert "  managed  4: deploy/compose.yaml, deploy/proxy.cfg, workflow/new.py" in printed
     assert "  merged   4: README.md, conf/config.yaml, conf/extra/two.yaml," in printed
-    assert "new questions, with their defaults: size=small, name=blue\n" in printed
+    assert "new questions, answered by default: size=small, name=blue\n" in printed
     assert "next: git diff main..., git switch main && git merge template-update-1.1.0" in printed
 
     git(project.path, "switch", "--quiet", "main")
@@ -273,7 +273,7 @@ def test_what_cannot_be_updated_is_one_line_and_nothing_is_touched(
     project.commit()
     git(path, "switch", "--quiet", "main")
     assert project.refused() == (
-        "branch template-update-1.1.0 is there already: git merge template-update-1.1.0, or"
+        "branch template-update-1.1.0 exists already: git merge template-update-1.1.0, or"
         " git branch -D template-update-1.1.0"
     )
     git(path, "merge", "--quiet", "--no-ff", "--no-commit", "template-update-1.1.0")
@@ -386,7 +386,7 @@ def test_an_edited_managed_file_stops_the_update_until_it_is_kept_or_dropped(
 
 def test_only_what_is_there_can_be_ejected(project: Project) -> None:
     for path, why in (
-        ("nothing", "is not there"),
+        ("nothing", "does not exist"),
         ("../elsewhere", "is not in the project"),
         ("data", "is the project's own already"),
     ):
@@ -408,7 +408,7 @@ def test_what_was_deleted_stays_deleted(
     assert not (project.path / "conf/config.yaml").exists()
     assert not (project.path / "workflow/tool.py").exists()
     assert project.text("workflow/new.py") == "NEW = 2\n"
-    assert "deleted here, and left out: conf/config.yaml, deploy/" in capsys.readouterr().out
+    assert "deleted here, so left out: conf/config.yaml, deploy/" in capsys.readouterr().out
 
 
 def test_a_package_that_was_renamed_by_hand_is_updated_under_its_name(project: Project) -> None:
@@ -714,7 +714,7 @@ def test_the_lock_is_solved_again_and_versions_of_the_project_stay(
         "own": "1.0",
         "elder": "1.0",
     }
-    assert "versions that pyproject.toml rules out now, and that changed: berry" in (
+    assert "versions that pyproject.toml no longer allows, so they changed: berry" in (
         capsys.readouterr().out
     )
     monkeypatch.delenv("UV_FROZEN")

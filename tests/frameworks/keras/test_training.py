@@ -185,7 +185,7 @@ def test_a_run_is_resumed_for_more_epochs(config, prepare, tmp_path: Path) -> No
     assert len(first.state["epochs"]) <= 4
     for overrides, problem in [
         (["trainer.epochs=1"], "leaves none to train"),
-        (["optimizer.learning_rate=0.5"], r"has optimizer.learning_rate=0.003, this is 0.5"),
+        (["optimizer.learning_rate=0.5"], r"optimizer.learning_rate=0.003, this config has 0.5"),
     ]:
         refused = [*SMALL, "model=mlp", named, *overrides]
         with pytest.raises(ConfigError, match=problem):

@@ -1,1 +1,1 @@
-"""Running the stages and the experiments, and what came out."""
+"""Running the stages and the experiments, and showing their results."""

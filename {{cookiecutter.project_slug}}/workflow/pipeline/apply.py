@@ -47,11 +47,11 @@ class Experiment(NamedTuple):
 
 
 def apply(name: str) -> None:
-    """Bring an experiment into the folder, and write its values where they last.
+    """Check out the files of an experiment, and write its values into conf/, where they last.
 
     Raises:
-        CommandError: there is no such experiment, conf/ cannot hold its values, or a change that
-            nothing else holds would be lost, or a merge is not finished.
+        CommandError: there is no such experiment, conf/ cannot hold its values, a merge is not
+            finished, or a change of which there is no other copy would be lost.
     """
     conflicts.require_merged()
     experiment = find(name)
@@ -70,7 +70,7 @@ def apply(name: str) -> None:
         conf, params = extract(experiment.commit, Path(folder))
         changes = plan(experiment.name, conf, params)
     run("exp", "apply", "--quiet", experiment.commit)
-    # What is named comes before what names it: after a kill between the two conf/ composes.
+    # The file that names the others comes last: conf/ composes even after a kill in between.
     for path in sorted(changes, key=lambda path: path == CONFIG):
         (CONF / path).parent.mkdir(parents=True, exist_ok=True)
         files.replace(CONF / path, changes[path])
@@ -82,10 +82,10 @@ def apply(name: str) -> None:
 
 
 def find(name: str) -> Experiment:
-    """Return the experiment of this name or commit; of two of one name, that of HEAD.
+    """Return the experiment of this name or commit; if several have the name, the one of HEAD.
 
     Raises:
-        CommandError: none came out under this name.
+        CommandError: there is none.
     """
     head = _git("rev-parse", "HEAD").strip()
     listed = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/??/*/*")
@@ -96,12 +96,12 @@ def find(name: str) -> Experiment:
         if name == experiment.name or (len(name) >= 7 and experiment.commit.startswith(name)):
             return experiment
     names = sorted({experiment.name for experiment in experiments})
-    hint = nearest(name, names) if names else "none came out so far"
+    hint = nearest(name, names) if names else "there are none so far"
     raise CommandError(f"no experiment {name!r}; {hint} (inv compare)")
 
 
 def at_risk(commit: str) -> list[str]:
-    """Return the changed files that applying a commit replaces, and that nothing else holds."""
+    """Return the changed files that applying a commit would replace, without another copy."""
     prefix = _git("rev-parse", "--show-prefix").strip()
     status = _git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
     paths = [line[3:] for line in status.split("\0") if line]
@@ -112,7 +112,7 @@ def at_risk(commit: str) -> list[str]:
     for path in paths:
         theirs = blob(f"{commit}:{path}")
         if theirs is None or not (top / path).is_file():
-            continue  # DVC leaves what the experiment has not
+            continue  # DVC leaves files alone that the experiment does not have
         if any(path == name or path.startswith(f"{name}/") for name in built):
             continue  # what the pipeline wrote is in DVC's cache
         content_id = _git("hash-object", f"--path={path}", "--", str(top / path)).strip()
@@ -204,20 +204,20 @@ def overlay(name: str, conf: Path, target: dict[str, Any], header: str) -> dict[
 
 
 def require_composed(name: str, now: dict[str, Any], target: dict[str, Any]) -> None:
-    """Raise CommandError if what conf/ composes to is not what is wanted."""
+    """Raise CommandError unless conf/ composes to `target`."""
     for key in now | target:
         if now.get(key) != target.get(key):
             raise CommandError(f"{name}: conf/ cannot hold its {key}: write it there by hand")
 
 
 def composed(conf: Path, *overrides: str) -> dict[str, Any]:
-    """Compose a folder of Hydra's, unchecked: it may be of other code than this."""
+    """Compose a folder of Hydra's without checks: it may belong to other code than this."""
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         return plain(hydra.compose("config", overrides=list(overrides)))
 
 
 def switched(conf: Path, target: dict[str, Any]) -> dict[str, str]:
-    """Return the files of the groups with which less is left to change than with the default."""
+    """Return, by group, the file that leaves fewer values to change than the default one."""
     config = yaml.safe_load((conf / CONFIG).read_text(encoding="utf-8"))
     entries = [entry for entry in config["defaults"] if isinstance(entry, dict)]
     selected = {group: option for entry in entries for group, option in entry.items()}
@@ -301,7 +301,7 @@ def summary(name: str, changes: dict[Path, str]) -> str:
         where = f"{' and '.join(paths)}, named in {(CONF / CONFIG).as_posix()}, "
         where += "keep its values" if paths[1:] else "keeps its values"
     else:
-        where = f"its values are those of {CONF}/"
+        where = f"{CONF}/ has its values already"
     return f"{name} is applied: {where}; to keep it: git add --all && git commit"
 
 
@@ -321,7 +321,7 @@ def run(*arguments: str) -> None:
         SystemExit: it failed; its own output says why.
     """
     print(f"$ {shlex.join(('dvc', *arguments))}", flush=True)
-    # Not this package's own: that of an older experiment may lack it.
+    # Not workflow.dvc_store.command: the code of an older experiment may lack it.
     code = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode
     if code:
         raise SystemExit(code)

@@ -2,7 +2,7 @@
 
     python -m workflow.pipeline.check
 
-After a merge they are those of one side. A clone without data can tell: CI runs it.
+After a merge they are those of one side. It needs no data, so CI can run it.
 """
 
 import argparse

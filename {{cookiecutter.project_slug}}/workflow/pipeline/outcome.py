@@ -22,7 +22,7 @@ NEXT = "next: inv report, inv compare"
 
 
 def lines(root: Path = Path(), since: float | None = None) -> Iterator[str]:
-    """Yield what came out, and what follows.
+    """Yield the result, and the next command.
 
     Args:
         since: when the pipeline was started; the first line says whether anything changed since.
@@ -44,7 +44,7 @@ def lines(root: Path = Path(), since: float | None = None) -> Iterator[str]:
 
 
 def following(root: Path = Path()) -> str:
-    """Say what follows: before anything else, ending a merge."""
+    """Say what to type next: an unfinished merge comes first."""
     command = conflicts.finish(root)
     return f"next: {command}, which ends the merge" if command else NEXT
 

@@ -48,7 +48,7 @@ def _require_start(config: dict[str, Any]) -> None:
 def write_params() -> str:
     """Write params.yaml and say what was done.
 
-    `dvc exp run` has written it already, with the overrides of the experiment: that one is kept.
+    `dvc exp run` has written it already, with the overrides of the experiment: that file is kept.
     """
     if "DVC_EXP_NAME" in os.environ and PARAMS.exists():
         config = OmegaConf.load(PARAMS)

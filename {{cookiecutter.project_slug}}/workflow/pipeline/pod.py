@@ -2,8 +2,8 @@
 
     python -m workflow.pipeline.pod OVERRIDE …
 
-The result is a DVC experiment of the commit. Everything lies on a volume: a pod that follows one
-that was killed finds there what is done already, and an unfinished training is resumed.
+The result is a DVC experiment of the commit. Everything is on a volume: a pod that replaces a
+killed one finds there what is done already, and resumes an unfinished training.
 """
 
 import os
@@ -22,13 +22,13 @@ EXPERIMENTS = "refs/exps"
 HELPER = '!f() { echo "username=$GIT_USERNAME"; echo "password=$GIT_PASSWORD"; }; f'
 ACCESS = ("-c", "credential.helper=", "-c", f"credential.helper={HELPER}")
 OF_GIT = ("GIT_USERNAME", "GIT_PASSWORD")
-# What a process that was killed leaves: a later pod has other processes with the same numbers.
+# What a killed process leaves: in a later pod, other processes have the same ids.
 LEFT = (".dvc/tmp/rwlock", ".dvc/tmp/exps", ".git/index.lock")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a pod is asked for, by variables.
+    """What a pod has to do, as variables say.
 
     Args:
         name: of the experiment.
@@ -50,8 +50,8 @@ class Job:
         return self.folder / self.prefix
 
 
-def of_environment() -> Job:
-    """Return the job that the variables ask for.
+def read_job() -> Job:
+    """Read the job from the environment variables.
 
     Raises:
         CommandError: one is missing.
@@ -64,22 +64,22 @@ def of_environment() -> Job:
 
 
 def run(job: Job, overrides: list[str]) -> None:
-    """Train, unless a pod before has, and push the result.
+    """Train, unless an earlier pod has, and push the result.
 
     Raises:
-        CommandError, GitError: a step failed, for the reason that is said above.
+        CommandError, GitError: a step failed; the lines above say why.
     """
     clone(job)
     in_project(job, "workflow.storage", "pull", "--needed")
     if reference(job) is None:
         train(job, overrides)
-    # What the experiment names has to be there before anybody sees the experiment.
+    # Before the experiment itself: whoever sees it must be able to pull what it names.
     in_project(job, "workflow.storage", "push")
     push(job)
 
 
 def clone(job: Job) -> None:
-    """Check out the commit alone, unless that was done before."""
+    """Check out the commit alone, unless an earlier pod has."""
     if job.folder.exists():
         for name in LEFT:
             path = job.project / name
@@ -140,13 +140,14 @@ def in_project(job: Job, module: str, *arguments: str) -> None:
 
 def main() -> None:
     try:
-        job = of_environment()
+        job = read_job()
         run(job, sys.argv[1:])
     except (CommandError, GitError) as error:
         raise SystemExit(f"pod: {error}") from None
     if "WANDB_API_KEY" not in os.environ:
-        print("the W&B run is on the volume alone, and goes with it: no secret `wandb`")
-    print(f"pushed: experiment {job.name} of {job.commit[:7]}; at home: inv exp.pull {job.name}")
+        print("the W&B run is only on the volume, and is lost with it: there is no secret `wandb`")
+    print(f"pushed: experiment {job.name} of {job.commit[:7]}")
+    print(f"next, on your machine: inv exp.pull {job.name}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from ..errors import CommandError, failure, one_line
 
 NOTHING = "nothing is queued: inv exp.queue -- 'seed=0,1,2'"
 LOOK_SECONDS = 0.5
-QUIET_SECONDS = 30  # after which a worker that prints nothing is asked whether it is there
+QUIET_SECONDS = 30  # after which a worker that prints nothing is asked whether it is alive
 ANSWER_SECONDS = 5  # for a worker that is busy
 
 
@@ -45,7 +45,7 @@ def run(jobs: int, queue: LocalCeleryQueue) -> list[QueueEntry]:
     start(jobs)
     for entry in entries:
         follow(entry, queue, jobs)
-    failed = [entry for entry in entries if came_out(entry, queue) is False]
+    failed = [entry for entry in entries if has_succeeded(entry, queue) is False]
     if succeeded := len(entries) - len(failed):
         print(f"{succeeded} of {len(entries)} succeeded: inv compare, then inv exp.apply NAME")
     return failed
@@ -77,7 +77,7 @@ def follow(entry: QueueEntry, queue: LocalCeleryQueue, jobs: int) -> None:
                 quiet_since = time.monotonic()
             if ended:
                 return
-            ended = came_out(entry, queue) is not None
+            ended = has_succeeded(entry, queue) is not None
             if time.monotonic() - quiet_since > QUIET_SECONDS:
                 if entry in restart_killed(queue):
                     opened.close()
@@ -87,8 +87,8 @@ def follow(entry: QueueEntry, queue: LocalCeleryQueue, jobs: int) -> None:
             time.sleep(LOOK_SECONDS)
 
 
-def came_out(entry: QueueEntry, queue: LocalCeleryQueue) -> bool | None:
-    """Return whether an experiment came out; None while it waits or runs."""
+def has_succeeded(entry: QueueEntry, queue: LocalCeleryQueue) -> bool | None:
+    """Return whether an experiment succeeded; None while it waits or runs."""
     if entry in (*queue.iter_queued(), *queue.iter_active()):
         return None
     with contextlib.suppress(FileNotFoundError):
@@ -107,9 +107,9 @@ def restart_killed(queue: LocalCeleryQueue) -> list[QueueEntry]:
 
 
 def killed(queue: LocalCeleryQueue) -> list[QueueEntry]:
-    """Return the experiments that count as running and that no living worker has."""
+    """Return the experiments that count as running, although no living worker has them."""
     dead: set[QueueEntry] | None = None
-    for _ in range(2):  # a worker takes and ends experiments between two questions
+    for _ in range(2):  # between two looks a worker may end one experiment and take another
         active = list(queue._iter_active_tasks())
         if not active:
             return []

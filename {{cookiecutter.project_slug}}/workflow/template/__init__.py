@@ -1,5 +1,5 @@
-"""The project and its template: where it comes from, what is newer, how it follows.
+"""A project and its template: where it comes from, what is newer, and updates.
 
-Standard library only, and a project of any earlier version is what it may be about: so every
-function takes the project's folder.
+Standard library only. The project may be of any earlier version, so every function takes its
+folder.
 """

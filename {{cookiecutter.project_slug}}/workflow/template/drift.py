@@ -1,7 +1,7 @@
 """What is newer in the template, and where a project has drifted from it.
 
-python -m workflow.template.drift check [--json]    2 where there is something newer
-python -m workflow.template.drift diff [--json]     2 where a managed file differs
+python -m workflow.template.drift check [--json]    exit code 2 if there is something newer
+python -m workflow.template.drift diff [--json]     exit code 2 if a managed file differs
 """
 
 import argparse
@@ -25,20 +25,20 @@ from .rendering import render, rendering
 from .source import Source, open_source
 
 Change = Literal["added", "changed", "removed"]
-OUTCOMES = 2  # the exit code that is neither "nothing" nor an error
+DIFFERS = 2  # exit code: 0 is up to date, 1 an error
 SHOWN = 12  # names in a line
 UPDATE = "inv template.update"
 
 
 @dataclass(frozen=True)
 class Newer:
-    """What the template has now, against what a project was made or updated from.
+    """What the newest version of the template has, against that of a project.
 
     Args:
-        behind: commits; 0 where the project is current.
+        behind: number of commits; 0 if the project is up to date.
         changelog: in Markdown.
         files: what an update would change, by owner.
-        changed_here: those of them that the project has changed, too.
+        changed_here: those of them that the project has changed as well.
         questions: new ones, with their default answer.
     """
 
@@ -77,7 +77,7 @@ def main() -> None:
             print(as_json(drift) if arguments.json else "\n".join(difference(drift)))
     except (CommandError, GitError) as error:
         raise SystemExit(str(error)) from None
-    sys.exit(OUTCOMES if differs else 0)
+    sys.exit(DIFFERS if differs else 0)
 
 
 def check(project: Path) -> Newer:
@@ -129,9 +129,9 @@ def diff(project: Path) -> Drift:
 
 
 def contents(folder: Path, names: Iterable[str] | None = None) -> dict[str, bytes]:
-    """Return what each file of a folder has, by its path with forward slashes.
+    """Return the content of each file in a folder, by its path with forward slashes.
 
-    Line ends of Windows are read as others: Git writes those.
+    CRLF is read as LF: Git may have converted line endings at checkout.
     """
     if names is None:
         names = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
@@ -145,7 +145,7 @@ def contents(folder: Path, names: Iterable[str] | None = None) -> dict[str, byte
 
 
 def changes(old: dict[str, bytes], new: dict[str, bytes]) -> dict[str, Change]:
-    """Return what became of each file that differs."""
+    """Return how each file that differs has changed."""
     kinds: dict[str, Change] = {}
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
@@ -158,10 +158,10 @@ def changes(old: dict[str, bytes], new: dict[str, bytes]) -> dict[str, Change]:
 
 
 def summary(newer: Newer) -> list[str]:
-    """Return what a check shows."""
+    """Return the lines that a check prints."""
     current = f"{newer.version or 'a version before 0.2.0'} ({newer.commit[:10]})"
     if not newer.behind:
-        return [f"current: {current} of {newer.template}", "next: inv template.diff"]
+        return [f"up to date: {current} of {newer.template}", "next: inv template.diff"]
     newest = f"{newer.newest_version} ({newer.newest_commit[:10]})"
     commits = "1 commit" if newer.behind == 1 else f"{newer.behind} commits"
     lines = [f"{current} → {newest}, {commits} newer, of {newer.template}", ""]
@@ -169,23 +169,23 @@ def summary(newer: Newer) -> list[str]:
     if not newer.files:
         lines.append("no file of this project would change")
     if newer.changed_here:
-        lines.append(f"changed here, too: {enumerated(newer.changed_here, SHOWN)}")
+        lines.append(f"also changed here: {enumerated(newer.changed_here, SHOWN)}")
     for name, answer in newer.questions.items():
         lines.append(f"new question {name}: {answer or 'empty'}, unless --answer {name}=… is given")
     return [*lines, *(["", newer.changelog] if newer.changelog else []), "", f"next: {UPDATE}"]
 
 
 def difference(drift: Drift) -> list[str]:
-    """Return what a diff shows."""
+    """Return the lines that a diff prints."""
     version = f"{drift.version or 'its version'} ({drift.commit[:10]})"
     if not drift.files:
-        return [f"no drift: the managed files are those of {version}"]
+        return [f"no drift: the managed files match {version}"]
     counts = Counter(drift.files.values())
     counted = ", ".join(f"{number} {change}" for change, number in sorted(counts.items()))
     return [
         drift.patch.rstrip("\n"),
         "",
-        f"managed files that are not those of {version}: {counted}",
+        f"managed files that differ from {version}: {counted}",
         f"next: inv template.eject PATH (keep an edit), {UPDATE} --drop PATH (drop it)",
     ]
 
@@ -226,7 +226,7 @@ def _with_changes(newer: Newer, project: Path, recorded: record.Record, template
 
 
 def _names(project: Path) -> list[str]:
-    """Return the files that Git tracks or would add; all that are there where it has none."""
+    """Return the files that Git tracks or would add; every file where there is no repository."""
     listed = git.ask(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listed is None:
         paths = (path.relative_to(project).as_posix() for path in project.rglob("*"))

@@ -1,8 +1,8 @@
-"""Make a part of what the template keeps the project's own: updates leave it alone from then on.
+"""Make a file or folder of the template the project's own: updates then leave it alone.
 
     python -m workflow.template.eject PATH [--project PATH]
 
-It stays as it is then, and `skip` of the project's record names it.
+It stays as it is, and the project's record lists it under `skip`.
 """
 
 import argparse
@@ -21,14 +21,14 @@ def eject(project: Path, path: str) -> str:
         path: from the project's folder, or absolute.
 
     Raises:
-        CommandError: it is not there, not in the project, or its own already.
+        CommandError: it does not exist, is not in the project, or is its own already.
     """
     project = project.resolve()
     full = (project / path).resolve()
     if full == project or not full.is_relative_to(project):
         raise CommandError(f"{path} is not in the project: name a file or folder of {project}")
     if not full.exists():
-        raise CommandError(f"{path} is not there: name a file or folder of {project}")
+        raise CommandError(f"{path} does not exist: name a file or folder of {project}")
     name = full.relative_to(project).as_posix()
     recorded = record.read(project)
     if owners.owner(name, recorded.skip) == "yours" and name not in recorded.skip:

@@ -1,6 +1,6 @@
 """The answers that a project's own files show, where nothing recorded them.
 
-Standard library only, so what is read of YAML is one line of it.
+Standard library only, so YAML is read line by line.
 """
 
 import configparser
@@ -14,7 +14,7 @@ from typing import Any
 KINDS = {"s3": "s3", "gs": "gcs", "azure": "azure", "ssh": "ssh"}
 KINDS |= {"webdav": "webdav", "webdavs": "webdav"}
 LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause")
-# Where a version of Python was ever written, what counts first.
+# Where any version of the template wrote the version of Python; the first match counts.
 PYTHONS = {
     ".python-version": r"()(3\.\d+)",
     ".github/workflows/ci.yml": r'(UV_PYTHON: |python-version: )"?(3\.\d+)',
@@ -30,7 +30,7 @@ def answers_of(project: Path) -> dict[str, str]:
 
 
 def package_of(project: Path) -> str | None:
-    """Return the name of a project's package; None where that cannot be told."""
+    """Return the name of a project's package; None where no file shows it."""
     listed = _toml(project).get("tool", {}).get("importlinter", {}).get("root_packages", [])
     packages = [name for name in listed if name != "workflow" and (project / name).is_dir()]
     packages += [path.parent.name for path in sorted(project.glob("*/train.py"))]
@@ -72,7 +72,7 @@ def _metadata(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def framework_of(project: Path) -> str | None:
-    """Return what models are trained with, by the config, or else by the dependencies."""
+    """Return the framework, by the config or else by the dependencies."""
     config = _text(project / "conf/config.yaml")
     framework, backend = yaml_value(config, "framework"), yaml_value(config, "backend")
     if framework is None:
@@ -116,7 +116,7 @@ def _ci(project: Path) -> Iterator[tuple[str, str]]:
 
 
 def yaml_value(text: str, key: str) -> str | None:
-    """Return the text of a key at the top of a YAML file; "" for null, None where it is not."""
+    """Return the value of a top-level key of a YAML file; "" for null, None if it is missing."""
     match = re.search(rf"^{key}:[ \t]*(\"(?:[^\"\\]|\\.)*\"|[^#\n]*)", text, re.MULTILINE)
     if not match:
         return None

@@ -1,8 +1,8 @@
-"""A branch that brings the template to a repository which was not made from it.
+"""A branch that adds the template to a repository which was not made from it.
 
-Nothing of the repository is overwritten, nor its work tree touched. The branch is a merge of its
-HEAD and of the template's files alone, so that a plain `git merge` takes it, and later updates have
-a common ancestor. Where both have a file, the repository's counts.
+No file of the repository is overwritten, and its work tree is not touched. The branch merges HEAD
+and a commit of the template's files alone: a plain `git merge` takes it, and later updates have a
+common ancestor. Where both have a file, the repository's stays.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ ENVIRONMENT = "pyproject.toml"  # merged by hand once; updates have to reach it
 SHOWN = 8  # names in a line
 
 
-def bring(
+def add_branch(
     project: Path, template: Source, address: str, version: str, given_answers: Mapping[str, str]
 ) -> list[str]:
     """Make the branch, and return what came out, in lines.
@@ -31,17 +31,17 @@ def bring(
         version: of the template; "" for the newest one.
 
     Raises:
-        CommandError: there is no commit to begin from, or a folder of the template's is there.
+        CommandError: the repository has no commit, or has a folder workflow/.
     """
     place = three_way.at(project)
     head = place.commit("HEAD")
     if head is None:
-        raise CommandError(f"{project} has no commit: git add --all, git commit, then again")
+        raise CommandError(f"{project} has no commit: git add --all, git commit, then try again")
     yours = three_way.tree_at(place, head)
     if any(path.startswith("workflow/") for path in yours):
         raise CommandError(
-            f"{project} has a folder workflow/ of its own, which is the template's name for what"
-            " it replaces with each update: rename yours first"
+            f"{project} has a folder workflow/, which updates of the template would replace:"
+            " rename yours first"
         )
     commit = template.resolve(version) if version else template.newest()
     label = template.version(commit) or commit[:10]
@@ -66,15 +66,15 @@ def bring(
     lines = [f"branch {branch}: {len(combined) - len(yours)} files of the template beside yours"]
     if in_both:
         examples = sorted(in_both)[:SHOWN]
-        lines.append(f"yours, where both have a file: {enumerated(sorted(in_both), SHOWN)}")
+        lines.append(f"in both, so yours stays: {enumerated(sorted(in_both), SHOWN)}")
         names = " ".join(sorted(in_both & {ENVIRONMENT}) or examples)
-        lines.append(f"what the template has there: git diff HEAD {branch}^2 -- {names}")
+        lines.append(f"the template's: git diff HEAD {branch}^2 -- {names}")
     answered = ", ".join(f"{k}={v or 'empty'}" for k, v in rendered.answers.items())
-    return [*lines, f"answers: {answered}", f"to take it: git merge {branch}"]
+    return [*lines, f"answers: {answered}", f"to merge it: git merge {branch}"]
 
 
 def in_the_way(theirs: Tree, yours: Tree) -> set[str]:
-    """Return the template's paths that the repository has, as a file or as a folder around one.
+    """Return the template's paths that files or folders of the repository are in the way of.
 
     Names that differ in case alone are one file on some systems.
     """
@@ -88,7 +88,7 @@ def in_the_way(theirs: Tree, yours: Tree) -> set[str]:
 
 
 def _defaults(project: Path, yours: Tree) -> dict[str, str]:
-    """Return answers that fit a repository: those that its files show, and names that are free."""
+    """Return answers that fit a repository: what its files show, and names that are not taken."""
     answers = answers_of(project)
     slug = answers.get("project_slug") or project.name
     answers["project_slug"] = "-".join(filter(None, _words(slug)))[:40].strip("-")
@@ -102,7 +102,7 @@ def _defaults(project: Path, yours: Tree) -> dict[str, str]:
 def _commit(
     place: Place, branch: str, theirs: Tree, combined: Tree, head: str, message: str
 ) -> None:
-    """Commit the template's files alone, then the merge, and name that as the branch."""
+    """Commit the template's files alone, then the merge, and make the branch point to it."""
     top = Place(place.top, "", place.git_dir)
     alone = {f"{place.prefix}{path}": entry for path, entry in theirs.items()}
     try:

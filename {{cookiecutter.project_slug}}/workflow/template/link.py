@@ -1,10 +1,10 @@
-"""Record the template of a project that has no record of it, or bring the template to a repository.
+"""Record the template of a project that has no record, or add the template to a repository.
 
     python -m workflow.template.link URL [--version VERSION] [--answer NAME=VALUE] [--project PATH]
 
-A project that was made from the template gets its record: the version whose files it has, and the
-answers that its own files show. A repository that was not gets a branch, on which the template's
-files lie beside its own; merging it is left to its owner.
+A project that was made from the template gets a record: the version that its files match, and the
+answers that they show. Any other repository gets a branch with the template's files beside its own,
+for its owner to merge.
 """
 
 import argparse
@@ -21,10 +21,11 @@ from ..paths import ROOT
 from . import foreign, record, source
 from .drift import changes, contents
 from .evident import answers_of, package_of
+from .options import LINK
 from .rendering import rendering
 from .source import Source, open_source
 
-# So many of a project's files are, byte by byte, those of a version: it was made from the template.
+# With so many files byte by byte as in a version, a project was made from the template.
 ALIKE = 10
 PACKAGE = re.compile(r"\{\{cookiecutter\.package_name\}\}")
 PLACEHOLDERS = re.compile(r"\{\{cookiecutter\.__\w+\}\}|\{\{'|' if [^}]+\}\}")
@@ -47,14 +48,14 @@ def link(
 
     Args:
         address: the template's repository, a URL or a folder.
-        version: that the project was made from; "" for the one whose files it has.
-        given_answers: answers that count more than what the project's files show.
+        version: that the project was made from; "" for the one that its files match.
+        given_answers: these take precedence over what the project's files show.
 
     Returns:
-        What came out, in lines.
+        The lines to print.
 
     Raises:
-        CommandError: the template is not reachable, or an answer is not possible.
+        CommandError: the template cannot be reached, or an answer is not possible.
     """
     folder = Path(address).expanduser()
     location = folder.resolve().as_posix() if folder.is_dir() else record.without_secret(address)
@@ -62,7 +63,7 @@ def link(
         recorded = _recorded(project)
         closest_commit, alike = closest(template, project)
         if recorded is None and alike < ALIKE:
-            return foreign.bring(project, template, location, version, given_answers or {})
+            return foreign.add_branch(project, template, location, version, given_answers or {})
         if version:
             commit = template.resolve(version)
         elif recorded and recorded.commit and template.has(recorded.commit):
@@ -94,17 +95,16 @@ def link(
     origin = f"{template.version(commit) or 'a version before 0.2.0'} ({commit[:10]}) of {location}"
     lines = [
         f"{record.FILE}: {origin}",
-        f"{len(files) - len(different)} of its {len(files)} files are here as it renders them",
+        f"{len(files) - len(different)} of its {len(files)} files are unchanged here",
     ]
     answered = ", ".join(f"{k}={v or 'empty'}" for k, v in rendered.answers.items())
     return [*lines, f"answers: {answered}"]
 
 
 def closest(template: Source, project: Path) -> tuple[str, int]:
-    """Return the commit that most of a project's files are of, and how many those are.
+    """Return the commit that most of a project's files match, and how many do.
 
-    Where several commits are as close, it is the oldest: an update repeats what was changed since,
-    and does not lose it.
+    Of several that match equally well, the oldest: an update then repeats a change, and loses none.
     """
     package = package_of(project) or ""
     names: dict[str, str | None] = {}
@@ -145,8 +145,8 @@ def answer(typed: str) -> tuple[str, str]:
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="template.link", description=__doc__)
     root.add_argument("url", help="the template's repository: a URL or a folder")
-    root.add_argument("--version", default="", help="that the project was made from")
-    root.add_argument("--answer", action="append", default=[], metavar="NAME=VALUE")
+    root.add_argument("--version", default="", help=LINK["version"])
+    root.add_argument("--answer", action="append", default=[], help=LINK["answer"])
     root.add_argument("--project", type=Path, default=ROOT, help="its folder; default: this one")
     return root
 

@@ -2,25 +2,25 @@
 
     python -m workflow.template.update OPTION …
 
-The template's tasks drive projects of versions that have neither.
+The template's own tasks run these on projects of versions that lack the commands.
 """
 
 from collections.abc import Sequence
 
 LINK = {
-    "version": "that the project was made from; default: the one that its files are of",
-    "answer": "NAME=VALUE, where the project does not say it; repeatable",
+    "version": "that the project was made from; default: the one that its files match",
+    "answer": "NAME=VALUE, where the project's files do not show it; repeatable",
 }
 LINK_REPEATABLE = ["answer"]
 UPDATE = {
     "to": "a version, tag or commit of the template; default: the newest",
-    "answer": "NAME=VALUE, to a new question, or another answer; repeatable",
+    "answer": "NAME=VALUE: to a new question, or instead of the recorded one; repeatable",
     "drop": "a managed file or folder whose edits are dropped; repeatable",
-    "no_test": "without inv check and inv test of the project",
-    "continue_": "after a conflict, or a check that failed",
-    "abort": "as if nothing had happened",
+    "no_test": "skip inv check and inv test of the project",
+    "continue_": "resume after a conflict or a failed check",
+    "abort": "restore the branch and the files as they were",
 }
-SCHEDULED = "by CI: a template that only one machine has is a notice, and no error"
+SCHEDULED = "by CI: a template that only one machine has is a notice, not an error"
 UPDATE_REPEATABLE = ["answer", "drop"]
 
 

@@ -1,4 +1,4 @@
-"""What an update says: its conflicts, what stops it, what came out, and what to type next."""
+"""The messages of an update: conflicts, what stops it, the result, and what to type next."""
 
 from ..conflicts import has_markers
 from ..errors import enumerated
@@ -17,7 +17,7 @@ def shown(source: Source, commit: str) -> str:
 
 
 def conflicts_message(place: Place, step: Step) -> str:
-    """Return what to say while files are in conflict; "" once they are not."""
+    """Return the message while files are in conflict; "" once none is."""
     paths = three_way.unmerged(place)
     for path in step.conflicts:
         file = place.top / path
@@ -31,9 +31,8 @@ def conflicts_message(place: Place, step: Step) -> str:
         [
             f"in conflict ({len(paths)}), changed both here and by the template:",
             *(f"    {path}" for path in paths),
-            "next: edit each, keep what is right, without the lines of the markers; then"
-            " git add it,",
-            f"      and {CONTINUE}; or {ABORT}",
+            "next: edit each, remove the conflict markers, and git add it;",
+            f"      then {CONTINUE}, or {ABORT}",
         ]
     )
 
@@ -41,7 +40,7 @@ def conflicts_message(place: Place, step: Step) -> str:
 def edited_message(edited: list[str]) -> str:
     return "\n".join(
         [
-            "nothing was updated: these files are the template's, and were edited here:",
+            "nothing was updated: these managed files were edited here:",
             *(f"    {path}" for path in edited),
             "keep an edit: inv template.eject PATH, then commit: updates leave PATH alone",
             "drop it:      inv template.update --drop PATH, also a folder",

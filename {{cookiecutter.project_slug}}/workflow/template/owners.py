@@ -1,7 +1,7 @@
-"""Who owns each file of a project: what an update of the template does with it.
+"""Who owns each file of a project, and so what an update does with it.
 
 - `managed`: the template's, the same in every project; replaced whole, and not edited here.
-- `merged`: begun by the template, changed by the project; both changes are kept, by Git.
+- `merged`: started by the template, changed by the project; Git merges the changes of both.
 - `built`: written by a tool from other files; the tool writes it again.
 - `yours`: written by the pipeline, or ejected (`inv template.eject`); never touched.
 """

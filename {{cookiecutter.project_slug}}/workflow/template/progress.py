@@ -1,4 +1,4 @@
-"""How far an update has come: kept in the Git folder, so that it can be continued or aborted."""
+"""The state of an update, kept in the Git folder, so that it can be continued or aborted."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,7 @@ FILE = "template-update.json"
 
 @dataclass
 class Step:
-    """A merge of one version of the template, from when it begins until nothing of it is left.
+    """The merge of one version of the template, until its lock and its migrations are done.
 
     Args:
         ours: the project's commit before.
@@ -43,7 +43,7 @@ class Progress:
         answers: that were given for it.
         tests: whether checks and tests run at the end.
         step: the merge that is not finished, if there is one.
-        notes: what is said at the end.
+        notes: lines to print at the end.
     """
 
     branch: str
@@ -67,7 +67,7 @@ def read(git_dir: Path) -> Progress | None:
 
 
 def write(git_dir: Path, progress: Progress) -> None:
-    """Keep how far an update has come."""
+    """Save the state of an update."""
     files.replace(git_dir / FILE, json.dumps(asdict(progress), indent=2))
 
 

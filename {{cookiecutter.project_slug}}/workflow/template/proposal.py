@@ -2,8 +2,9 @@
 
     python -m workflow.template.proposal [--project PATH]
 
-On GitHub by `gh`, on GitLab by options of the push; elsewhere the branch is pushed. In CI, the
-variable TEMPLATE_UPDATE_TOKEN may hold a token that may do so; it is in no command's arguments.
+`gh` opens it on GitHub, and options of the push on GitLab; for other hosts the branch is only
+pushed. In CI, the variable TEMPLATE_UPDATE_TOKEN may hold a token for that, which is never an
+argument of a command.
 """
 
 import argparse
@@ -55,10 +56,10 @@ def propose(project: Path) -> str:
     """Push the branch of an update that is checked out, and ask for its merge.
 
     Returns:
-        What came out, in one line.
+        The line to print.
 
     Raises:
-        CommandError: the branch cannot be pushed, or no request opened; which setting is missing.
+        CommandError: the branch cannot be pushed or no request opened; the missing setting.
     """
     branch = git.text(project, "branch", "--show-current") or ""
     if not branch.startswith(PREFIX):
@@ -87,7 +88,7 @@ def propose(project: Path) -> str:
     if is_kept:
         return kept(branch)
     if host == "gitlab":
-        return f"{branch} is pushed, and its merge request open"
+        return f"{branch} is pushed, and its merge request is open"
     return f"{branch} is pushed: open a pull request of it"
 
 
@@ -133,11 +134,11 @@ def open_on_github(project: Path, branch: str, title: str, is_kept: bool) -> str
     except CommandError as error:
         problem = f"{branch} is pushed, but no pull request can be opened"
         raise _refused(problem, str(error), "", "github") from None
-    return f"{branch} is pushed, and its pull request open: {url}"
+    return f"{branch} is pushed, and its pull request is open: {url}"
 
 
 def description(project: Path) -> str:
-    """Return what an update has that the version before did not, in Markdown."""
+    """Return the changelog of an update, in Markdown."""
     new = record.read(project)
     old = next((one for one in _records(project) if one.commit != new.commit), None)
     text = f"The template's version {new.version}"

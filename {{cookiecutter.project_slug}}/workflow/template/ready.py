@@ -1,4 +1,4 @@
-"""What has to be so before an update begins; where it is not, nothing is touched."""
+"""The checks before an update; where one fails, nothing is touched."""
 
 from .. import git
 from ..errors import CommandError, enumerated
@@ -61,10 +61,10 @@ def require_known(source: Source, commit: str, answers: dict[str, str]) -> None:
 
 
 def branch_for(place: Place, source: Source, commit: str) -> str:
-    """Return the branch of an update; one that is merged already is used again.
+    """Return the branch of an update; one that is merged already is reused.
 
     Raises:
-        CommandError: there is one that is not merged.
+        CommandError: it exists, and is not merged.
     """
     folder = place.prefix.strip("/").replace("/", "-")
     version = source.version(commit) or commit[:7]
@@ -77,6 +77,6 @@ def branch_for(place: Place, source: Source, commit: str) -> str:
             place.git("merge-base", "--is-ancestor", tip, "HEAD")
         except GitError:
             raise CommandError(
-                f"branch {branch} is there already: git merge {branch}, or git branch -D {branch}"
+                f"branch {branch} exists already: git merge {branch}, or git branch -D {branch}"
             ) from None
     return branch

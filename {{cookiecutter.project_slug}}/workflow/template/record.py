@@ -1,7 +1,7 @@
 """`.cruft.json`: the template that a project comes from, and the answers that it was made with.
 
-The form is cruft's, so that cruft reads it, too. Of cookiecutter's private variables only those
-are kept that cannot be computed again: a later version of the template computes its own.
+The format is cruft's, so that cruft can read it as well. Of cookiecutter's private variables, only
+those are kept that a later version of the template cannot compute itself.
 """
 
 import json
@@ -28,10 +28,10 @@ class Record:
         commit: the template's commit; None where it was not known, as in a zip file.
         version: the template's `__version`; None before there was one.
         answers: by question; of the private ones only `__year`.
-        skip: paths that updates leave alone, `inv template.eject PATH` adds to them.
+        skip: paths that updates leave alone; `inv template.eject PATH` adds one.
         checkout: the branch, tag or commit that was asked for; None for the default branch.
         directory: the template's folder in its repository; None for the repository's top.
-        others: what else the file has, passed on as it is.
+        others: everything else in the file, kept as it is.
     """
 
     template: str
@@ -59,7 +59,7 @@ def read(project: Path) -> Record:
         return parse(path.read_text(encoding="utf-8"))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CommandError(
-            f"{path} is not a record of cruft's form: git checkout {FILE}, or inv template.link URL"
+            f"{path} is not in the format of cruft: git checkout {FILE}, or inv template.link URL"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """A version of the template, rendered with a project's answers.
 
 cookiecutter is not in a project's environment: uv runs it in one of its own. The user's settings
-of cookiecutter are left out, as their defaults would be answers that nobody gave.
+of cookiecutter are ignored: their defaults would be answers that nobody gave.
 """
 
 import json
@@ -19,7 +19,7 @@ from . import record, uv_lock
 from .source import Source
 
 COOKIECUTTER = "cookiecutter==2.7.1"
-# What cookiecutter says after a hook has said why it refuses.
+# What cookiecutter prints after the reason of a hook.
 CLOSING = re.compile(r"Stopping generation|Hook script failed|ERROR:|^\s*$", re.IGNORECASE)
 
 

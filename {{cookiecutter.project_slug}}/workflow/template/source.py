@@ -1,7 +1,7 @@
 """The template's repository: its versions, their files, and what changed between them.
 
-A repository on this machine is read where it lies, and never written to. One behind a URL is
-fetched into a bare clone. Files come out as they were committed: no setting of Git's converts them.
+A repository on this machine is read in place, and never written to. One behind a URL is fetched
+into a bare clone. Files come out as they were committed: no setting of Git converts them.
 """
 
 import json
@@ -31,7 +31,7 @@ SHORTHANDS = {
 
 
 class NotLinkedError(CommandError):
-    """The recorded address is no repository that other machines reach: a folder, or a zip file."""
+    """The recorded address is no repository that other machines reach, but a folder or a zip."""
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def cache(project: Path) -> Path | None:
 
 
 def expanded(address: str) -> str:
-    """Return the URL that Git is told."""
+    """Return the URL for Git: cookiecutter's shorthands are its own."""
     kind, _, rest = address.partition(":")
     if kind in SHORTHANDS and not rest.startswith("//"):
         return SHORTHANDS[kind].format(rest)
@@ -105,7 +105,7 @@ class Source:
     remote: str = ""
 
     def newest(self, branch: str | None = None) -> str:
-        """Return the newest commit of a branch; of the default one where there is no such."""
+        """Return the newest commit of a branch; of the default one if it does not exist."""
         if branch and (commit := self._commit(f"refs/heads/{branch}")):
             return commit
         if commit := self._commit(self.default):
@@ -157,9 +157,9 @@ class Source:
         return (self._commit(commit) or self._fetched(commit)) is not None
 
     def history(self) -> Iterator[tuple[str, dict[str, str | None]]]:
-        """Yield each commit of the default branch, the oldest first, and what it changed.
+        """Yield each commit of the default branch, the oldest first, and the blobs that it changed.
 
-        That is: the blob of each path, None where it was removed.
+        By path; None for a file that it removed.
         """
         options = (
             "--first-parent",
@@ -185,7 +185,7 @@ class Source:
             yield commit, blobs
 
     def behind(self, old: str, new: str) -> int:
-        """Return how many commits of the branch of `new` the other one lacks."""
+        """Return how many commits of the branch of `new` are not in `old`."""
         listed = self._git("rev-list", "--count", "--first-parent", f"{old}..{new}")
         return int(listed.decode())
 
@@ -290,7 +290,7 @@ class Source:
             return None
 
     def _fetched(self, commit: str) -> str | None:
-        """Fetch a commit that no branch has any more, where the server gives it."""
+        """Fetch a commit that is on no branch any more, if the server allows it."""
         if not self.remote:
             return None
         try:
@@ -311,7 +311,7 @@ def _git(repository: Path, *arguments: str, content: bytes = b"") -> bytes:
 
 def _git_dir(folder: Path) -> Path:
     """Return the Git folder of a work tree or a bare repository on this machine."""
-    # A folder inside of a repository that is about something else is none, either.
+    # A folder inside of another repository is not one itself.
     if not (folder / ".git").exists() and not (folder / "HEAD").exists():
         raise CommandError(
             f"the template's folder {folder} is not a Git repository, so its versions are not"

@@ -1,4 +1,4 @@
-"""Merge what changed between two versions of a folder into a repository, by Git itself.
+"""Merge the changes between two versions of a folder into a repository, by Git itself.
 
 The step from the old version to the new one becomes a commit that no branch has, and Git
 cherry-picks it: a three-way merge whose base is the old version. So a conflict is Git's own, with
@@ -7,7 +7,7 @@ all that Git offers for it. What the repository has deleted stays deleted.
     place = at(project)
     conflicts = merge(place, tree_of(place, old), tree_of(place, new), "Update to 3.2.0")
 
-Settings of Git, such as hooks, merge drivers or signing, do not change what comes out.
+Hooks, merge drivers, signing and other settings of Git do not affect the result.
 """
 
 import os
@@ -23,7 +23,7 @@ from ..git import GitError
 # Of each path, from the folder that is merged: mode and object, as `git update-index` takes them.
 Tree = dict[str, str]
 
-# Settings of the user's that would make the result another one, or start other programs.
+# In place of settings of the user that would change the result, or start other programs.
 SETTINGS = {
     "commit.gpgSign": "false",
     "core.editor": "true",
@@ -37,9 +37,9 @@ SETTINGS = {
     "merge.renormalize": "false",
     "rerere.enabled": "false",
 }
-# What a merge driver of the project's or the user's is replaced by: Git's merge of lines.
+# In place of each merge driver of the project or the user: Git's merge of lines.
 BY_LINES = "git merge-file --marker-size=%L -L HEAD -L old -L template %A %O %B"
-SIMILAR = "-M40%"  # from which part of its lines a file counts as moved, not as deleted
+SIMILAR = "-M40%"  # the part of its lines from which a file counts as moved, not as deleted
 CRLF = "i/crlf"
 
 
@@ -125,9 +125,9 @@ def tree_at(place: Place, commit: str) -> Tree:
 
 
 def tree_of(place: Place, folder: Path) -> Tree:
-    """Return the files of a folder anywhere, whose contents Git then has.
+    """Write the files of a folder, wherever it is, into Git's store, and return their tree.
 
-    Where the repository's own file of that name has CRLF as line ends, so has this one.
+    A file that the repository has with CRLF as line endings gets them, too.
     """
     windows = _with_crlf(place)
     paths = {}
@@ -250,7 +250,7 @@ def unmerged(place: Place) -> list[str]:
 
 
 def write(place: Place, tree: Tree, alone: bool = False) -> str:
-    """Write a tree as Git has it, and return its name.
+    """Write a tree into Git's store, and return its id.
 
     Args:
         alone: only the folder, as if it were the repository's top; else with all that HEAD has
@@ -277,7 +277,7 @@ def _differences(place: Place, old: str, new: str, kind: str) -> list[tuple[str,
 
 
 def _with_crlf(place: Place) -> set[str]:
-    """Return the files of the folder that Git keeps with CRLF as line ends."""
+    """Return the files of the folder that Git keeps with CRLF as line endings."""
     listed = place.git("--literal-pathspecs", "ls-files", "--eol", "-z", "--", place.prefix or ".")
     paths = set()
     for line in filter(None, listed.split("\0")):

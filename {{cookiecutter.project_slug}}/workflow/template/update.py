@@ -1,8 +1,8 @@
 """Update a project to a newer version of its template, on a branch of its own.
 
     python -m workflow.template.update [--project PATH] [--to VERSION] [--answer NAME=VALUE]
-    python -m workflow.template.update --continue    after a conflict, or a check that failed
-    python -m workflow.template.update --abort       as if nothing had happened
+    python -m workflow.template.update --continue    resume after a conflict or a failed check
+    python -m workflow.template.update --abort       restore the branch and the files as they were
     python -m workflow.template.update --scheduled   by CI, once a week
 
 The old and the new version are rendered from the project's answers, and Git merges the difference.
@@ -50,7 +50,7 @@ def start(
     drop: Sequence[str] = (),
     tests: bool = True,
 ) -> bool:
-    """Update a project; return whether all went well. What did not is printed.
+    """Update a project; return whether all went well. What did not, is printed.
 
     Args:
         to: a version, tag or commit of the template; "" for the newest.
@@ -158,15 +158,15 @@ def merge(
     state.step = step
     state.notes += versions.notes
     if left_out:
-        state.notes.append(f"deleted here, and left out: {enumerated(sorted(left_out))}")
+        state.notes.append(f"deleted here, so left out: {enumerated(sorted(left_out))}")
     progress.write(place.git_dir, state)
 
 
 def finish(place: Place, source: Source, state: Progress, step: Step) -> None:
-    """After a merge: the commit, the lock, the migrations.
+    """Finish a merge: its commit, the lock, the migrations.
 
     Raises:
-        CommandError: one of them failed, and can be continued.
+        CommandError: one of them failed; `--continue` tries it again.
     """
     if place.commit("CHERRY_PICK_HEAD"):
         place.git("cherry-pick", "--continue")
@@ -197,14 +197,14 @@ def finish(place: Place, source: Source, state: Progress, step: Step) -> None:
 
 
 def write_top(place: Place, state: Progress) -> None:
-    """Write again what a project has at the top of its repository, by its new code, and stage it.
+    """Write what a project has at the top of its repository anew, by its new code, and stage it.
 
-    Such as its workflows of CI, of which the project's own files are the source.
+    These are, for example, its CI workflows, which are made from files in the project's folder.
     """
     before = place.git("diff", "--name-only", "-z")
     result = run_in_project(place.folder, "python", "-m", "workflow.repository", "make")
     if result.returncode:
-        state.notes.append("what lies at the repository's top is as it was: inv setup says why")
+        state.notes.append("the files at the repository's top were not updated: inv setup says why")
     now = set(place.git("diff", "--name-only", "-z").split("\0"))
     if paths := sorted(filter(None, now - set(before.split("\0")))):
         place.git("add", "--", *paths)
@@ -223,7 +223,7 @@ def solve_lock(place: Place, state: Progress, step: Step) -> None:
     print(f"$ uv lock ({len(pinned)} versions of yours stay)" if pinned else "$ uv lock")
     if refused := uv_lock.solve(place.folder, pinned):
         state.notes.append(
-            f"versions that pyproject.toml rules out now, and that changed: {', '.join(refused)}"
+            f"versions that pyproject.toml no longer allows, so they changed: {', '.join(refused)}"
         )
 
 

@@ -1,7 +1,7 @@
 """`uv.lock` after an update: solved again from the merged pyproject.toml, never merged as text.
 
-The template's new lock is the start. Versions that the project has changed since it was made stay,
-and so do its own dependencies.
+It starts from the template's new lock. Versions that the project has changed since it was made
+stay, and so do its own dependencies.
 """
 
 import os
@@ -30,13 +30,13 @@ DECIDED = (
 
 
 def pins(base: str, ours: str, theirs: str) -> dict[str, str]:
-    """Return the versions of packages that the project has changed, and that are to stay.
+    """Return the versions that the project has changed and that the new lock has to keep.
 
     A version that the template has raised beyond the project's is not among them.
 
     Args:
         base: the lock of the template's old version; "" for none.
-        ours: that of the project.
+        ours: the project's.
         theirs: that of the template's new version.
     """
     old, new = versions(base), versions(theirs)

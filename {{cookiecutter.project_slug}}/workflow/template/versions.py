@@ -26,7 +26,7 @@ class Versions:
         theirs: the new one, with its record.
         edited: managed files that the project has edited.
         lock: uv.lock of the old version, as an entry of a tree; "" for none.
-        notes: what is said at the end.
+        notes: lines to print at the end.
     """
 
     base: Tree
@@ -56,10 +56,10 @@ def prepare(
     given_answers: dict[str, str],
     drop: Sequence[str] = (),
 ) -> Versions:
-    """Render the project's version and another one, and make them what is to be merged.
+    """Render the project's version and another one, and prepare both for the merge.
 
     Raises:
-        CommandError: an answer is not possible there, or `drop` names nothing that is edited.
+        CommandError: an answer is not possible there, or `drop` names no edited file.
     """
     mine = three_way.tree_at(place, "HEAD")
     skip = recorded.skip
@@ -89,11 +89,13 @@ def prepare(
     built = {path for path in mine if owners.owner(path, skip) == "built"}
     base |= {path: mine[path] for path in (built & theirs.keys()) | dropped | {record.FILE}}
     theirs = three_way.with_content(place, theirs, record.FILE, record.text(new_record).encode())
-    notes = [f"the package is called {package} here, and so in the record"] if package else []
+    notes = []
+    if package:
+        notes.append(f"the package was renamed to {package} here: the record has that name now")
     answered = {*before, *given_answers, *record.KEPT}
     new_questions = [f"{name}={value}" for name, value in after.items() if name not in answered]
     if new_questions:
-        notes.append(f"new questions, with their defaults: {', '.join(new_questions)}")
+        notes.append(f"new questions, answered by default: {', '.join(new_questions)}")
     return Versions(base, theirs, sorted(set(edited) - dropped), lock, notes)
 
 
@@ -124,5 +126,5 @@ def renamed_package(place: Place, base: Tree, name: str, mine: Tree) -> str:
 
 
 def is_other(mine: str | None, entry: str) -> bool:
-    """Whether a file is there with another content; its mode does not count."""
+    """Whether a file exists with another content; its mode is ignored."""
     return mine is not None and mine.split()[1] != entry.split()[1]

@@ -1,1 +1,1 @@
-"""What every framework does the same around a training: its run, and its result."""
+"""What is the same around a training of every framework: its run, and its result."""

@@ -12,7 +12,7 @@ def keep(path: Path, metric: str, value: float, epochs: int) -> None:
     """Log a checkpoint, with the DVC hashes of its data, where a W&B run is open.
 
     Args:
-        metric: that chose it, as it is logged, such as `val/loss`.
+        metric: the one that selected it, as it is logged, such as `val/loss`.
         value: of that metric.
         epochs: how many were trained.
     """

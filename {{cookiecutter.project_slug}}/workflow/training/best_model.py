@@ -97,7 +97,7 @@ def _cells(spec: Spec, array: np.ndarray) -> dict[str, list[Any]]:
 
 
 class ConfusionMatrix(View):
-    """Which class is taken for which, on the validation split; of values, predicted by actual."""
+    """The confusion matrix of the validation split; of values, a plot of predicted by actual."""
 
     def show(self, samples: Samples) -> dict[str, Any]:
         if samples.output["kind"] != "classes":

@@ -1,4 +1,4 @@
-"""The checkpoint that a past run kept, of its best epoch; a run is what `inv restore` takes."""
+"""The checkpoint of a past run's best epoch; a run is anything that `inv restore` takes."""
 
 import contextlib
 import json
@@ -68,7 +68,7 @@ class Checkpoint:
 
 
 def pin(name: str) -> str:
-    """Return a name of the same run that will not mean another one later.
+    """Return a name that will always mean the same run.
 
     `main` becomes `main@COMMIT`, the folder of a W&B run its id; other names stay.
 
@@ -93,13 +93,13 @@ def load(name: str, framework: str, read: Read) -> Checkpoint:
     Args:
         name: a run; or a path that ends in `.ckpt`, from the project's folder.
         framework: that has to have written it.
-        read: reads a file as that framework does; raises ValueError where it is none of its own.
+        read: reads a file as that framework does; raises ValueError where it is of something else.
 
     Raises:
-        CommandError: there is none, or it is none of this project's `train`.
+        CommandError: there is none, or this project's `train` did not write it.
     """
     try:
-        with _found(name) as (path, recorded):
+        with _located(name) as (path, recorded):
             sha256 = _sha256(path)
             _require_readable(path, framework, name)
             content = read(path)
@@ -110,8 +110,8 @@ def load(name: str, framework: str, read: Read) -> Checkpoint:
 
 
 @contextmanager
-def _found(name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Give the file, and what is known of its run beside what the file itself says."""
+def _located(name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the file, and what is known of its run beyond what the file says."""
     if name.endswith(SUFFIX):
         yield home() / name, {}
     elif folders := _folders(name):
@@ -163,7 +163,7 @@ def _committed(commit: str, folder: Path) -> Path:
 
 
 def _folders(name: str) -> list[Path]:
-    """Return the folders of a W&B run, here or where this worktree is one of."""
+    """Return the folders of a W&B run: here, or in the main worktree."""
     main = finding.main_worktree()
     return run_folders(name) or (run_folders(name, main / "wandb") if main else [])
 

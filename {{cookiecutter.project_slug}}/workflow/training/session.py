@@ -25,10 +25,10 @@ class DivergedError(Exception):
 
 
 class BaseSession:
-    """One training in the folder `run_dir`. A framework's Session says what is its own."""
+    """One training in the folder `run_dir`. A framework's Session adds what is its own."""
 
     is_main = True  # of several processes, the one that writes
-    from_scratch = False  # whether an unfinished training is not wanted
+    from_scratch = False  # whether an unfinished training is discarded
     after_interrupt = "the next `inv train` resumes from the last epoch"
     start: Start | None = None  # the checkpoint that the training starts from
 
@@ -121,7 +121,7 @@ class BaseSession:
         upload.finish()
 
     def _start(self) -> None:
-        # DVC has removed what this stage will write; that is no change of the code.
+        # DVC has removed what this stage will write: that is not a change of the code.
         keeps = keeps_code()
         changes = patch.take(without=RESULTS) if keeps else patch.Changes(b"")
         collected = provenance.collect(self.config, self.hardware, changes.sha256, changes.left_out)
@@ -136,7 +136,7 @@ class BaseSession:
 
     def _return_complete(self) -> None:
         run_id = self.unfinished.run_id
-        print(f"run {run_id} was complete: its result is kept, nothing is trained")
+        print(f"run {run_id} was complete: its result is used, and nothing is trained")
         file = self.unfinished.result / TRAIN_METRICS.name
         self.metric = json.loads(file.read_text(encoding="utf-8"))[self.metric_name]
         if self.is_main and run_id:
@@ -150,6 +150,6 @@ class BaseSession:
 
     def _diverged(self, reason: str) -> str:
         return (
-            f"run {self.unfinished.run_id} diverged, and does so again with the same inputs:"
+            f"run {self.unfinished.run_id} diverged, and would again with the same inputs:"
             f" {reason}; try a smaller optimizer.lr, or trainer.gradient_clip_val"
         )

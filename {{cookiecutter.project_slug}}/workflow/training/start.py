@@ -31,7 +31,7 @@ class Start:
 
     @property
     def description(self) -> str:
-        """What a training prints that starts from it."""
+        """What a training that starts from it prints."""
         name, epochs = self.checkpoint.name, self.checkpoint.content.epochs
         if self.resumes:
             return f"resuming from {name} after epoch {epochs}"
@@ -63,7 +63,7 @@ class Start:
             for name in before | now:
                 old, new = before.get(name), now.get(name)
                 if old != new:
-                    raise self._refused(f"has {name}={old}, this is {new}{self._advice}")
+                    raise self._refused(f"has {name}={old}, this config has {new}{self._advice}")
 
     def require_epochs_left(self, config: Mapping[str, Any], key: str) -> None:
         """Raise ConfigError if as many epochs are trained as the config has at `key`."""
@@ -112,7 +112,7 @@ def load(
         same: keys of the config that have to be those of the run to resume from.
         epochs: key of the number of epochs, such as `trainer.max_epochs`.
         shapes: makes the config's network, and returns the shapes of its weights; without it,
-            whoever makes the network has to compare them.
+            the caller has to compare them.
 
     Raises:
         ConfigError: it is not available, or the config does not fit it.

@@ -1,6 +1,6 @@
 """Resuming a training that was interrupted, or from a checkpoint of a past run.
 
-`unfinished/` is there until the result is safe: in the run's folder, or, for a stage of the
+`unfinished/` exists until the result is safe: in the run's folder, or, for a stage of the
 pipeline, in DVC's cache and dvc.lock.
 """
 
@@ -64,7 +64,7 @@ class Training:
         return started
 
     def diverge(self, reason: str) -> None:
-        """Note that the loss of these inputs becomes no finite number."""
+        """Note that a training with these inputs diverges."""
         self._note(diverged=reason)
 
     def end(self, run_dir: Path) -> None:
@@ -108,7 +108,7 @@ def find(
         same = state["fingerprint"] == fingerprint
         if same and not from_scratch:
             return Training(folder, **state)
-        why = "is not wanted" if same else "had another config, code, data or start"
+        why = "is discarded" if same else "had another config, code, data or start"
         print(f"the interrupted run {state['run_id']} {why}: starting from scratch")
         shutil.rmtree(folder)
     return Training(folder, fingerprint)
@@ -123,7 +123,7 @@ def remove_recorded(run_dir: Path) -> None:
     with checkpoint.open("rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if recorded.get(CHECKPOINT.as_posix()) == md5:
-        shutil.rmtree(_folder(run_dir), ignore_errors=True)  # another process may be at it
+        shutil.rmtree(_folder(run_dir), ignore_errors=True)  # another process may remove it, too
 
 
 def _folder(run_dir: Path) -> Path:
@@ -131,7 +131,7 @@ def _folder(run_dir: Path) -> Path:
 
 
 def _fingerprint(config: dict[str, Any], start: str | None) -> str:
-    """Return a hash of all that decides how a training goes: config, code, data, start."""
+    """Return a hash of everything that decides how a training goes: config, code, data, start."""
     ignored = ("train", "tracking", "export")  # what `train` names is compared by its content
     parts = [json.dumps({key: config[key] for key in sorted(config) if key not in ignored})]
     parts += [path.read_text(encoding="utf-8") for path in stage_code.files("train")]
