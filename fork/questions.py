@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow.errors import CommandError
+from workflow.template.options import named_values
 
 from fork.settings import SETTINGS
 from fork.team import unknown
@@ -96,15 +97,11 @@ def parsed_options(
     known = {**{name: "" for name in _questions(root) if not name.startswith("_")}, **SETTINGS}
     parsed = []
     for option, typed in (("--default", defaults), ("--fix", fixed)):
-        answers = {}
-        for text in typed:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise CommandError(f"{option} {text}: write it as NAME=VALUE")
+        answers = named_values(option, typed)
+        for name, value in answers.items():
             if name not in known:
                 reason = unknown(name, known, "there is no such question or setting")
-                raise CommandError(f"{option} {text}: {reason}")
-            answers[name] = value
+                raise CommandError(f"{option} {name}={value}: {reason}")
         parsed.append(answers)
     return parsed
 

@@ -13,6 +13,7 @@ from ..errors import CommandError, enumerated
 from ..git import GitError
 from . import record, three_way
 from .evident import answers_of
+from .ready import require_known
 from .rendering import rendering
 from .source import Source
 from .three_way import Place, Tree
@@ -44,6 +45,7 @@ def add_branch(
             " rename yours first"
         )
     commit = template.resolve(version) if version else template.newest()
+    require_known(template, commit, given_answers)
     label = template.version(commit) or commit[:10]
     branch = f"template-{label}"
     if place.commit(f"refs/heads/{branch}"):

@@ -21,7 +21,8 @@ from ..paths import ROOT
 from . import foreign, record, source
 from .drift import changes, contents
 from .evident import answers_of, package_of
-from .options import LINK
+from .options import LINK, named_values
+from .ready import require_known
 from .rendering import rendering
 from .source import Source, open_source
 
@@ -34,7 +35,7 @@ PLACEHOLDERS = re.compile(r"\{\{cookiecutter\.__\w+\}\}|\{\{'|' if [^}]+\}\}")
 def main() -> None:
     arguments = parser().parse_args()
     try:
-        given_answers = dict(answer(one) for one in arguments.answer)
+        given_answers = named_values("--answer", arguments.answer)
         project = arguments.project.resolve()
         print("\n".join(link(project, arguments.url, arguments.version, given_answers)))
     except (CommandError, GitError) as error:
@@ -57,13 +58,14 @@ def link(
     Raises:
         CommandError: the template cannot be reached, or an answer is not possible.
     """
+    given_answers = given_answers or {}
     folder = Path(address).expanduser()
     location = folder.resolve().as_posix() if folder.is_dir() else record.without_secret(address)
     with open_source(address, source.cache(project)) as template:
         recorded = _recorded(project)
         closest_commit, alike = closest(template, project)
         if recorded is None and alike < ALIKE:
-            return foreign.add_branch(project, template, location, version, given_answers or {})
+            return foreign.add_branch(project, template, location, version, given_answers)
         if version:
             commit = template.resolve(version)
         elif recorded and recorded.commit and template.has(recorded.commit):
@@ -71,12 +73,10 @@ def link(
         else:
             commit = closest_commit
         previous = recorded or record.Record(location, commit, None, {})
+        require_known(template, commit, given_answers)
         questions = template.questions(commit)
         evident = {k: v for k, v in answers_of(project).items() if is_possible(questions, k, v)}
-        answers = {**evident, **previous.answers, **(given_answers or {})}
-        unknown = (given_answers or {}).keys() - questions.keys()
-        if unknown:
-            raise CommandError(f"the template asks no {sorted(unknown)[0]}: --answer NAME=VALUE")
+        answers = {**evident, **previous.answers, **given_answers}
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
             rendered = rendering(template, commit, answers, Path(temporary))
             files = contents(rendered.project)
@@ -132,14 +132,6 @@ def is_possible(questions: Mapping[str, object], name: str, value: str) -> bool:
     """Whether a version asks a question, and offers an answer."""
     offered = questions.get(name)
     return offered is not None and (not isinstance(offered, list) or value in offered)
-
-
-def answer(typed: str) -> tuple[str, str]:
-    """Return name and value of `NAME=VALUE`."""
-    name, separator, value = typed.partition("=")
-    if not separator or not name.strip():
-        raise CommandError(f"--answer {typed} is not NAME=VALUE")
-    return name.strip(), value
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,6 +7,8 @@ The template's own tasks run these on projects of versions that lack the command
 
 from collections.abc import Sequence
 
+from ..errors import CommandError
+
 LINK = {
     "version": "that the project was made from; default: the one that its files match",
     "answer": "NAME=VALUE, where the project's files do not show it; repeatable",
@@ -41,6 +43,21 @@ def of_update(
     flags = {"--no-test": no_test, "--continue": continue_, "--abort": abort}
     valued = [*_valued("to", [to]), *_valued("answer", answer), *_valued("drop", drop)]
     return valued + [name for name, is_set in flags.items() if is_set]
+
+
+def named_values(option: str, typed: Sequence[str]) -> dict[str, str]:
+    """Return the values of an option that takes NAME=VALUE, by name.
+
+    Raises:
+        CommandError: one is not written so.
+    """
+    values = {}
+    for text in typed:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise CommandError(f"{option} {text}: write it as NAME=VALUE")
+        values[name.strip()] = value
+    return values
 
 
 def _valued(name: str, values: Sequence[str] | None) -> list[str]:

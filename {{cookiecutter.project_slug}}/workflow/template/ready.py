@@ -1,5 +1,7 @@
 """The checks before an update; where one fails, nothing is touched."""
 
+from collections.abc import Mapping
+
 from .. import git
 from ..errors import CommandError, enumerated
 from ..git import GitError
@@ -50,7 +52,7 @@ def require_newer(source: Source, old: str, new: str) -> None:
         )
 
 
-def require_known(source: Source, commit: str, answers: dict[str, str]) -> None:
+def require_known(source: Source, commit: str, answers: Mapping[str, str]) -> None:
     questions = [name for name in source.questions(commit) if not name.startswith("_")]
     for name in answers:
         if name not in questions:

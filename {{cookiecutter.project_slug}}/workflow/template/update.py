@@ -24,7 +24,7 @@ from ..errors import CommandError, enumerated
 from ..git import GitError
 from ..paths import ROOT
 from . import migrations, owners, progress, record, three_way, uv_lock
-from .options import SCHEDULED, UPDATE, UPDATE_REPEATABLE
+from .options import SCHEDULED, UPDATE, UPDATE_REPEATABLE, named_values
 from .outcome import (
     ABORT,
     CONTINUE,
@@ -279,16 +279,6 @@ def notice(text: str) -> str:
     return f"::notice title=Template update::{text}" if "GITHUB_ACTIONS" in os.environ else text
 
 
-def given_answers(typed: Sequence[str]) -> dict[str, str]:
-    answers = {}
-    for text in typed:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise CommandError(f"--answer {text}: write it as NAME=VALUE")
-        answers[name] = value
-    return answers
-
-
 def main() -> None:
     options = parser().parse_args()
     try:
@@ -298,7 +288,7 @@ def main() -> None:
         if options.resume:
             passed = resume(options.project, not options.no_test)
         else:
-            answers = given_answers(options.answer)
+            answers = named_values("--answer", options.answer)
             passed = start(options.project, options.to, answers, options.drop, not options.no_test)
     except NotLinkedError as error:
         if not options.scheduled:
