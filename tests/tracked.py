@@ -51,7 +51,6 @@ class Project:
             "WANDB_API_KEY": self.backend.api_key,
             "WANDB_BASE_URL": self.backend.url,
             "WANDB_DIR": str(self.path.parent),  # where the user's other projects have their runs
-            "WANDB_ERROR_REPORTING": "false",
             "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "2",  # seconds; 15 by default
             "WANDB_MODE": "offline",  # as a user has it who works offline
         }
