@@ -5,7 +5,6 @@ line says what to type.
 
     python -m workflow.repository make          a repository, where there is none; or --subfolder
     python -m workflow.repository initialize    author, hooks, first commit
-    python -m workflow.repository require       one line, and 1, where Git does not open it
 """
 
 import argparse
@@ -30,10 +29,8 @@ def main() -> None:
     try:
         if action == "make":
             make(ROOT, **arguments)
-        elif action == "initialize":
-            initialize(ROOT)
         else:
-            require(ROOT)
+            initialize(ROOT)
     except (CommandError, GitError) as problem:
         raise SystemExit(str(problem)) from None
 
@@ -198,7 +195,6 @@ def parser() -> argparse.ArgumentParser:
     make_one.add_argument("--nested", action="store_true", help="also inside of another one")
     make_one.add_argument("--subfolder", action="store_true", help="belong to the one around it")
     actions.add_parser("initialize", help="author, hooks, first commit")
-    actions.add_parser("require", help="one line, and 1, where Git does not open it")
     return root
 
 

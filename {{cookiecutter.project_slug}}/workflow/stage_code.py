@@ -10,6 +10,7 @@ result counts: tracking, serving and deployment may change without training anyt
 
 import argparse
 import ast
+import functools
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -166,7 +167,7 @@ class Code:
 
     def files(self, stage: Stage) -> list[Path]:
         """Return the files that decide the result of a stage, in the order of their names."""
-        waiting, seen = [*stage.modules, *self._targets(stage.keys)], set[str]()
+        waiting, seen = [*stage.modules, *self._made_by(stage.keys)], set[str]()
         while waiting:
             module = waiting.pop()
             if module in seen or module not in self.graph.modules or not decides(module):
@@ -176,8 +177,18 @@ class Code:
             waiting += [module.rpartition(".")[0]]  # Python runs the __init__.py above it too
         return sorted(path for module in seen if (path := self._path(module)))
 
-    def _targets(self, keys: tuple[str, ...]) -> Iterator[str]:
+    def _made_by(self, keys: tuple[str, ...]) -> Iterator[str]:
         """Yield the modules that `_target_` names in these keys of conf/."""
+        for key, target in self._targets:
+            if any(f"{key}.".startswith(f"{read}.") for read in keys):
+                while target and target not in self.graph.modules:
+                    target = target.rpartition(".")[0]
+                yield target
+
+    @functools.cached_property
+    def _targets(self) -> list[tuple[str, str]]:
+        """The dotted key of each node of conf/ that has a `_target_`, and the target."""
+        targets: list[tuple[str, str]] = []
         for path in sorted((self.root / CONF).rglob("*.yaml")):
             text = path.read_text(encoding="utf-8")
             if "_target_" not in text:
@@ -187,11 +198,8 @@ class Code:
             except yaml.YAMLError:
                 continue  # composing it says what is wrong
             place = ".".join(package_of(path, self.root / CONF))
-            for key, target in _find_targets(node, place):
-                if any(f"{key}.".startswith(f"{read}.") for read in keys):
-                    while target and target not in self.graph.modules:
-                        target = target.rpartition(".")[0]
-                    yield target
+            targets += _find_targets(node, place)
+        return targets
 
     def _path(self, module: str) -> Path | None:
         """Return the file of a module, or None for an __init__.py that runs nothing."""

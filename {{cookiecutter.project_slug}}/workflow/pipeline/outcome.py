@@ -1,6 +1,5 @@
 """The result of the pipeline, as the last lines of a task: read from the files that it wrote."""
 
-import argparse
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,10 +9,10 @@ from typing import Any
 import yaml
 
 from .. import conflicts
+from ..checkpoint_file import read_provenance
 from ..config.values import makes
 from ..deciding_metric import DecidingMetric
-from ..onnx_file import read_provenance
-from ..paths import HISTORY, METRICS, MODEL, PARAMS, TRAIN_METRICS
+from ..paths import CHECKPOINT, HISTORY, METRICS, MODEL, PARAMS, ROOT, TRAIN_METRICS
 from ..results import KEEP_LAST, best_epoch, metric_text, read_history, read_metrics
 from ..tracking.transaction_log import marker, run_folders
 
@@ -21,29 +20,36 @@ WRITTEN = (TRAIN_METRICS, METRICS, MODEL)  # by each stage that ran
 NEXT = "next: inv report, inv compare"
 
 
-def lines(root: Path = Path(), since: float | None = None) -> Iterator[str]:
-    """Yield the result, and the next command.
+def show(since: float) -> None:
+    """Print the result, and the next command.
 
     Args:
         since: when the pipeline was started; the first line says whether anything changed since.
     """
+    print()
+    for line in lines(ROOT, since):
+        print(line)
+
+
+def lines(root: Path, since: float) -> Iterator[str]:
+    """Yield what `show` prints, of the project in `root`."""
     missing = [path.as_posix() for path in WRITTEN if not (root / path).exists()]
     if missing:
         yield f"{missing[0]} is missing: inv train"
         return
     newest = max((root / path).stat().st_mtime for path in WRITTEN)
-    if since is not None and newest < since:
+    if newest < since:
         yield f"up to date: nothing changed since {datetime.fromtimestamp(newest):%Y-%m-%d %H:%M}"
     metrics = read_metrics(root / METRICS)
     texts = [f"{name} {metric_text(value)}" for name, value in metrics.items()]
     yield f"test: {', '.join(texts)} ({METRICS.as_posix()})"
     yield f"training: {training(root)}"
-    if run := read_provenance(root / MODEL).get("run"):
+    if run := read_provenance(root / CHECKPOINT).get("run"):
         yield f"run: {tracked(run['id'], root / 'wandb')}"
     yield following(root)
 
 
-def following(root: Path = Path()) -> str:
+def following(root: Path) -> str:
     """Say what to type next: an unfinished merge comes first."""
     command = conflicts.finish(root)
     return f"next: {command}, which ends the merge" if command else NEXT
@@ -89,15 +95,3 @@ def tracked(run: str, folder: Path) -> str:
     if all(marker(path).exists() for path in folders):
         return f"{run}, uploaded"
     return f"{run}, kept in wandb/ (inv wandb.sync uploads it)"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="outcome", description=__doc__)
-    parser.add_argument("--since", type=float, help="seconds since 1970")
-    print()
-    for line in lines(since=parser.parse_args().since):
-        print(line)
-
-
-if __name__ == "__main__":
-    main()

@@ -36,7 +36,7 @@ def train(context: Context, check: bool = False, detach: bool = False) -> None:
         run("dvc", "exp", "run", *(f"--set-param={override}" for override in typed))
     else:
         run("dvc", "repro")
-    run_module("pipeline.outcome", f"--since={since}", shown=False)
+    _show_outcome(since)
 
 
 @task
@@ -45,7 +45,7 @@ def evaluate(context: Context) -> None:
     since = time.time()
     require_code()
     run("dvc", "repro", "evaluate")
-    run_module("pipeline.outcome", f"--since={since}", shown=False)
+    _show_outcome(since)
 
 
 @task(
@@ -69,3 +69,9 @@ def report(context: Context, show: bool = False) -> None:
     """Write reports/report.html: what came out, as one page."""
     run_module("report", *(["--show"] if show else []))
     follows(*([] if show else ["inv report --show"]), "inv serve")
+
+
+def _show_outcome(since: float) -> None:
+    from ..pipeline import outcome
+
+    outcome.show(since)

@@ -44,9 +44,13 @@ def follows(*commands: str) -> None:
 
 def require_git() -> None:
     """End the task, before anything runs, where Git does not open the project: DVC would fail."""
-    code = exit_code("python", "-m", f"{PACKAGE}.repository", "require")
-    if code:
-        raise Exit(code=code)
+    from .. import repository
+    from ..git import GitError
+
+    try:
+        repository.require(ROOT)
+    except GitError as error:
+        raise Exit(str(error), code=1) from None
 
 
 def require_code(experiment: bool = False) -> None:
