@@ -65,19 +65,23 @@ def picture(
     title = 0.2 * len(predictions)  # inches, as the rest
     width, height = PER_ROW * CELL, lines * (CELL + title)
     figure = Figure(figsize=(width, height))
+    # One for all pictures, in inches: Matplotlib takes half a second for as many axes.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
     for place, index in enumerate(samples):
         line, column = divmod(place, PER_ROW)
-        # Places are computed here: Matplotlib's layouts take a second for as many axes.
-        left, bottom = column * CELL + MARGIN, height - (line + 1) * (CELL + title) + MARGIN
-        side = CELL - 2 * MARGIN
-        axis = figure.add_axes((left / width, bottom / height, side / width, side / height))
-        axis.set_axis_off()
-        pixels = inputs[image["name"]][index] / image["max_value"]
-        axis.imshow(pixels.squeeze(), cmap="gray_r", vmin=0, vmax=1)
+        middle = (column + 0.5) * CELL
+        bottom = height - (line + 1) * (CELL + title) + MARGIN
+        pixels = (inputs[image["name"]][index] / image["max_value"]).squeeze()
+        scale = (CELL - 2 * MARGIN) / max(pixels.shape[:2])
+        rows, columns = pixels.shape[0] * scale, pixels.shape[1] * scale
+        extent = (middle - columns / 2, middle + columns / 2, bottom, bottom + rows)
+        axes.imshow(pixels, extent=extent, aspect="auto", cmap="gray_r", vmin=0, vmax=1)
         texts = [
             f"{name} {_short(values[index], TITLE_LENGTH)}" for name, values in predictions.items()
         ]
-        axis.set_title("\n".join(texts), fontsize=8)
+        axes.text(middle, bottom + rows + MARGIN, "\n".join(texts), fontsize=8, ha="center")
+    axes.set(xlim=(0, width), ylim=(0, height))
     if not samples:
         figure.text(0.5, 0.5, "No mistake on the test split", ha="center", va="center")
     return png(figure)
