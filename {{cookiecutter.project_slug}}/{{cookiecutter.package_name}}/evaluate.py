@@ -64,21 +64,19 @@ def loss_of(output: dict[str, Any]) -> Loss:
     Args:
         output: from the model's signature.
     """
-    from sklearn.metrics import log_loss, root_mean_squared_error
-
     if output["kind"] == "classes":
-        labels = range(len(output["names"]))
 
         def cross_entropy(target: np.ndarray, probabilities: np.ndarray) -> float:
             exact = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
-            return float(log_loss(target, exact, labels=labels))
+            of_actual = exact[np.arange(len(target)), target]
+            return float(-np.log(np.maximum(of_actual, np.finfo(np.float64).eps)).mean())
 
         return cross_entropy
     _, trained = read_split(PREPARED_DATA, "train")
     std = trained.std()
 
     def standardized_error(target: np.ndarray, values: np.ndarray) -> float:
-        return float((float(root_mean_squared_error(target, values)) / std) ** 2)
+        return float(np.square((values.astype(np.float64) - target) / std).mean())
 
     return standardized_error
 
@@ -93,14 +91,12 @@ def evaluate_classes(
         probabilities: (n, classes).
         output: from the model's signature.
     """
-    from sklearn.metrics import accuracy_score
-
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != target)
     classes = output["names"]
     return Evaluation(
         metrics={
-            "accuracy": float(accuracy_score(target, predicted)),
+            "accuracy": float((predicted == target).mean()),
             "loss": loss_of(output)(target, probabilities),
         },
         sections=[
@@ -124,22 +120,22 @@ def evaluate_value(target: np.ndarray, predicted: np.ndarray, output: dict[str, 
         target, predicted: (n,), in the unit of the target.
         output: from the model's signature.
     """
-    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
-
+    error = predicted.astype(np.float64) - target
+    variance = target.var(dtype=np.float64)
     return Evaluation(
         metrics={
-            "mae": float(mean_absolute_error(target, predicted)),
-            "rmse": float(root_mean_squared_error(target, predicted)),
-            "r2": float(r2_score(target, predicted)),
+            "mae": float(np.abs(error).mean()),
+            "rmse": float(np.square(error).mean() ** 0.5),
+            "r2": float(1 - np.square(error).mean() / variance) if variance else 0.0,
             "loss": loss_of(output)(target, predicted),
         },
         sections=[sections.residuals(target, predicted, output["label"], output.get("unit"))],
         predictions={
             "actual": decode_target(output, target),
             "predicted": decode_target(output, predicted),
-            "error": (predicted - target).tolist(),
+            "error": error.tolist(),
         },
-        worst=np.argsort(-np.abs(predicted - target)),
+        worst=np.argsort(-np.abs(error)),
     )
 
 

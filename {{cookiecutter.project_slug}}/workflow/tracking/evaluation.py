@@ -4,8 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import wandb
+
 from ..onnx_file import read_provenance, weights_sha256
 from ..paths import MODEL, PICTURES, TRAIN_METRICS
+from .run import WEIGHTS, finish_run, return_to_run
 
 
 def log_evaluation(config: dict[str, Any], metrics: Mapping[str, float]) -> None:
@@ -17,10 +20,6 @@ def log_evaluation(config: dict[str, Any], metrics: Mapping[str, float]) -> None
     Raises:
         VariableError: a setting of W&B is wrong.
     """
-    import wandb
-
-    from .run import WEIGHTS, finish_run, return_to_run
-
     provenance = read_provenance(MODEL)
     run = return_to_run(config, provenance["run"]["id"])
     # The summary of the last process replaces that of `train` in a later sync: repeat it.
