@@ -157,9 +157,9 @@ class Session(BaseSession):
         self._log(self._epochs[-1], self.epochs - 1)
         self._write_history()
         saved = checkpoint.of(model, self.config, {"epochs": self._epochs})
-        checkpoint.write(self.unfinished.newest, saved)
         if self.best_value != before:
             checkpoint.write(self.unfinished.best, saved)
+        checkpoint.write(self.unfinished.newest, saved)  # last: whoever resumes it has the best
 
     def replay(self, stopper: keras.callbacks.EarlyStopping) -> None:
         """Let an early stopping see the epochs that were trained before."""
