@@ -8,6 +8,8 @@ errors stay.
 
 import json
 import logging
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -81,9 +83,15 @@ def _shorten(record: logging.LogRecord) -> bool:
 
     error = record.exc_info[1] if record.exc_info else None
     if error and isinstance(error.__cause__, StageCmdFailedError):
-        record.msg, record.args = f"{error}: the lines above say why", ()
+        record.msg, record.args = f"{error}: {_why(error.__cause__)}", ()
         record.exc_info = None
     return not is_advice(record.getMessage())
+
+
+def _why(error: Exception) -> str:
+    """Return why the command of a stage failed: of a signal, it may have said nothing itself."""
+    match = re.search(r" exited with -(\d+)$", str(error))
+    return f"killed by {signal.Signals(int(match[1])).name}" if match else "the lines above say why"
 
 
 if __name__ == "__main__":
