@@ -261,6 +261,7 @@ def test_an_interrupted_training_resumes_to_the_same_result(
     training: Training, run_id: str, reproduced: tuple[Project, str]
 ) -> None:
     pressed, killed, finished = training.printed
+    assert "interrupted: the next `inv train` resumes from the last checkpoint" in pressed
     assert "Traceback" not in pressed
     for printed in (killed, finished):
         assert re.findall(r"resuming the interrupted run (\w+)", printed) == [run_id]

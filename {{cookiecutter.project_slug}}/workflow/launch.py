@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from . import ranks
+from . import interrupts, ranks
 from .config.schema import framework_of, plain, validate
 from .config.values import ConfigError
 from .deciding_metric import DecidingMetric
@@ -22,6 +22,7 @@ from .serving import starter
 from .trial import PrunedError, exchange
 from .variables import VariableError, check, drop_unused
 
+interrupts.shorten()
 SET_BY_USER = dict(os.environ)  # a training sets variables too, and a sweep has many in a process
 
 
@@ -31,22 +32,16 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
     Raises:
         SystemExit: with one line, where the user can fix what is wrong.
     """
-    from .tracking.run import resolve_mode
-
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
     try:
-        validate(config)
-        for line in check(plain(config), SET_BY_USER):
-            if not {"LOCAL_RANK", "SLURM_STEP_ID"} & {*SET_BY_USER}:  # one process says it
-                print(f"environment: {line}", flush=True)
-        drop_unused()
-        resolve_mode(config.tracking.mode)
-        set_variables(plain(config))
-        starter.watch()
-        run_dir = Path(HydraConfig.get().runtime.output_dir)
-        if command := ranks.command(plain(config), run_dir, SET_BY_USER):
-            ranks.run(command)
-            return _result(plain(config), run_dir)
-        return _train(train, plain(config), run_dir)
+        with interrupts.ending(run_dir):
+            _prepare(config)
+            command = ranks.command(plain(config), run_dir, SET_BY_USER)
+            if not command:
+                set_variables(plain(config))
+                return _train(train, plain(config), run_dir)
+        ranks.run(command)
+        return _result(plain(config), run_dir)
     except ConfigError as error:
         raise SystemExit(f"config: {error}") from None
     except (CommandError, GitError) as error:
@@ -57,6 +52,19 @@ def launch(train: Callable[[dict[str, Any], Path], float], config: DictConfig) -
         if error.errno != errno.ENOSPC:
             raise
         raise SystemExit("the disk is full: make room, then inv train again") from None
+
+
+def _prepare(config: DictConfig) -> None:
+    """Check the config and the environment, and have this end with the process that started it."""
+    from .tracking.run import resolve_mode
+
+    validate(config)
+    for line in check(plain(config), SET_BY_USER):
+        if not {"LOCAL_RANK", "SLURM_STEP_ID"} & {*SET_BY_USER}:  # one process says it
+            print(f"environment: {line}", flush=True)
+    drop_unused()
+    resolve_mode(config.tracking.mode)
+    starter.watch()
 
 
 def _train(

@@ -71,6 +71,7 @@ def run(started: list[str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     if "@sha256:" in (image := os.environ.get(IMAGE, "")):
         environment["WANDB_DOCKER"] = image.partition("://")[2] or image
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `interrupts` leaves none
     process = subprocess.Popen(started, env=environment, start_new_session=True)
     while True:
         try:

@@ -39,7 +39,7 @@ class Interrupt(keras.callbacks.Callback):
 def interrupted(settings: dict[str, Any], folder: Path, epoch: int, monkeypatch) -> None:
     settings["callbacks"]["interrupt"] = {"_target_": "test_training.Interrupt"}
     monkeypatch.setenv(STOP_AFTER, str(epoch))
-    with pytest.raises(SystemExit, match="interrupted: the next `inv train` resumes"):
+    with pytest.raises(KeyboardInterrupt):
         train(settings, folder)
     monkeypatch.delenv(STOP_AFTER)
 

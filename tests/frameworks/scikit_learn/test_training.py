@@ -133,7 +133,7 @@ def test_an_interrupted_training_starts_over_in_the_same_run(
         codes.append(done.returncode)
         printed.append(done.stdout + done.stderr)
     assert codes == [1, 0], printed
-    assert printed[0].splitlines()[-1] == "interrupted: `inv train` starts over"
+    assert printed[0].splitlines()[-1] == "interrupted: the next `inv train` starts over"
     assert "Traceback" not in printed[0]
     assert (tmp_path / "runs/train/model.ckpt").exists()
 

@@ -52,8 +52,6 @@ class Session(BaseSession):
             not fit.
     """
 
-    after_interrupt = "the next `inv train` resumes from the last checkpoint"
-
     def __init__(self, config: dict[str, Any], run_dir: Path) -> None:
         """`config` is the composed config as plain types."""
         super().__init__(config, run_dir, DecidingMetric(**config["metric"]))

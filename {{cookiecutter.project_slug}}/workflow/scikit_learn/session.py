@@ -20,8 +20,6 @@ from . import checkpoint
 class Session(BaseSession):
     """One training in the folder `run_dir`: `with session.open() as run:`."""
 
-    after_interrupt = "`inv train` starts over"
-
     def __init__(self, config: dict[str, Any], run_dir: Path, metrics: Collection[str]) -> None:
         """Check, before any work, that the metric that decides will be logged.
 

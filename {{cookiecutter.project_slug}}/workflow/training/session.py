@@ -29,7 +29,6 @@ class BaseSession:
 
     is_main = True  # of several processes, the one that writes
     from_scratch = False  # whether an unfinished training is discarded
-    after_interrupt = "the next `inv train` resumes from the last epoch"
     start: Start | None = None  # the checkpoint that the training starts from
 
     def __init__(self, config: dict[str, Any], run_dir: Path, metric: DecidingMetric) -> None:
@@ -81,8 +80,6 @@ class BaseSession:
         self._start()
         try:
             yield self
-        except (KeyboardInterrupt, SystemExit):  # the latter is Lightning's answer to Ctrl-C
-            raise SystemExit(f"{trial.INTERRUPTED}: {self.after_interrupt}") from None
         except trial.PrunedError as error:
             if self.wandb_run is not None:
                 self.wandb_run.tags = (*(self.wandb_run.tags or ()), "pruned")

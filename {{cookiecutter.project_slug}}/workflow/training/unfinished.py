@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, stage_code
-from ..paths import CHECKPOINT
+from ..paths import CHECKPOINT, NEWEST_CHECKPOINT, UNFINISHED
 from ..tracking import provenance
 
 STATE = "state.json"
@@ -44,7 +44,7 @@ class Training:
     @property
     def newest(self) -> Path:
         """Where the newest checkpoint is written."""
-        return self.folder / "last.ckpt"
+        return self.folder / NEWEST_CHECKPOINT.name
 
     @property
     def best(self) -> Path:
@@ -127,7 +127,7 @@ def remove_recorded(run_dir: Path) -> None:
 
 
 def _folder(run_dir: Path) -> Path:
-    return run_dir / "unfinished"
+    return run_dir / UNFINISHED
 
 
 def _fingerprint(config: dict[str, Any], start: str | None) -> str:
