@@ -133,7 +133,7 @@ def load(
         # The reason stands at the end, behind the place in onnxruntime's source.
         raise CommandError(f"{source}: {' '.join(str(error).split())[-300:]}") from None
     if provider == "cuda" and CUDA not in session.get_providers():  # it falls back to the CPU
-        problem = "onnxruntime cannot use a GPU here: nvidia-smi shows whether there is one"
+        problem = "no GPU that onnxruntime can use: docker run --gpus all, or SERVING_PROVIDER=cpu"
         raise CommandError(f"serving.provider: cuda: {problem}")
     return Model(name, version_of(digest), signature, provenance, samples, session)
 
