@@ -1,13 +1,8 @@
 """Tracking, restoring, serving and deployment: the same in every project of this template."""
 
-import atexit
-import gc
 import os
 
 # Without these, set before they are imported, onnxruntime sends usage statistics to Microsoft, and
 # W&B sends some of offline runs too, for which a process waits at its end.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-# All memory goes back at the end of a process: to look for garbage once more in what was imported
-# takes a tenth of a short stage.
-atexit.register(gc.freeze)
