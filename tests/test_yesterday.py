@@ -26,8 +26,8 @@ model = load("old", stored.file)
 (spec,) = model.signature["inputs"]
 for sample in model.samples:
     model.predict({spec["name"]: encode(spec, [sample["inputs"][spec["name"]]])})
-print(model.run, [spec.get("kind") for side in model.signature.values() for spec in side
-                  if isinstance(side, list)])
+specs = [*model.signature["inputs"], *model.signature["outputs"]]
+print(model.run, [spec["kind"] for spec in specs])
 """
 BEFORE_KINDS = ("first", "serve", "restore", "registry", "0.2.0", "1.0.0")
 
