@@ -64,19 +64,21 @@ def loss_of(output: dict[str, Any]) -> Loss:
     Args:
         output: from the model's signature.
     """
+    from sklearn.metrics import log_loss, root_mean_squared_error
+
     if output["kind"] == "classes":
+        labels = range(len(output["names"]))
 
         def cross_entropy(target: np.ndarray, probabilities: np.ndarray) -> float:
             exact = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
-            of_actual = exact[np.arange(len(target)), target]
-            return float(-np.log(np.maximum(of_actual, np.finfo(np.float64).eps)).mean())
+            return float(log_loss(target, exact, labels=labels))
 
         return cross_entropy
     _, trained = read_split(PREPARED_DATA, "train")
     std = trained.std()
 
     def standardized_error(target: np.ndarray, values: np.ndarray) -> float:
-        return float(np.square((values.astype(np.float64) - target) / std).mean())
+        return float((float(root_mean_squared_error(target, values)) / std) ** 2)
 
     return standardized_error
 
@@ -91,12 +93,14 @@ def evaluate_classes(
         probabilities: (n, classes).
         output: from the model's signature.
     """
+    from sklearn.metrics import accuracy_score
+
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != target)
     classes = output["names"]
     return Evaluation(
         metrics={
-            "accuracy": float((predicted == target).mean()),
+            "accuracy": float(accuracy_score(target, predicted)),
             "loss": loss_of(output)(target, probabilities),
         },
         sections=[
@@ -120,22 +124,22 @@ def evaluate_value(target: np.ndarray, predicted: np.ndarray, output: dict[str, 
         target, predicted: (n,), in the unit of the target.
         output: from the model's signature.
     """
-    error = predicted.astype(np.float64) - target
-    variance = target.var(dtype=np.float64)
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
     return Evaluation(
         metrics={
-            "mae": float(np.abs(error).mean()),
-            "rmse": float(np.square(error).mean() ** 0.5),
-            "r2": float(1 - np.square(error).mean() / variance) if variance else 0.0,
+            "mae": float(mean_absolute_error(target, predicted)),
+            "rmse": float(root_mean_squared_error(target, predicted)),
+            "r2": float(r2_score(target, predicted)),
             "loss": loss_of(output)(target, predicted),
         },
         sections=[sections.residuals(target, predicted, output["label"], output.get("unit"))],
         predictions={
             "actual": decode_target(output, target),
             "predicted": decode_target(output, predicted),
-            "error": error.tolist(),
+            "error": (predicted - target).tolist(),
         },
-        worst=np.argsort(-np.abs(error)),
+        worst=np.argsort(-np.abs(predicted - target)),
     )
 
 
