@@ -20,11 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 from configobj import ConfigObj
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
+from jinja2 import Environment
 
 from fork import settings
 from fork.copying import copy_template
@@ -173,6 +175,24 @@ def own_temporary_folder() -> Iterator[None]:
         tempfile.tempdir = saved
 
 
+_COMPILED: dict[tuple[Any, ...], Any] = {}
+
+
+@contextmanager
+def compiled_once() -> Iterator[None]:
+    """Let Jinja compile each template once in this process, not once a project."""
+    real = Environment.compile
+
+    def once(environment: Environment, *source: Any) -> Any:
+        key = (type(environment), *source)
+        if key not in _COMPILED:
+            _COMPILED[key] = real(environment, *source)
+        return _COMPILED[key]
+
+    with mock.patch.object(Environment, "compile", once):
+        yield
+
+
 @contextmanager
 def captured(number: int) -> Iterator[list[str]]:
     """What is written to a file descriptor, by child processes too; the text is item 0."""
@@ -197,7 +217,7 @@ def attempt(
         output_dir = new_folder() / "projects"
         output_dir.mkdir()
     before = sorted(output_dir.parent.iterdir())
-    with own_temporary_folder(), captured(1) as stdout, captured(2) as stderr:
+    with own_temporary_folder(), compiled_once(), captured(1) as stdout, captured(2) as stderr:
         try:
             path = cookiecutter(
                 str(source or template()),
