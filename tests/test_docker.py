@@ -16,7 +16,7 @@ import subprocess
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ IN_IMAGE = {
     *("conf", "docker", "dvc.yaml", "image_tests", "pyproject.toml", "tasks.py", "uv.lock"),
     "workflow",
 }
-LONG = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=100"]
+LONG = ["trainer.max_epochs=60", "callbacks.early_stopping.patience=100"]
 
 
 @pytest.fixture(scope="module")
@@ -213,18 +213,77 @@ def test_the_base_may_come_from_another_registry_by_its_digest(
 # Training in a container
 
 
+@dataclass(frozen=True)
+class Training:
+    """A training in containers that was interrupted twice, and then resumed to its end.
+
+    Args:
+        printed: by each `inv docker.train`.
+        left: by the interruptions: the name of a container, and whether there is a checkpoint.
+        second: what a second `inv docker.train`, beside the first one, and `docker.list` printed.
+    """
+
+    project: Project
+    printed: list[str] = field(default_factory=list)
+    left: list[tuple[str | None, bool]] = field(default_factory=list)
+    second: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def inside(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Training:
+    training = Training(built[0].copy(tmp_path_factory.mktemp("inside")))
+    project = training.project
+
+    def press_ctrl_c(process: subprocess.Popen[str]) -> None:
+        training.second.append(project.inv("docker.train", code=1))
+        training.second.append(project.inv("docker.list"))
+        os.killpg(process.pid, signal.SIGINT)
+
+    def stop(process: subprocess.Popen[str]) -> None:
+        docker("stop", str(running()))
+
+    command = ["inv", "docker.train", "--", *LONG]
+    for when, how in (("epoch  5/60", press_ctrl_c), ("epoch 45/60", stop)):
+        training.printed.append(project.interrupt(*command, when=when, how=how))
+        checkpoint = project.path / "runs/train/unfinished/last.ckpt"
+        training.left.append((running(), checkpoint.exists()))
+    training.printed.append(project.run(*command))
+    return training
+
+
+@pytest.fixture(scope="module")
+def outside(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The same training outside of containers, in one go."""
+    project = built[0].copy(tmp_path_factory.mktemp("outside"))
+    project.inv("train", "--", *LONG)
+    return project
+
+
+def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_resumes(inside: Training) -> None:
+    ctrl_c, stopped, finished = inside.printed
+    for printed in (ctrl_c, stopped):
+        assert "interrupted: the next `inv train` resumes from the last checkpoint" in printed
+    for printed in (stopped, finished):
+        assert "resuming the interrupted run" in printed
+    assert inside.left == [(None, True), (None, True)]
+
+
 def test_training_inside_equals_training_outside(
-    project: Project, trained: Project, tmp_path: Path
+    inside: Training, outside: Project, tmp_path: Path
 ) -> None:
-    project.inv("docker.train")
-    assert project.results() == trained.results()
-    digests = [model_weights(p) for p in (project, trained)]
+    project = inside.project.copy(tmp_path)
+    assert project.results() == outside.results()
+    digests = [model_weights(p) for p in (project, outside)]
     assert digests[0] == digests[1]
-    assert stages_run(project.inv("train")) == []  # outside there is nothing to do
-    training, _ = project.runs()
-    assert training["config"]["provenance"]["image"] == f"{SLUG}-cpu@{image('cpu')['Id']}"
-    assert training["config"]["provenance"]["python"].startswith(PYTHON)
-    # What waits for its upload outlived the container: each byte of it arrives from outside.
+    # Outside there is nothing to do.
+    assert stages_run(project.inv("train", "--", *LONG)) == []
+    *trainings, _ = project.runs()
+    assert len(trainings) == 3
+    for training in trainings:
+        provenance = training["config"]["provenance"]
+        assert provenance["image"] == f"{SLUG}-cpu@{image('cpu')['Id']}"
+        assert provenance["python"].startswith(PYTHON)
+    # What waits for its upload outlived the containers: each byte of it arrives from outside.
     with Backend(tmp_path / "server") as backend:
         key = {"WANDB_API_KEY": backend.api_key, "WANDB_BASE_URL": backend.url}
         project.inv("wandb.sync", variables=key)
@@ -232,6 +291,14 @@ def test_training_inside_equals_training_outside(
         assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
         (run,) = backend.runs.values()
         assert {artifact.collection for artifact in run.artifacts} >= {"checkpoint", "model"}
+
+
+def test_one_training_of_a_folder_at_a_time(inside: Training) -> None:
+    refused, listed = inside.second
+    assert re.search(r"docker: (\S+) runs already in this folder: .* docker stop \1\n", refused)
+    assert re.search(
+        rf"{SLUG}-cpu:latest\n(    .*\n)*    running: {SLUG}-train-\w+, running", listed
+    )
 
 
 def model_weights(project: Project) -> str:
@@ -262,49 +329,6 @@ def test_files_belong_to_the_caller(built: tuple[Project, str]) -> None:
         assert "test: accuracy" in done.stdout, done.stdout
         assert {item.lstat().st_uid for item in project.path.rglob("*")} == {user}
         assert (project.path / "models/model.onnx").exists()
-
-
-@pytest.fixture(scope="module")
-def whole(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a training measures, outside of a container, that nobody interrupts."""
-    project = built[0].copy(tmp_path_factory.mktemp("whole"))
-    project.inv("train", "--", *LONG)
-    return project.results()
-
-
-@pytest.mark.parametrize("how", ["Ctrl-C", "docker stop"])
-def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_resumes(
-    how: str, project: Project, whole: dict[str, Any]
-) -> None:
-    def interrupt(process: subprocess.Popen[str]) -> None:
-        if how == "Ctrl-C":
-            os.killpg(process.pid, signal.SIGINT)
-        else:
-            docker("stop", str(running()))
-
-    command = ["inv", "docker.train", "--", *LONG]
-    printed = project.interrupt(*command, when="epoch 10/40", how=interrupt)
-    assert "interrupted: the next `inv train` resumes from the last checkpoint" in printed
-    assert running() is None
-    assert (project.path / "runs/train/unfinished/last.ckpt").exists()
-    assert "resuming the interrupted run" in project.run(*command)
-    assert project.results() == whole
-
-
-def test_one_training_of_a_folder_at_a_time(project: Project) -> None:
-    second = []
-
-    def start_another(process: subprocess.Popen[str]) -> None:
-        second.append(project.inv("docker.train", code=1))
-        second.append(project.inv("docker.list"))
-        os.killpg(process.pid, signal.SIGINT)
-
-    project.interrupt("inv", "docker.train", "--", *LONG, when="epoch  5/40", how=start_another)
-    refused, listed = second
-    assert re.search(r"docker: (\S+) runs already in this folder: .* docker stop \1\n", refused)
-    assert re.search(
-        rf"{SLUG}-cpu:latest\n(    .*\n)*    running: {SLUG}-train-\w+, running", listed
-    )
 
 
 # A shell, notebooks, the service
