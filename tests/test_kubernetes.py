@@ -19,12 +19,12 @@ import cluster_api
 import pytest
 import yaml
 from driving import Project, environment, interpreter
-from engine import PYTHON, answer, docker, free_port, inspect, registry, set_up_for_images, until
+from engine import PYTHON, answer, docker, free_port, inspect, registry, until
 from kubernetes_tools import VALIDATORS, kubectl, problems
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
-SLUG = "cluster-tests"
+SLUG = "image-tests"
 SHA256 = "0123456789abcdef" * 4
 MODELS = (
     f"cnn=s3://bucket/cnn.onnx#sha256={SHA256},mlp=https://example.com/mlp.onnx#sha256={SHA256}"
@@ -94,10 +94,10 @@ class Objects(list[dict[str, Any]]):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(for_images: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A project that has pushed both images."""
     folder = tmp_path_factory.mktemp("kubernetes")
-    project = set_up_for_images(folder, project_name="Cluster Tests")
+    project = for_images.copy(folder)
     with registry(folder) as address:
         with (project.path / ".env").open("a") as file:
             file.write(f"REGISTRY={address}/team\n")
