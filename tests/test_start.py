@@ -85,7 +85,8 @@ def test_a_fine_tuned_run_is_reproduced(past: Project, tmp_path: Path) -> None:
 def test_a_run_of_wandb_is_fine_tuned(past: Project, tmp_path: Path) -> None:
     project = past.copy(tmp_path)
     first = run_id(project)
-    project.inv("train", "--", f"train.init_from={first}", "optimizer.lr=1e-4", SHORT)
+    stage = ("python", "-m", "my_ml_project.train", "trainer.max_epochs=1")
+    project.run(*stage, f"train.init_from={first}", "optimizer.lr=1e-4")
     expected = started_from(project)
     assert expected["run"] == first
 
@@ -95,7 +96,6 @@ def test_a_run_of_wandb_is_fine_tuned(past: Project, tmp_path: Path) -> None:
         path = f"me/{project.path.name}/{first}"
         offline = {**server, "WANDB_MODE": "offline"}
         start = f"train.init_from={path}"
-        stage = ("python", "-m", "my_ml_project.train", "trainer.max_epochs=1")
         project.run(*stage, start, variables=offline)
         unknown = project.inv("train", "--", f"{start}x", code=1, variables=offline)
         assert f"train.init_from: {path}x" in unknown.splitlines()[-1]
