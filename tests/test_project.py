@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from baking import ROOT, bake
-from driving import PYTHON, UV, Project, environment, interpreter, set_up, stages_run
+from driving import PYTHON, Project, environment, interpreter, set_up, stages_run
 
 pytestmark = pytest.mark.slow
 EXPERIMENTS = "refs/exps/??/*/*"
@@ -25,8 +25,8 @@ EXPERIMENTS = "refs/exps/??/*/*"
 OTHER_PYTHON = "3.11" if PYTHON == "3.13" else "3.13"
 
 
-def test_setup_makes_a_clean_repository_with_hooks(tmp_path: Path) -> None:
-    project = set_up(tmp_path, framework="scikit-learn")
+def test_setup_makes_a_clean_repository_with_hooks(begun_sklearn: Project, tmp_path: Path) -> None:
+    project = begun_sklearn.copy(tmp_path)
     assert project.run("git", "status", "--porcelain") == ""
     assert project.run("git", "log", "--format=%s").splitlines() == ["Start from the template"]
     (project.path / "secret.py").write_text('KEY = "AKIAIOSFODNN7EXAMPLE"\n')
@@ -38,28 +38,6 @@ def test_setup_makes_a_clean_repository_with_hooks(tmp_path: Path) -> None:
     printed = project.inv("setup", variables={"UV_NO_SYNC": "1"})  # once more changes nothing
     assert printed.endswith("ready: inv train\n")
     assert len(project.run("git", "log", "--format=%s").splitlines()) == 1
-
-
-def test_setup_compiles_the_environment_and_no_command_does_it_again(tmp_path: Path) -> None:
-    framework = "scikit-learn"
-    project = bake(tmp_path, framework=framework)
-    environment_folder = interpreter(PYTHON, framework).parents[1]
-    package = next(environment_folder.glob("**/site-packages/sklearn"))
-    folder = package / "datasets/tests/__pycache__"  # which nothing imports
-    shutil.rmtree(folder, ignore_errors=True)
-    printed = []
-    for command in ("setup", "--list"):
-        done = subprocess.run(
-            [UV, "run", "--locked", "inv", command],
-            cwd=project.path,
-            env=environment(PYTHON, framework),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        printed.append(done.stderr)
-    assert [text.count("Bytecode compiled") for text in printed] == [1, 0]
-    assert list(folder.glob("test_base.*.pyc"))
 
 
 def test_data_is_added_where_runs_record_it(trained_sklearn: Project, tmp_path: Path) -> None:
@@ -267,6 +245,9 @@ def test_doctor_finds_what_is_missing_and_says_how_to_fix_it(
 
 def test_the_readme_starts_with_commands_that_work(tmp_path: Path) -> None:
     folder = tmp_path / "digits"
+    package = next(interpreter(PYTHON).parents[1].glob("**/site-packages/sklearn"))
+    compiled = package / "datasets/tests/__pycache__"  # which nothing imports
+    shutil.rmtree(compiled, ignore_errors=True)
     done = subprocess.run(
         [sys.executable, "-m", "invoke", "demo", "--folder", str(folder)],
         cwd=ROOT,
@@ -280,6 +261,9 @@ def test_the_readme_starts_with_commands_that_work(tmp_path: Path) -> None:
     assert f"test accuracy  {accuracy:.4f}" in done.stdout
     for path in re.findall(r"^(?:model|report|W&B run) +(\S+)", done.stdout, re.MULTILINE):
         assert Path(path).exists()
+    # `inv setup` compiles the whole environment, and no command does it again.
+    assert done.stderr.count("Bytecode compiled") == 1
+    assert list(compiled.glob("test_base.*.pyc"))
 
     # What is printed next, typed as it is: the first result and the experiment are both shown.
     printed = done.stdout.partition("\nNext:\n")[2]
@@ -295,6 +279,7 @@ def test_the_readme_starts_with_commands_that_work(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, line + done.stdout + done.stderr
+        assert "Bytecode compiled" not in done.stderr
     assert lines[-1] == "uv run inv compare"
     shown = re.findall(r"^[ >]+\S+ +(trainer.max_epochs=\d+)", done.stdout, re.MULTILINE)
     assert len(shown) == 2, done.stdout
