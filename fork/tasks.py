@@ -103,10 +103,10 @@ def update(context: Context, apply: bool = False, json: bool = False) -> None:
     with errors_as_lines():
         rows = fleet.update(ROOT, apply)
     print(fleet.as_json(rows) if json else fleet.table(rows))
-    bad = [row for row in rows if not row.is_good]
-    if bad:
-        names = ", ".join(row.name for row in bad)
-        raise Exit("" if json else f"next, in {names}: inv template.update", 1)
+    conflicts = ", ".join(row.name for row in rows if row.state == "conflict")
+    if not all(row.is_good for row in rows):
+        is_told = conflicts and not json  # another problem's row says what to do
+        raise Exit(f"next, in {conflicts}: inv template.update" if is_told else "", 1)
     if not json and not apply:
         print("next: inv fleet.update --apply")
 
