@@ -71,7 +71,7 @@ def python() -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
     interpreter = f"{version} in {sys.prefix}"
     images = IMAGES.read_text(encoding="utf-8") if IMAGES.exists() else ""
-    match = re.search(r'= "python:(\d+\.\d+)', images)
+    match = re.search(r'= "(?:[^"]*/)?python:(\d+\.\d+)', images)
     if match is None or version.startswith(f"{match[1]}."):
         return Finding(True, interpreter)
     allowed = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]["requires-python"]
