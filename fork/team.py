@@ -63,6 +63,12 @@ class Team:
     removed: tuple[str, ...] = ()
 
 
+def touches(root: Path, name: str) -> bool:
+    """Return whether the team adds a path to projects, changes it, or takes it away."""
+    named = {*_files(root / FILES), *_removed(root / REMOVED), *settings.FILES}
+    return any(f"{path}/".startswith(f"{name.rstrip('/')}/") for path in named)
+
+
 def read(root: Path) -> Team:
     """Read team/ of a fork.
 

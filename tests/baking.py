@@ -28,9 +28,8 @@ from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 from jinja2 import Environment
 
-from fork import settings
 from fork.copying import copy_template
-from fork.team import Team, read
+from fork.team import Team, read, touches
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "{{cookiecutter.project_slug}}"
@@ -77,8 +76,7 @@ def team() -> Team:
 
 def is_the_teams(name: str) -> bool:
     """Whether a fork's team adds a path to projects, changes it, or takes it away."""
-    named = {*team().files, *team().removed, *settings.FILES}
-    return any(f"{path}/".startswith(f"{name.rstrip('/')}/") for path in named)
+    return touches(ROOT, name)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,16 @@ SMALL = [
     "trainer.log_every_n_steps=1",
     "tracking.mode=disabled",
 ]
+
+
+@pytest.fixture(scope="session")
+def is_the_teams() -> Callable[[str], bool]:
+    """Says whether a fork's team adds a path to projects, changes it, or takes it away."""
+    root = Path(__file__).resolve().parents[2]
+    sys.path.append(str(root))  # the last: the project has a tasks.py, too
+    from fork.team import touches
+
+    return partial(touches, root)
 
 
 @pytest.fixture
