@@ -88,8 +88,9 @@ class Features(keras.layers.Layer):
     def call(self, table: Any) -> Any:
         parts = []
         if self.numbers:
-            numbers = ops.take(table, np.array(self.numbers, np.int32), axis=1)
-            parts.append(self.standardize(numbers))
+            # Not by `ops.take`, which PyTorch exports to ONNX with an operator that cannot run.
+            columns = [table[:, index : index + 1] for index in self.numbers]
+            parts.append(self.standardize(ops.concatenate(columns, axis=1)))
         for index, size in self.sizes:
             is_chosen = ops.equal(table[:, index : index + 1], np.arange(size, dtype=np.float32))
             parts.append(ops.cast(is_chosen, "float32"))
