@@ -49,7 +49,7 @@ IN_IMAGE = {
     *("conf", "docker", "dvc.yaml", "image_tests", "pyproject.toml", "tasks.py", "uv.lock"),
     "workflow",
 }
-LONG = ["trainer.max_epochs=60", "callbacks.early_stopping.patience=100"]
+LONG = ["trainer.max_epochs=100", "callbacks.early_stopping.patience=100"]
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,8 @@ def inside(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory)
         docker("stop", str(running()))
 
     command = ["inv", "docker.train", "--", *LONG]
-    for when, how in (("epoch  5/60", press_ctrl_c), ("epoch 45/60", stop)):
+    # The two commands before Ctrl-C take seconds, in which the training goes on.
+    for when, how in (("epoch   5/100", stop), ("epoch  30/100", press_ctrl_c)):
         training.printed.append(project.interrupt(*command, when=when, how=how))
         checkpoint = project.path / "runs/train/unfinished/last.ckpt"
         training.left.append((running(), checkpoint.exists()))
@@ -260,10 +261,10 @@ def outside(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory
 
 
 def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_resumes(inside: Training) -> None:
-    ctrl_c, stopped, finished = inside.printed
-    for printed in (ctrl_c, stopped):
+    stopped, ctrl_c, finished = inside.printed
+    for printed in (stopped, ctrl_c):
         assert "interrupted: the next `inv train` resumes from the last checkpoint" in printed
-    for printed in (stopped, finished):
+    for printed in (ctrl_c, finished):
         assert "resuming the interrupted run" in printed
     assert inside.left == [(None, True), (None, True)]
 
