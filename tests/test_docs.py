@@ -180,7 +180,7 @@ def test_jobs_may_read_and_no_more_and_end() -> None:
         else:
             allowed = WRITES.get(name, {"contents": "read"})
             assert job["permissions"] in ({}, allowed), name
-        assert job["timeout-minutes"] <= 120, name
+        assert job["timeout-minutes"] <= 360, name
         for step in job["steps"]:
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False, name
