@@ -244,7 +244,7 @@ def inside(built: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory)
 
     command = ["inv", "docker.train", "--", *LONG]
     # The two commands before Ctrl-C take seconds, in which the training goes on.
-    for when, how in (("epoch   5/100", stop), ("epoch  30/100", press_ctrl_c)):
+    for when, how in (("epoch   5/100", stop), ("epoch  20/100", press_ctrl_c)):
         training.printed.append(project.interrupt(*command, when=when, how=how))
         checkpoint = project.path / "runs/train/unfinished/last.ckpt"
         training.left.append((running(), checkpoint.exists()))
