@@ -16,12 +16,12 @@ import os
 import re
 import ssl
 import subprocess
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from listening import Listening
 from package_index import make_certificates
 
 TOKEN = "a-good-token"
@@ -44,7 +44,7 @@ GITLAB = {
 }
 
 
-class CodeHost:
+class CodeHost(Listening):
     """A repository on a host, empty at first.
 
     Attributes:
@@ -69,18 +69,7 @@ class CodeHost:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(server, key)
         handler = type("HostHandler", (Handler,), {"host": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> CodeHost:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), handler))
 
     @property
     def url(self) -> str:

@@ -19,7 +19,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import threading
 from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,10 +26,12 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
+from listening import Listening
+
 RELAYED = ("Content-Type", "Content-Length", "Content-Range", "Accept-Ranges")
 
 
-class PackageIndex:
+class PackageIndex(Listening):
     """The index: a context manager that listens on a free port of an address of this machine."""
 
     def __init__(self, folder: Path, address: str, upstream: str, torch: Path) -> None:
@@ -39,26 +40,17 @@ class PackageIndex:
         self.torch = torch
         self.user = f"user-{secrets.token_hex(8)}"
         self.password = f"password-{secrets.token_hex(16)}"
-        self.certificate, server, key = make_certificates(folder, f"IP:{address}")
+        self.certificate, chain, key = make_certificates(folder, f"IP:{address}")
         # By a file's name: its project and where it is; the project alone, once a client has it.
         self.files = {torch.name: ("torch", torch.as_uri())}
         self.delivered: dict[str, str] = {}
 
         handler = type("IndexHandler", (Handler,), {"index": self})
-        self._server = Server((address, 0), handler)
+        server = Server((address, 0), handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(server, key)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> PackageIndex:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        context.load_cert_chain(chain, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        super().__init__(server)
 
     @property
     def host(self) -> str:
