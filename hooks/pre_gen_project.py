@@ -18,11 +18,11 @@ from pathlib import Path
 
 # shadowed names: begin (written by inv lock)
 SHADOWED = """
-_argon2_cffi_bindings _cffi_backend _distutils_hack _pytest _xxhash _yaml absl absl_py adlfs
-aiobotocore aiofiles aiohappyeyeballs aiohttp aiohttp_retry aioitertools aiosignal alembic amqp
-annotated_doc annotated_types antlr4 antlr4_python3_runtime anyio appdirs appnope argcomplete
-argon2 argon2_cffi argon2_cffi_bindings arro3 arro3_core arro3_io arrow ast_serialize asttokens
-astunparse async_lru asyncssh atpublic attr attrs azure azure_core azure_identity
+_argon2_cffi_bindings _cffi_backend _distutils_hack _pytest _ruamel_yaml _xxhash _yaml absl
+absl_py adlfs aiobotocore aiofiles aiohappyeyeballs aiohttp aiohttp_retry aioitertools aiosignal
+alembic amqp annotated_doc annotated_types antlr4 antlr4_python3_runtime anyio appdirs appnope
+argcomplete argon2 argon2_cffi argon2_cffi_bindings arro3 arro3_core arro3_io arrow ast_serialize
+asttokens astunparse async_lru asyncssh atpublic attr attrs azure azure_core azure_identity
 azure_storage_blob babel bcrypt beautifulsoup4 billiard bleach botocore bottle bs4
 c787785866c7b801238d__mypyc celery certifi cffi cfgv charset_normalizer chex clang click
 click_didyoumean click_plugins click_repl cloudpickle colorama colorlog comm configobj contourpy
@@ -65,15 +65,15 @@ pyasn1_modules pycparser pydantic pydantic_core pydantic_settings pydevd_plugins
 pygments pygtrie pyjwt pylab pyparsing pytest python_dateutil python_discovery python_dotenv
 python_json_logger pythonjsonlogger pytorch_lightning pywin32 pywinpty pyyaml pyzmq referencing
 requests requests_oauthlib requests_stubs requirements requirements_parser rfc3339_validator
-rfc3986_validator rfc3987_syntax rich rpds rpds_py ruamel ruamel_yaml ruff s3fs scikit_learn scipy
-scmrepo semver send2trash setuptools shortuuid shtab simplejson six skl2onnx sklearn smmap sniffio
-soupsieve sqlalchemy sqltrie sshfs stack_data starlette submitit sympy tabulate tensorflow
-tensorstore termcolor terminado tests tf2onnx threadpoolctl tinycss2 tlz tomli tomlkit tools toolz
-torch torchgen torchmetrics tornado tqdm traitlets treescope triton truststore types_docker
-types_requests typing_extensions typing_inspect typing_inspection tzdata tzlocal uri_template
-urllib3 uvicorn uvloop validate vine virtualenv voluptuous wadler_lindig wandb wcwidth webcolors
-webdav4 webencodings websocket websocket_client wheel wrapt wrapt_stubs xgboost xxhash yaml yarl
-zc zc_lockfile zipp zmq
+rfc3986_validator rfc3987_syntax rich rpds rpds_py ruamel ruamel_yaml ruamel_yaml_clib ruff s3fs
+scikit_learn scipy scmrepo semver send2trash setuptools shortuuid shtab simplejson six skl2onnx
+sklearn smmap sniffio soupsieve sqlalchemy sqltrie sshfs stack_data starlette submitit sympy
+tabulate tensorflow tensorstore termcolor terminado tests tf2onnx threadpoolctl tinycss2 tlz tomli
+tomlkit tools toolz torch torchgen torchmetrics tornado tqdm traitlets treescope triton truststore
+types_docker types_requests typing_extensions typing_inspect typing_inspection tzdata tzlocal
+uri_template urllib3 uvicorn uvloop validate vine virtualenv voluptuous wadler_lindig wandb
+wcwidth webcolors webdav4 webencodings websocket websocket_client wheel wrapt wrapt_stubs xgboost
+xxhash yaml yarl zc zc_lockfile zipp zmq
 """.split()
 # shadowed names: end
 
