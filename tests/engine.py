@@ -65,7 +65,7 @@ def until(look: Callable[[], Any], seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (value := look()):
         assert time.monotonic() < end, f"waited {seconds:.0f} s for {look}"
-        time.sleep(0.2)
+        time.sleep(0.02)  # some of it is there for a moment
     return value
 
 

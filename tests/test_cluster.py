@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from driving import UV, Project
+from engine import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
@@ -87,7 +88,7 @@ def log(project: Project, job: str) -> str:
     return file.read_text("utf-8") if file.exists() else ""
 
 
-def until(project: Project, job: str, text: str, seconds: int) -> None:
+def until_printed(project: Project, job: str, text: str, seconds: int) -> None:
     """Wait until a job has printed something."""
     end = time.monotonic() + seconds
     while not re.search(text, log(project, job)):
@@ -104,6 +105,12 @@ def driver(project: Project, job: str) -> psutil.Process:
             assert str(project.path) in command[-1]
             return process
     raise AssertionError(f"job {job} has no process")
+
+
+def trainings(project: Project, job: str) -> list[psutil.Process]:
+    """The processes of a job that train."""
+    started = driver(project, job).children(recursive=True)
+    return [process for process in started if "my_ml_project.train" in process.cmdline()]
 
 
 def experiment(project: Project, name: str, file: str) -> str:
@@ -125,7 +132,7 @@ def test_two_nodes_that_are_signalled_end_as_one_process_in_one_go(
     same += ["trainer.limit_train_batches=36", "trainer.limit_val_batches=8"]
     on_two = ["resources.nodes=2", "trainer.num_nodes=2", "loader.batch_size=16"]
     job, name = submitted(project, *on_two, *same)
-    until(project, job, r"epoch  3/12", 120)
+    until_printed(project, job, r"epoch  3/12", 120)
     slurm("scancel", "--signal=USR2", "--batch", job)  # as SLURM does before the time limit
     printed = inv(project, "cluster.logs", job, "--follow", seconds=180)
     assert re.search(rf"^job {job} on n\[1-2\], restart 1$", printed, re.MULTILINE)
@@ -157,7 +164,10 @@ def test_a_job_runs_the_code_and_values_that_it_was_submitted_with(
     assert "waits" in inv(project, "cluster.status", "--job", job, seconds=30)
 
     follower = start(project, "cluster.logs", job, "--follow")
-    time.sleep(5)
+    assert follower.stdout
+    for line in follower.stdout:
+        if line.startswith(f"job {job} waits"):
+            break
     os.killpg(follower.pid, signal.SIGINT)
     printed, _ = follower.communicate(timeout=30)
     assert f"job {job} keeps running: inv cluster.logs {job} --follow" in printed, printed
@@ -173,7 +183,7 @@ def test_a_job_runs_the_code_and_values_that_it_was_submitted_with(
 def test_a_killed_job_is_reported_within_30_seconds(begun_sklearn: Project, tmp_path: Path) -> None:
     project = begun_sklearn.copy(tmp_path)
     job, _ = submitted(project, *LONG)
-    until(project, job, r"Running stage 'train'", 90)
+    until_printed(project, job, r"Running stage 'train'", 90)
     training = driver(project, job).children(recursive=True)
     driver(project, job).kill()
     killed = time.monotonic()
@@ -186,11 +196,9 @@ def test_a_killed_job_is_reported_within_30_seconds(begun_sklearn: Project, tmp_
 
     # A training alone, as where the node's memory is full: the job says so itself.
     job, _ = submitted(project, *LONG)
-    until(project, job, r"Running stage 'train'", 90)
-    time.sleep(1)
-    for process in driver(project, job).children(recursive=True):
-        if "my_ml_project.train" in process.cmdline():
-            process.kill()
+    until_printed(project, job, r"Running stage 'train'", 90)
+    for process in until(lambda: trainings(project, job)):
+        process.kill()
     printed = inv(project, "cluster.logs", job, "--follow", seconds=30, code=1)
     assert f"job {job} failed: dvc repro failed" in printed
 

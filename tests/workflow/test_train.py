@@ -24,7 +24,8 @@ from workflow.tracking import log_reader
 from workflow.training.unfinished import Training
 
 # Enough steps to be killed in the middle of.
-LONG = ["loader.batch_size=1", "trainer.max_epochs=4", "tracking.mode=offline"]
+EPOCHS = 8  # so many that a training is not over before it is killed
+LONG = ["loader.batch_size=1", f"trainer.max_epochs={EPOCHS}", "tracking.mode=offline"]
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -113,14 +114,14 @@ def test_killed_run_resumes_as_if_nothing_had_happened(
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.01)
         process.kill()
-    assert len(history(run_dir)) < 4
+    assert len(history(run_dir)) < EPOCHS
     assert not (run_dir / "metrics.json").exists()
     state = json.loads((run_dir / "unfinished" / "state.json").read_text(encoding="utf-8"))
 
     train(config(*long), run_dir)
     logs = tracked_runs(workspace)  # of the killed process, and of the one that went on
     assert [log.stem for log in logs] == 2 * [f"run-{state['run_id']}"]
-    assert [epoch for log in logs for epoch in tracked_epochs(log)] == list(range(4))
+    assert [epoch for log in logs for epoch in tracked_epochs(log)] == list(range(EPOCHS))
 
     train(config(*long), workspace / "whole")
     assert same(weights(run_dir), weights(workspace / "whole"))
