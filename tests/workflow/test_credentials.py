@@ -27,6 +27,7 @@ BLOCK = "-----BEGIN " + "PRIVATE KEY-----"
         ("uv.lock", f"\nurl = '{AWS_ID}'\n", "AWS Access Key"),
         ("a.ipynb", f'\n"text": "{AWS_ID}"\n', "AWS Access Key"),
         ("a.yaml", "\npass" + 'word: "correct-horse"\n', "Secret Keyword"),
+        ("a.py", "\npass" + 'word = "correct-horse"\n', "Secret Keyword"),
         ("long.py", "value = 1\n" * 9999 + f'key = "{RANDOM}"\n', "Base64 High Entropy String"),
     ],
 )

@@ -51,7 +51,9 @@ HASHES = re.compile(r"\.(lock|dvc|ipynb|svg)$|(^|/)\.cruft\.json$")  # and encod
 OLDER_KEY = re.compile(r"(?i:wandb|api).{0,40}?(?<![\w@])([0-9a-f]{40,})(?!\w)")
 
 CONTEXT_LIMIT = 2**20  # characters; for more, the heuristics take too long
-WHOLE_LIMIT = 2**15  # characters; of more, only single lines are read
+# Characters. Of a longer text, only single lines are read; so is Python, whose lines say nothing of
+# those around them, as those of settings do.
+WHOLE_LIMIT = 2**15
 # The heuristics find nothing but in a line with a long word or the name of a key.
 WORTH_A_LOOK = re.compile(
     r"(?<![\w+/=-])(?=[\d+/=-]*[A-Za-z_])[\w+/=-]{16,}|key|pass|pw|secret|token|contrase|://",
@@ -148,7 +150,7 @@ def _by_context(name: str, text: str) -> Iterator[Secret]:
     worth = [(number, line) for number, line in lines if WORTH_A_LOOK.search(line)]
     if not worth:
         return
-    if len(text) > WHOLE_LIMIT:
+    if len(text) > WHOLE_LIMIT or name.endswith(".py"):
         # The first line keeps it from reading what is left as a file of settings.
         lines = [(0, "<"), *worth]
     with tempfile.TemporaryDirectory() as folder:
