@@ -150,6 +150,7 @@ for path in sorted(pathlib.Path("workflow").rglob("*.py")):
     own = path.name == "drift.py"  # it has an environment of its own
     if not own and not {"keras", "lightning", "scikit_learn"} & {*path.parts[:2]}:
         importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+assert "wandb.apis.public" not in sys.modules, "it takes long, and only uploads need it"
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import wandb
-from wandb.apis.public.runs import RunNotFoundError
 from wandb.errors import CommError
 from wandb.proto.wandb_internal_pb2 import Record, RunRecord  # type: ignore[attr-defined]
 
@@ -60,6 +59,8 @@ def rows_at(run: RunRecord) -> set[float]:
 
     They distinguish rows: W&B counts the steps of a run's later logs from 0.
     """
+    from wandb.apis.public.runs import RunNotFoundError  # takes a while, and only uploads need it
+
     path = [run.entity, run.project, run.run_id]
     try:
         remote_run = wandb.Api().run("/".join(filter(None, path)))
