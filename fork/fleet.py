@@ -30,7 +30,7 @@ from typing import TypeVar
 
 from workflow.errors import CommandError, enumerated, one_line
 from workflow.git import GitError
-from workflow.template import drift, proposal, record, three_way
+from workflow.template import branches, drift, proposal, record, three_way
 from workflow.template.record import without_secret
 from workflow.template.source import cache, open_source
 
@@ -41,7 +41,6 @@ LIST = f"{FOLDER}/projects.toml"
 UPDATE = "workflow.template.update"
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 PARALLEL = 4
-PUSHED = "refs/pushed"  # in a clone: of each branch, what was pushed from there
 
 
 Row = TypeVar("Row")
@@ -193,7 +192,12 @@ def _update(root: Path, project: Project, apply: bool) -> Update:
         old = record.read(clone).version or ""
         result = subprocess.run(
             [sys.executable, "-m", UPDATE, f"--project={clone}", "--no-test"],
-            env={**os.environ, "PYTHONPATH": WORKFLOW, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **os.environ,
+                "GIT_COMMITTER_NAME": branches.COMMITTER,
+                "PYTHONPATH": WORKFLOW,
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -213,7 +217,8 @@ def _update(root: Path, project: Project, apply: bool) -> Update:
             return Update(project.name, address, "would update", old, new, files)
         branch = place.git("symbolic-ref", "--short", "HEAD").strip()
         title = f"Update from the template: {old} to {new}"
-        request = _propose(clone, project.branch or _default_branch(clone), branch, title)
+        base = project.branch or _default_branch(clone)
+        branch, request = _propose(clone, base, branch, title)
         return Update(project.name, address, "updated", old, new, files, branch, request)
     except (CommandError, GitError, OSError) as error:
         return Update(project.name, address, "failed", problem=one_line(error))
@@ -283,35 +288,39 @@ def _checks(clone: Path, branch: str) -> str:
     return hosts.checks(clone, hosts.command_for(_origin(clone)), branch, commit)
 
 
-def _propose(clone: Path, base: str, branch: str, title: str) -> str:
+def _propose(clone: Path, base: str, branch: str, title: str) -> tuple[str, str]:
     """Push the branch of an update, and open a request of it unless there is one.
 
-    Of a branch that is there already, what was pushed from here is replaced, and nothing else.
+    An earlier update that is still open becomes this one, unless others have committed to it.
 
     Returns:
-        The request's address; "" where no command for the host is there.
+        The branch in origin, and the request's address; "" where no command for the host is there.
 
     Raises:
         CommandError: nothing is pushed; or it is, and the host opens no request.
     """
     place, command = three_way.at(clone), hosts.command_for(_origin(clone))
-    request = hosts.find_request(clone, command, branch) if command else ""
-    remote_tip = place.commit(f"refs/remotes/origin/{branch}")
-    if remote_tip is None or place.git("diff", "--name-only", remote_tip, "HEAD"):
-        if remote_tip not in (None, place.commit(f"{PUSHED}/{branch}")):
-            raise CommandError(
-                f"{branch} is in origin already, with other commits: merge or delete it there"
-            )
-        lease = f"--force-with-lease=refs/heads/{branch}:{remote_tip or ''}"
-        place.git("push", "--quiet", lease, "origin", f"HEAD:refs/heads/{branch}")
-        place.git("update-ref", f"{PUSHED}/{branch}", "HEAD")
-    if request or not command:
-        return request
+    target = branches.target(clone, branch)
+    name = target.branch
+    request = hosts.find_request(clone, command, name) if command else ""
+    if target.has_others:
+        raise CommandError(
+            f"{name} is in origin already, with other commits: merge or delete it there"
+        )
+    if not target.has_update:
+        lease = f"--force-with-lease=refs/heads/{name}:{target.tip}"
+        place.git("push", "--quiet", lease, "origin", f"HEAD:refs/heads/{name}")
+    if not command or (request and target.has_update):
+        return name, request
+    problem = "its request cannot be changed" if request else "no request can be opened"
     try:
         text = proposal.description(clone)
-        return hosts.open_request(clone, command, branch, title, text, base)
+        if request:
+            hosts.change_request(clone, command, request, title, text)
+            return name, request
+        return name, hosts.open_request(clone, command, name, title, text, base)
     except CommandError as error:
-        raise CommandError(f"{branch} is pushed, but no request can be opened: {error}") from None
+        raise CommandError(f"{name} is pushed, but {problem}: {error}") from None
 
 
 def _reason(lines: list[str]) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
-from workflow.errors import CommandError, one_line
+from workflow.errors import CommandError
 from workflow.template import pull_request
+from workflow.template.pull_request import run
 
 # By what is in the host's name.
 COMMANDS = {"github": "gh", "gitlab": "glab"}
@@ -35,12 +35,12 @@ def checks(clone: Path, command: str, branch: str, commit: str) -> str:
     try:
         if command == "gh":
             fields = "--json=headSha,status,conclusion"
-            runs = json.loads(_run(clone, "gh", "run", "list", f"--branch={branch}", fields))
-            ends = [run["conclusion"] or run["status"] for run in runs if run["headSha"] == commit]
+            runs = json.loads(run(clone, "gh", "run", "list", f"--branch={branch}", fields))
+            ends = [one["conclusion"] or one["status"] for one in runs if one["headSha"] == commit]
             return next((end for end in ends if end not in GOOD), "success" if ends else "")
         if command == "glab":
             newest = (f"--sha={commit}", "--per-page=1", "--output=json")
-            runs = json.loads(_run(clone, "glab", "ci", "list", *newest))
+            runs = json.loads(run(clone, "glab", "ci", "list", *newest))
             return str(runs[0]["status"]) if runs else ""
     except CommandError:
         pass
@@ -56,7 +56,7 @@ def find_request(clone: Path, command: str, branch: str) -> str:
     if command == "gh":
         request = pull_request.find(clone, branch)
         return request.url if request and request.is_open else ""
-    listed = _run(clone, "glab", "mr", "list", f"--source-branch={branch}", "--output=json")
+    listed = run(clone, "glab", "mr", "list", f"--source-branch={branch}", "--output=json")
     return next((str(entry["web_url"]) for entry in json.loads(listed)), "")
 
 
@@ -70,21 +70,17 @@ def open_request(clone: Path, command: str, branch: str, title: str, text: str, 
         return pull_request.create(clone, branch, title, text, base)
     branches = (f"--source-branch={branch}", f"--target-branch={base}")
     words = (f"--title={title}", f"--description={text}", "--yes")
-    return _run(clone, "glab", "mr", "create", *branches, *words).split()[-1]
+    return run(clone, "glab", "mr", "create", *branches, *words).split()[-1]
 
 
-def _run(clone: Path, *command: str) -> str:
-    result = subprocess.run(
-        command,
-        cwd=clone,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if result.returncode:
-        # Of a file in which glab has kept what was typed, nothing is said.
-        lines = [line for line in result.stderr.splitlines() if "recover" not in line]
-        raise CommandError(f"{command[0]}: {one_line(' '.join(lines))}")
-    return result.stdout
+def change_request(clone: Path, command: str, url: str, title: str, text: str) -> None:
+    """Give a pull or merge request another title and text.
+
+    Raises:
+        CommandError: the host refuses.
+    """
+    if command == "gh":
+        return pull_request.change(clone, url, title, text)
+    words = (f"--title={title}", f"--description={text}")
+    run(clone, "glab", "mr", "update", url.rpartition("/")[2], *words)
+    return None

@@ -51,6 +51,7 @@ class CodeHost(Listening):
         requests: pull or merge requests, as the API shows them.
         refuses: what the host says to whoever opens one; "" if it does not refuse.
         checks: how the last run of CI ended on a commit, by the commit.
+        is_down: it answers nothing but 502.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -59,11 +60,16 @@ class CodeHost(Listening):
         self.requests: list[dict[str, Any]] = []
         self.refuses = ""
         self.checks: dict[str, str] = {}
+        self.is_down = False
         self.folder = folder
         self.repository = folder / f"{NAME}.git"
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", self.repository], check=True)
         for setting in ("http.receivepack", "receive.advertisePushOptions"):
             subprocess.run(["git", "config", setting, "true"], cwd=self.repository, check=True)
+        self.pushed = self.repository / "pushed"
+        hook = self.repository / "hooks/post-receive"
+        hook.write_text(f"#!/bin/sh\n(cat; env | grep ^GIT_PUSH_OPTION_) > {self.pushed}\n")
+        hook.chmod(0o755)
         names = f"DNS:{name},DNS:api.{name}"
         self.certificate, server, key = make_certificates(folder, names)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -107,6 +113,19 @@ class CodeHost(Listening):
         self.requests.append({**opened, **(github if self.is_github else gitlab)})
         return self.requests[-1]
 
+    def follow_push(self) -> None:
+        """Do what the options of a push ask of GitLab: a request, or another title of it."""
+        if self.is_github or not self.pushed.exists():
+            return
+        text = self.pushed.read_text()
+        self.pushed.unlink()
+        options = dict(re.findall(r"=merge_request\.(\w+)(?:=(.*))?$", text, re.MULTILINE))
+        if "create" in options:
+            (head,) = re.findall(r"refs/heads/(\S+)$", text, re.MULTILINE)
+            known = [one for one in self.requests if one["head"] == head]
+            request = known[-1] if known else self.create(head, options["target"], "", "")
+            request["title"] = options["title"]
+
 
 class Handler(BaseHTTPRequestHandler):
     """HTTPS in front of a `CodeHost`."""
@@ -123,6 +142,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self._body()
+        if self.host.is_down:
+            return self._send(502, {"message": "Bad Gateway"})
         address = urlsplit(self.path)
         access = self.headers.get("Authorization", "") + self.headers.get("PRIVATE-TOKEN", "")
         if access.startswith("Basic "):
@@ -138,6 +159,12 @@ class Handler(BaseHTTPRequestHandler):
         return self._rest(path, query, json.loads(body or b"{}"))
 
     def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_PATCH(self) -> None:
+        self.do_GET()
+
+    def do_PUT(self) -> None:
         self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
@@ -180,6 +207,11 @@ class Handler(BaseHTTPRequestHandler):
             commit = query.get("sha", "")
             found = [{"id": 1, "sha": commit, "status": checks[commit]}] if commit in checks else []
             return self._send(200, found)
+        if number := re.search(r"/(?:pulls|merge_requests)/(\d+)$", path):
+            request = self.host.requests[int(number[1]) - 1]
+            texts = {"title": "title", "body": "text", "description": "text"}
+            request.update({texts[name]: sent[name] for name in texts if name in sent})
+            return self._send(200, request)
         if path.endswith("/merge_requests") and self.command == "GET":
             head = query["source_branch"]
             return self._send(200, [one for one in self.host.requests if one["head"] == head])
@@ -212,6 +244,7 @@ class Handler(BaseHTTPRequestHandler):
         )
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         headers = dict(re.findall(r"(?m)^([\w-]+): (.*?)\r?$", head.decode()))
+        self.host.follow_push()
         self.send_response(int(headers.pop("Status", "200")[:3]))
         for name, value in headers.items():
             self.send_header(name, value)

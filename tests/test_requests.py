@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from baking import git, new_folder, run_cli
-from code_host import CodeHost
+from code_host import TOKEN, CodeHost
 from driving import UV
+from workflow.template.branches import COMMITTER
 from workflow.template.rendering import COOKIECUTTER
 
 from fork import WORKFLOW, fleet
@@ -201,12 +202,71 @@ def test_the_weekly_job_opens_one_request(
     assert [request["state"] for request in host.requests] == ["MERGED", "OPEN"]
 
 
+def test_a_newer_version_goes_to_the_open_request(
+    host: CodeHost, project: Path, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = new_folder()
+    git(fork, "init", "--quiet")
+    (fork / "team").mkdir()
+    (fork / "team/projects.toml").write_text(f'[digits]\ngit = "{host.url}"\n')
+    ci = "GITHUB_ACTIONS" if host.is_github else "GITLAB_CI"
+    for name, value in {"CI": "true", ci: "true", "CI_DEFAULT_BRANCH": "main"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TEMPLATE_UPDATE_TOKEN", TOKEN)
+
+    def weekly() -> subprocess.CompletedProcess[str]:
+        git(project, "switch", "--quiet", "main")
+        job(project, "update", "--no-test").check_returncode()
+        return job(project, "proposal")
+
+    assert "its pull request is open" in weekly().stdout.replace("merge request", "pull request")
+    change(template, "1.2.0")
+    done = weekly()
+    assert done.stdout.startswith("template-update-1.2.0 is pushed as template-update-1.1.0, ")
+    (opened,) = host.requests
+    assert opened["title"] == "Update from the template: 1.2.0"
+    assert list(branches(host)) == ["main", "template-update-1.1.0"]
+    assert git(host.repository, "show", "template-update-1.1.0:README.md") == "# Digits, 1.2.0\n"
+
+    change(template, "1.3.0")
+    (row,) = fleet.update(fork, apply=True)
+    assert (row.state, row.problem) == ("updated", "")
+    assert (row.branch, row.request) == ("template-update-1.1.0", opened["url"])
+    assert opened["title"] == "Update from the template: 1.0.0 to 1.3.0"
+    assert "It is 1.3.0." in opened["text"]
+
+    # A colleague has committed to it: it stays, and there is no second one.
+    git(project, "fetch", "--quiet")
+    git(project, "switch", "--quiet", "--detach", "origin/template-update-1.1.0")
+    (project / "notes.md").write_text("Theirs\n")
+    commit(project)
+    git(project, "push", "--quiet", "origin", "HEAD:template-update-1.1.0")
+    theirs = branches(host)
+    change(template, "1.4.0")
+    assert "the earlier template-update-1.1.0 is in origin already, with com" in weekly().stdout
+    (row,) = fleet.update(fork, apply=True)
+    assert row.problem.startswith("template-update-1.1.0 is in origin already, with other commits")
+    assert (branches(host), len(host.requests)) == (theirs, 1)
+
+    # A host that is down is no matter of a token.
+    host.is_down = True
+    (line,) = job(project, "proposal").stderr.splitlines()
+    assert "502" in line
+    assert "TEMPLATE_UPDATE_TOKEN" not in line
+    assert "502" in fleet.update(fork, apply=True)[0].problem
+
+
 def job(project: Path, module: str, *options: str) -> subprocess.CompletedProcess[str]:
     """A step of the weekly workflow."""
     command = [sys.executable, "-m", f"workflow.template.{module}", f"--project={project}"]
     return subprocess.run(
         [*command, *options],
-        env={**os.environ, "PYTHONPATH": WORKFLOW, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "GIT_COMMITTER_NAME": COMMITTER,
+            "PYTHONPATH": WORKFLOW,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         check=False,

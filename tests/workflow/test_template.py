@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pytest
 from workflow import doctor
 from workflow.errors import CommandError
 from workflow.paths import ROOT
-from workflow.template import drift, link, proposal, record
+from workflow.template import branches, drift, link, proposal, record
 from workflow.template.evident import answers_of, yaml_value
 from workflow.template.rendering import render, rendering
 from workflow.template.source import open_source
@@ -471,12 +472,64 @@ def test_the_branch_of_an_update_is_pushed_and_its_merge_request_opened(
     for option in ("create", "title=Update from the template: 1.1.0", "target=main"):
         assert f"=merge_request.{option}\n" in options
 
-    # Somebody has worked on it there: it stays.
-    git(project, "commit", "--quiet", "--allow-empty", "--message=Another")
+    # A week later nothing is newer: it stays.
+    git(project, "commit", "--quiet", "--amend", "--no-edit", "--date=2020-01-01T00:00:00")
     assert "stays as it is" in proposal.propose(project)
     assert git(remote, "rev-parse", "template-update-1.1.0") == tip
     git(project, "checkout", "--quiet", "main")
     assert proposal.propose(project).startswith("nothing to propose")
+
+
+def test_a_newer_update_takes_the_place_of_an_open_one_unless_others_committed_to_it(
+    project: Path, updated: Callable[[], str], tmp_path: Path
+) -> None:
+    remote = tmp_path / "gitlab.git"
+
+    def by_job() -> str:
+        job = ("-c", f"user.name={branches.COMMITTER}")
+        git(project, *job, "commit", "--quiet", "--amend", "--no-edit", "--reset-author")
+        return git(project, "rev-parse", "HEAD")
+
+    updated()
+    first = by_job()
+    proposal.propose(project)
+    git(project, "push", "--quiet", "origin", "main:template-update-sub-1.0.0")  # of another
+
+    def newer(version: str) -> str:
+        git(project, "checkout", "--quiet", "-b", f"template-update-{version}", "main")
+        known = record.read(project)
+        record.write(project, replace(known, commit=version * 4, version=version))
+        commit(project, f"Update to {version}")
+        return by_job()
+
+    second = newer("1.2.0")
+    line = proposal.propose(project)
+    assert line.startswith("template-update-1.2.0 is pushed as template-update-1.1.0, the earlier")
+    assert git(remote, "rev-parse", "template-update-1.1.0") == second != first
+    assert "title=Update from the template: 1.2.0" in (remote / "options").read_text()
+
+    # Somebody has worked on it there: it stays, and no second one is beside it.
+    write(project, {"mine.txt": "x\n"})
+    theirs = commit(project, "Mine")
+    git(project, "push", "--quiet", "origin", "HEAD:template-update-1.1.0")
+    newer("1.3.0")
+    assert proposal.propose(project) == (
+        "template-update-1.3.0 is not pushed: the earlier template-update-1.1.0 is in origin"
+        " already, with commits of others, and stays as it is: merge or delete it there"
+    )
+    heads = git(remote, "for-each-ref", "--format=%(refname:short)", "refs/heads").split()
+    assert heads == ["main", "template-update-1.1.0", "template-update-sub-1.0.0"]
+    assert git(remote, "rev-parse", "template-update-1.1.0") == theirs
+
+    # Squashed into main, and its branch left behind: it holds nothing up.
+    git(project, "checkout", "--quiet", "main")
+    git(project, "merge", "--quiet", "--squash", theirs)
+    commit(project, "Squashed")
+    git(project, "checkout", "--quiet", "-b", "template-update-1.4.0")
+    record.write(project, replace(record.read(project), commit="4" * 40, version="1.4.0"))
+    last = commit(project, "Update to 1.4.0")
+    assert proposal.propose(project).startswith("template-update-1.4.0 is pushed, ")
+    assert git(remote, "rev-parse", "template-update-1.4.0") == last
 
 
 def test_where_no_command_knows_the_host_the_branch_is_pushed(
@@ -517,5 +570,16 @@ def test_without_a_token_one_line_names_the_setting(
     done = run("proposal", project=project)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
+    assert "You are not allowed to push" in line
     assert "TEMPLATE_UPDATE_TOKEN" in line
     assert "Settings > " in line
+
+    # Where the host is down, no setting is the reason.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/digits.git"
+    git(project, "remote", "set-url", "origin", address)
+    done = run("proposal", project=project)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("template-update-1.1.0 cannot be pushed: git fetch: fatal: unable to")
+    assert "onnect" in line  # "Connection refused", or "Failed to connect"
+    assert "TEMPLATE_UPDATE_TOKEN" not in line

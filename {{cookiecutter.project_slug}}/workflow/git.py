@@ -185,7 +185,11 @@ def _error(arguments: tuple[str, ...], printed: str) -> GitError:
     if trust := TRUST.search(printed):
         return GitError("the project belongs to another user, so Git does not open it", trust[0])
     lines = [line.strip() for line in printed.splitlines() if line.strip()] or ["it failed"]
-    line = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0])
+    # Of a push that a remote refuses, "error: failed to push some refs" comes after the reason.
+    rejected = [line for line in lines if line.startswith(("remote: ", "! ["))]
+    is_push = "push" in arguments and any(line.startswith("! [") for line in rejected)
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    line = " ".join(rejected) if is_push else (fatal or lines)[0]
     command = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
     return GitError(f"git {command}: {line}")
 

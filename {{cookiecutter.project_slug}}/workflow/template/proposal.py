@@ -9,22 +9,28 @@ argument of a command.
 
 import argparse
 import os
+import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from .. import git
 from ..errors import CommandError, one_line
 from ..git import GitError
 from ..paths import ROOT
-from . import pull_request, record, source
-from .pull_request import REMOTE
-from .record import Record, without_secret
+from . import branches, pull_request, record, source
+from .branches import PREFIX, REMOTE, Target
+from .record import without_secret
 from .source import open_source
+from .update import notice
 
-PREFIX = "template-update-"  # how the branch of an update begins
 TOKEN = "TEMPLATE_UPDATE_TOKEN"
 LIMIT = 50_000  # characters; GitHub takes 65 536
+# What the hosts answer to a token that may not; not "Connection refused".
+NO_ACCESS = re.compile(
+    r"\b40[134]\b|authenticat|could not read (username|password)|credential|denied"
+    r"|forbidden|not allowed|permi(ssion|tted)|protected|token|unauthorized",
+    re.IGNORECASE,
+)
 # Git asks a helper for the credentials, which reads them from the environment.
 HELPERS = {
     "github": "!gh auth git-credential",
@@ -76,24 +82,38 @@ def propose(project: Path) -> str:
     suffix = f" {folder}" if folder else ""  # one of several projects of the repository
     title = f"Update{suffix} from the template: {record.read(project).version}"
     try:
-        remote_tip = git.run(project, *options, "ls-remote", url, f"refs/heads/{branch}").split()
-        is_kept = bool(remote_tip) and remote_tip[0].decode() != git.head(project)
-        if not is_kept:
+        fetched = f"+refs/heads/{PREFIX}*:refs/remotes/{REMOTE}/{PREFIX}*"
+        git.run(project, *options, "fetch", "--quiet", "--no-tags", "--prune", url, fetched)
+        target = branches.target(project, branch)
+        if not target.is_kept:
+            ref = f"refs/heads/{target.branch}"
             push_options = gitlab_options(title) if host == "gitlab" else []
-            git.run(project, *options, "push", *push_options, url, f"HEAD:refs/heads/{branch}")
+            lease = f"--force-with-lease={ref}:{target.tip}"
+            git.run(project, *options, "push", *push_options, lease, url, f"HEAD:{ref}")
     except GitError as error:
         raise _refused(f"{branch} cannot be pushed", str(error), url, host) from None
     if host == "github" and shutil.which("gh"):
-        return open_on_github(project, branch, title, is_kept)
-    if is_kept:
-        return kept(branch)
+        return open_on_github(project, branch, target, title)
+    if target.is_kept:
+        return kept(branch, target)
     if host == "gitlab":
-        return f"{branch} is pushed, and its merge request is open"
-    return f"{branch} is pushed: open a pull request of it"
+        return f"{pushed(branch, target)}, and its merge request is open"
+    return f"{pushed(branch, target)}: open a pull request of it"
 
 
-def kept(branch: str) -> str:
-    return f"{branch} is in {REMOTE} already, and stays as it is: merge or delete it there"
+def kept(branch: str, target: Target) -> str:
+    """Return the line for what is in origin and not replaced; GitHub shows it beside the run."""
+    new = "" if branch == target.branch else f"{branch} is not pushed: the earlier "
+    why = ", with commits of others" if target.has_others else ""
+    stays = f"{target.branch} is in {REMOTE} already{why}, and stays as it is"
+    return notice(f"{new}{stays}: merge or delete it there")
+
+
+def pushed(branch: str, target: Target) -> str:
+    """Return the beginning of a line; an earlier update's branch keeps its name."""
+    if branch == target.branch:
+        return f"{branch} is pushed"
+    return f"{branch} is pushed as {target.branch}, the earlier update"
 
 
 def host_of(project: Path, url: str) -> str:
@@ -114,33 +134,33 @@ def gitlab_options(title: str) -> list[str]:
     return [word for option in options for word in ("-o", option)]
 
 
-def open_on_github(project: Path, branch: str, title: str, is_kept: bool) -> str:
+def open_on_github(project: Path, branch: str, target: Target, title: str) -> str:
     """Open a pull request, unless there is one, and return its URL in a line.
 
-    Args:
-        is_kept: the branch was there before, with other commits: one request of it is enough, even
-            if that was closed.
+    Of what was in origin before, one request is enough, even if that was closed.
 
     Raises:
         CommandError: GitHub refused.
     """
+    line = pushed(branch, target)
     try:
-        request = pull_request.find(project, branch)
-        if is_kept and request:
-            return f"{kept(branch)} ({request.url})"
+        request = pull_request.find(project, target.branch)
+        if target.has_others or (target.is_kept and request):
+            return f"{kept(branch, target)}{f' ({request.url})' if request else ''}"
         if request and request.is_open:
-            return f"{branch} is pushed; its pull request: {request.url}"
-        url = pull_request.create(project, branch, title, description(project))
+            pull_request.change(project, request.url, title, description(project))
+            return f"{line}; its pull request: {request.url}"
+        url = pull_request.create(project, target.branch, title, description(project))
     except CommandError as error:
-        problem = f"{branch} is pushed, but no pull request can be opened"
+        problem = f"{line}, but no pull request can be opened"
         raise _refused(problem, str(error), "", "github") from None
-    return f"{branch} is pushed, and its pull request is open: {url}"
+    return f"{line}, and its pull request is open: {url}"
 
 
 def description(project: Path) -> str:
     """Return the changelog of an update, in Markdown."""
     new = record.read(project)
-    old = next((one for one in _records(project) if one.commit != new.commit), None)
+    old = next((one for one in branches.previous(project) if one.commit != new.commit), None)
     text = f"The template's version {new.version}"
     if old is None or not old.commit or not new.commit:
         return text
@@ -152,18 +172,9 @@ def description(project: Path) -> str:
         return text
 
 
-def _records(project: Path) -> Iterator[Record]:
-    """Yield the record as the last commits have it, the newest first."""
-    for number in range(1, 20):
-        content = git.ask(project, "show", f"HEAD~{number}:./{record.FILE}")
-        if content is None:
-            return
-        yield record.parse(content.decode())
-
-
 def _refused(problem: str, reason: str, url: str, host: str) -> CommandError:
     detail = one_line(reason).replace(url, without_secret(url)) if url else one_line(reason)
-    if "CI" in os.environ and host:
+    if "CI" in os.environ and host and NO_ACCESS.search(detail):
         return CommandError(
             f"{problem} ({detail}): the project's repository needs {SETTINGS[host]}"
         )

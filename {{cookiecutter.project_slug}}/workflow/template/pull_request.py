@@ -1,6 +1,7 @@
 """The pull request of a branch on GitHub, by `gh`, which also knows the host and its token."""
 
 import json
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import NamedTuple
 
 from .. import git
 from ..errors import CommandError, one_line
+from .branches import REMOTE
 from .record import without_secret
 
-REMOTE = "origin"
+ADDRESS = re.compile(r"https://([^/]+)/([^/]+/[^/]+)/pull/(\d+)")
 
 
 class PullRequest(NamedTuple):
@@ -52,10 +54,31 @@ def create(project: Path, branch: str, title: str, text: str, base: str = "") ->
         return _gh(project, "create", *words, *([f"--base={base}"] if base else [])).strip()
 
 
-def _gh(project: Path, *arguments: str) -> str:
+def change(project: Path, url: str, title: str, text: str) -> None:
+    """Give a pull request another title and text.
+
+    Raises:
+        CommandError: GitHub refuses.
+    """
+    address = ADDRESS.match(url)
+    if address is None:
+        raise CommandError(f"{url} is not the address of a pull request")
+    host, repository, number = address.groups()
+    # Not by `gh pr edit`: older ones ask for projects, which GitHub no longer answers.
+    fields = (f"--raw-field=title={title}", f"--raw-field=body={text}")
+    path = f"repos/{repository}/pulls/{number}"
+    run(project, "gh", "api", f"--hostname={host}", "--method=PATCH", path, *fields)
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run `gh` or `glab` in a folder, and return what it printed.
+
+    Raises:
+        CommandError: it failed; its reason.
+    """
     result = subprocess.run(
-        ["gh", "pr", *arguments, *_repository(project)],
-        cwd=project,
+        command,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
@@ -63,8 +86,14 @@ def _gh(project: Path, *arguments: str) -> str:
         errors="replace",
     )
     if result.returncode:
-        raise CommandError(f"gh: {one_line(result.stderr)}")
+        # Of a file in which glab has kept what was typed, nothing is said.
+        lines = [line for line in result.stderr.splitlines() if "recover" not in line]
+        raise CommandError(f"{command[0]}: {one_line(' '.join(lines))}")
     return result.stdout
+
+
+def _gh(project: Path, *arguments: str) -> str:
+    return run(project, "gh", "pr", *arguments, *_repository(project))
 
 
 def _repository(project: Path) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from .. import git
 from ..errors import CommandError, enumerated
 from ..git import GitError
-from . import migrations, progress, record, three_way
+from . import branches, migrations, progress, record, three_way
 from .outcome import ABORT, CONTINUE
 from .source import Source
 from .three_way import Place
@@ -68,9 +68,7 @@ def branch_for(place: Place, source: Source, commit: str) -> str:
     Raises:
         CommandError: it exists, and is not merged.
     """
-    folder = place.prefix.strip("/").replace("/", "-")
-    version = source.version(commit) or commit[:7]
-    branch = "-".join(filter(None, ["template-update", folder, version]))
+    branch = branches.name(place.prefix, source.version(commit) or commit[:7])
     tip = place.commit(f"refs/heads/{branch}")
     if tip and branch == place.branch():
         raise CommandError(f"{branch} is the current branch: git switch to the one to update")
