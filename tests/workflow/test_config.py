@@ -610,12 +610,14 @@ def test_editors_complete_the_keys_of_inputs_and_target(
     jsonschema.Draft7Validator({**schema, "$ref": "#/definitions/data"}).validate(content)
 
 
-def test_composing_imports_no_framework(config) -> None:
-    program = (
-        "import sys; from workflow.pipeline.params import check;"
-        "check(['+trainer.benchmark=true']);"
-        "sys.exit(str([n for n in ('torch', 'lightning', 'wandb', 'griffe') if n in sys.modules]))"
-    )
+def test_params_imports_what_it_needs(config) -> None:
+    program = """
+import sys
+from workflow.pipeline.params import check
+assert "hydra" not in sys.modules, "in an experiment, nothing is composed"
+check(["+trainer.benchmark=true"])
+sys.exit(str([n for n in ("torch", "lightning", "wandb", "griffe") if n in sys.modules]))
+"""
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
     )

@@ -14,7 +14,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .. import files
-from ..config.compose import compose, experiments
 from ..config.schema import plain, validate
 from ..config.values import ConfigError
 from ..paths import CONF, PARAMS
@@ -33,6 +32,8 @@ def check(overrides: list[str], grid: bool = False) -> int:
     Raises:
         ConfigError: an override is wrong, or names a run to start from that is not available.
     """
+    from ..config.compose import experiments
+
     configs = experiments(overrides, grid)
     for config in configs:
         _require_start(plain(config))
@@ -57,6 +58,8 @@ def write_params() -> str:
         if pin_start(config):
             files.replace(PARAMS, OmegaConf.to_yaml(config))
         return f"{PARAMS} kept as the experiment composed it"
+    from ..config.compose import compose  # with Hydra, which takes a while and only this needs
+
     config = compose()
     pin_start(config)
     files.replace(PARAMS, OmegaConf.to_yaml(config))

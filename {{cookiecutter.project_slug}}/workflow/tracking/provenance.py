@@ -16,6 +16,8 @@ from ..paths import BUILT, MODEL, home
 
 FORMAT = 2  # of a run's record; format 1 is the same, and has no number
 NAMED = 100  # files that a run's provenance names one by one
+# In C, where PyYAML has it: each stage of a training reads dvc.lock, some twice.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def collect(
@@ -89,7 +91,7 @@ def outs_in(files: dict[str, str]) -> dict[str, str]:
     """Return what DVC keeps, from the text of dvc.lock and of .dvc files, by their paths."""
     hashes = {}
     for name, text in files.items():
-        content = yaml.safe_load(text)
+        content = yaml.load(text, LOADER)
         stages = content.get("stages", {"add": content})
         for stage in stages.values():
             for out in stage.get("outs", []):
