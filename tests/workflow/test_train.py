@@ -5,10 +5,12 @@ import hashlib
 import json
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -18,9 +20,11 @@ from running import inspect, train
 from workflow.config.schema import plain
 from workflow.config.values import ConfigError
 from workflow.errors import CommandError
+from workflow.lightning.callbacks import EndProcesses
 from workflow.lightning.processes import job_environment
 from workflow.paths import CHECKPOINT, CONF, ROOT, TRAIN_RUN
 from workflow.tracking import log_reader
+from workflow.training.session import DivergedError
 from workflow.training.unfinished import Training
 
 # Enough steps to be killed in the middle of.
@@ -277,6 +281,21 @@ def test_a_training_that_diverges_ends_and_keeps_its_best_epoch(
     run_id = run.stem.removeprefix("run-")
     train(config(f"train.init_from={run_id}"), workspace / "run")
     assert torch.load(workspace / "run" / "model.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("exception", "left"), [(DivergedError("nan"), 0), (KeyboardInterrupt(), 0), (OSError(), 1)]
+)
+def test_where_all_processes_end_alike_lightning_does_not_kill_the_first(
+    exception: BaseException, left: int
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        started = [process]
+        strategy = SimpleNamespace(launcher=SimpleNamespace(procs=started))
+        EndProcesses().on_exception(SimpleNamespace(strategy=strategy), None, exception)
+        assert len(started) == left
+        if left:
+            process.kill()
 
 
 def test_a_learning_rate_far_too_large_is_one_line(workspace: Path, config) -> None:

@@ -2,14 +2,17 @@
 
 One KeyboardInterrupt may get lost. In a callback of the garbage collector, such as JAX has one, or
 in `__del__`, Python drops it, and the training would run to its end. Other code turns it into an
-error of its own.
+error of its own. And Python raises none while other code waits, as for another process.
 """
 
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -17,13 +20,18 @@ from .paths import NEWEST_CHECKPOINT
 from .trial import INTERRUPTED
 
 AGAIN_SECONDS = 1.0
+END_SECONDS = 10.0  # for which the block may last after a signal
+
+if hasattr(os, "register_at_fork"):  # else a worker's signal would be taken for one of this process
+    os.register_at_fork(after_in_child=partial(signal.set_wakeup_fd, -1))
 
 
 @contextmanager
 def ending(run_dir: Path) -> Iterator[None]:
     """On a signal, raise KeyboardInterrupt in the block, each second until the block has ended.
 
-    After the block, a signal ends the process at once: nothing is left to lose.
+    Where it has not after some seconds, the process ends as it is, as when it is killed. After the
+    block, a signal ends it at once: nothing is left to lose.
 
     Args:
         run_dir: of the training in the block.
@@ -52,7 +60,8 @@ def ending(run_dir: Path) -> Iterator[None]:
     for number in heeded:
         signal.signal(number, handlers[number])
     try:
-        yield
+        with _deadline(run_dir):
+            yield
     except BaseException:
         if not interrupted:
             raise
@@ -62,7 +71,36 @@ def ending(run_dir: Path) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
     if interrupted:
         # W&B reads the exit code of its run where this function is called.
-        sys.exit(f"{INTERRUPTED}: {_what_follows(run_dir)}")
+        sys.exit(_line(run_dir) if _is_main() else 1)
+
+
+@contextmanager
+def _deadline(run_dir: Path) -> Iterator[None]:
+    """End this process where the block lasts too long after a signal.
+
+    Python's own handlers wait for code that is not Python's. A thread hears of a signal at once.
+    """
+    heard, signals = socket.socketpair()
+    signals.setblocking(False)
+    ended = threading.Event()
+
+    def watch() -> None:
+        with heard:
+            while (number := heard.recv(1)) and number[0] not in (signal.SIGINT, signal.SIGTERM):
+                pass
+        if number and not ended.wait(END_SECONDS):
+            if _is_main():
+                print(_line(run_dir), file=sys.stderr, flush=True)
+            os._exit(1)
+
+    threading.Thread(target=watch, name="deadline", daemon=True).start()
+    before = signal.set_wakeup_fd(signals.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        ended.set()
+        signals.close()
 
 
 def shorten() -> None:
@@ -85,6 +123,16 @@ def _show_unraisable(dropped: "sys.UnraisableHookArgs") -> None:
 def _set_alarm(seconds: float) -> None:
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _is_main() -> bool:
+    """Whether this is the first of the processes of a training, or the only one."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def _line(run_dir: Path) -> str:
+    return f"{INTERRUPTED}: {_what_follows(run_dir)}"
 
 
 def _what_follows(run_dir: Path) -> str:

@@ -65,6 +65,8 @@ def _prepare(config: DictConfig) -> None:
     drop_unused()
     resolve_mode(config.tracking.mode)
     starter.watch()
+    if "LOCAL_RANK" in SET_BY_USER:  # else it may wait for the first process for ever
+        starter.watch_parent()
 
 
 def _train(

@@ -19,7 +19,10 @@ from ..config.values import ConfigError
 from ..errors import listed
 from ..training import history
 from ..training.session import DivergedError
+from ..trial import PrunedError
 from .pending import Pending
+
+ENDS = (KeyboardInterrupt, ConfigError, DivergedError, PrunedError)  # of all processes alike
 
 
 class EpochSeed(L.Callback):
@@ -109,6 +112,23 @@ class StopDiverged(L.Callback):
     def _text(trainer: L.Trainer, name: str, loss: float, step: int) -> str:
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
         return f"{name} is {loss} in epoch {epoch}, step {step}"
+
+
+class EndProcesses(L.Callback):
+    """Ends the other processes of a training with this one, where all end for the same reason.
+
+    Lightning watches those that it has started, and kills this process some seconds after one of
+    them ended: before W&B has finished the run. Where one alone has failed, its own text says why.
+    """
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        started = getattr(trainer.strategy.launcher, "procs", [])
+        if isinstance(exception, ENDS):
+            for process in started:
+                process.kill()
+            started.clear()  # which is what Lightning watches
 
 
 class Freeze(L.Callback):

@@ -21,6 +21,7 @@ from ..training.session import BaseSession
 from ..trial import exchange
 from . import resume
 from .callbacks import (
+    EndProcesses,
     EpochSeed,
     Freeze,
     History,
@@ -167,6 +168,7 @@ class Session(BaseSession):
         trial = exchange()
         return [
             SkipEmptyHooks(),
+            EndProcesses(),
             RequireMetrics(self.metric_name),
             EpochSeed(self.config["seed"]),
             StayStopped(),
