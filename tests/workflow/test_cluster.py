@@ -134,8 +134,9 @@ ANSWERS = {
 JobId=7 JobName=odd-owl JobState=PENDING Reason=Resources Restarts=0 ExitCode=0:0 NodeList=(null)
 JobId=9 ArrayJobId=8 ArrayTaskId=1 JobState=RUNNING Reason=None Restarts=2 ExitCode=0:0 NodeList=n2
 JobId=8 ArrayJobId=8 ArrayTaskId=2,4-5%2 JobState=PENDING Reason=Priority NodeList=(null)
+JobId=3 ArrayJobId=3 ArrayTaskId=0-6:3 JobState=PENDING Restarts= NodeList=(null)
 """,
-    "sacct": "8_[2,4-5]|PENDING|0:0|None assigned|Priority\n8_1|CANCELLED by 0|0:9|n2|None\n",
+    "sacct": "8||\n8_[2,4-5]|PENDING|0:0|None assigned|Priority\n8_1|CANCELLED by 0|0:9|n2|None\n",
 }
 
 
@@ -144,7 +145,7 @@ def test_answers_of_slurm_are_read() -> None:
     assert {name: state.name for name, state in states.items()} == {
         "7": "PENDING",
         "8_1": "RUNNING",
-        **dict.fromkeys(["8_2", "8_4", "8_5"], "PENDING"),
+        **dict.fromkeys(["8_2", "8_4", "8_5", "3_0", "3_3", "3_6"], "PENDING"),
     }
     running = states["8_1"]
     assert (running.nodes, running.restarts, running.is_running) == ("n2", 2, True)
@@ -190,6 +191,36 @@ def test_a_slurm_that_does_not_answer_says_nothing_of_a_job(
     (standing,) = follow.standings(records.find("7")).values()
     assert (standing.state, standing.has_ended) == (follow.UNKNOWN, False)
     assert "scontrol is not on the PATH" in standing.text
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("echo $SLURM_BITSTR_LEN; exit 0", "answer: 0"),  # of no limit: it cuts lists off
+        ("exit 0", "prints nothing"),
+        ("echo 'scontrol: error: Socket timed out' >&2; exit 1", "Socket timed out"),
+    ],
+)
+def test_a_hiccup_of_slurm_does_not_end_a_job(
+    job: Job, answer: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\n{answer}\n", encoding="utf-8")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (standing,) = follow.standings(records.find("7")).values()
+    assert standing.state == follow.UNKNOWN
+    assert reason in standing.text
+
+
+@POSIX
+def test_a_controller_that_is_down_is_one_line(tmp_path: Path, monkeypatch) -> None:
+    for command in ("sbatch", "srun", "scontrol"):
+        (tmp_path / command).write_text("#!/bin/sh\necho it is DOWN; exit 1\n", encoding="utf-8")
+        (tmp_path / command).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CommandError, match="SLURM does not answer: its controller is down"):
+        scheduler.require()
 
 
 def test_a_snapshot_can_go_when_its_job_has_ended(job: Job, tmp_path: Path, monkeypatch) -> None:

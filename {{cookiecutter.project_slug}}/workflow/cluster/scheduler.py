@@ -71,7 +71,7 @@ def require() -> None:
             )
     code, _, error = run("scontrol", "ping")
     if code:
-        reason = shortened(error) or "its controller is down"
+        reason = shortened(error or "its controller is down")
         raise CommandError(f"SLURM does not answer: {reason}")
 
 
@@ -84,7 +84,8 @@ def run(*command: str, text: str = "") -> tuple[int, str, str]:
         done = subprocess.run(
             command,
             input=text,
-            env=variables(),
+            # Else it cuts the list of an array's tasks off, and those that wait seem to be gone.
+            env={**variables(), "SLURM_BITSTR_LEN": "0"},
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -146,8 +147,9 @@ def states(job: str) -> dict[str, State]:
     code, printed, error = run("scontrol", "--oneliner", "show", "job", job)
     if not code and (parsed := _parsed(printed)):
         return parsed
-    if code and UNKNOWN not in error:
-        raise CommandError(f"SLURM does not answer: {shortened(error, 80)}")
+    if UNKNOWN not in error:
+        reason = error or printed.strip() or "scontrol prints nothing"
+        raise CommandError(f"SLURM does not answer: {shortened(reason, 80)}")
     fields = "JobID,State,ExitCode,NodeList,Reason"
     options = ("--noheader", "--allocations", "--parsable2", f"--format={fields}")
     code, printed, _ = run("sacct", f"--jobs={job}", *options)
@@ -178,7 +180,7 @@ def _parsed(printed: str) -> dict[str, State]:
             _empty(values.get("Reason", "")),
             _empty(values.get("NodeList", "")),
             values.get("ExitCode", ""),
-            int(values.get("Restarts", 0)),
+            int(values.get("Restarts") or 0),
         )
         for job in _names(values):
             by_job[job] = state
@@ -193,12 +195,12 @@ def _names(values: dict[str, str]) -> list[str]:
 
 
 def indices(text: str) -> list[int]:
-    """Return the numbers of tasks of an array: of `1,4-6%2` they are 1, 4, 5 and 6."""
+    """Return the numbers of tasks of an array: of `1,4-8:2%2` they are 1, 4, 6 and 8."""
     numbers: list[int] = []
     for part in text.partition("%")[0].split(","):
-        first, _, last = part.partition("-")
-        if first.isdecimal():
-            numbers += range(int(first), int(last or first) + 1)
+        if found := re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part):
+            first, last, step = (int(number or 0) for number in found.groups())
+            numbers += range(first, max(first, last) + 1, step or 1)
     return numbers
 
 
@@ -206,7 +208,7 @@ def _accounted(printed: str, job: str) -> dict[str, State]:
     by_task = {}
     for line in printed.splitlines():
         fields = line.split("|")
-        if len(fields) < 3 or fields[0].partition("_")[0] != job.partition("_")[0]:
+        if len(fields) < 3 or not fields[1] or fields[0].split("_")[0] != job.split("_")[0]:
             continue  # a cluster without accounting may answer something else
         name, state, code, nodes, reason = [*fields, "", ""][:5]
         main, _, index = name.partition("_")
@@ -237,6 +239,8 @@ def _nodes() -> list[_Nodes]:
     code, printed, _ = run("sinfo", "--noheader", "--format=%P|%l|%D|%c|%m|%G")
     nodes = []
     for line in [] if code else printed.splitlines():
+        if line.count("|") != 5:  # a banner of the site's
+            continue
         partition, time, count, cpus, memory, gres = line.split("|")
         gpus = sum(int(number) for number in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", gres))
         nodes.append(
