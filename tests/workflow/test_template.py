@@ -278,6 +278,16 @@ def test_the_weekly_job_of_a_template_that_one_machine_has_says_so_and_is_no_fai
 # --- A version, rendered ---------------------------------------------------------------------
 
 
+def test_without_a_network_the_line_says_what_cannot_be_installed(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    line = r"^cookiecutter==\S+, which renders versions, is missing: Because cookiecutter was not f"
+    with open_source(str(template)) as source, pytest.raises(CommandError, match=line):
+        render(source, source.newest(), {}, tmp_path / "out")
+
+
 def test_a_version_is_rendered_with_answers_alone(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from workflow import monorepo
 from workflow.errors import CommandError
 from workflow.git import GitError
 from workflow.paths import ROOT
-from workflow.template import rendering, update, uv_lock
+from workflow.template import drift, rendering, update, uv_lock
 from workflow.template.eject import eject
 from workflow.template.owners import OWNERS
 from workflow.template.record import Record, read, write
@@ -316,7 +316,9 @@ def test_an_older_version_is_refused(template: Template, tmp_path: Path) -> None
     )
 
 
-def test_a_detached_head_and_a_shallow_clone_are_updated(project: Project, tmp_path: Path) -> None:
+def test_a_detached_head_and_a_shallow_clone_are_updated(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project.add("ours.txt")
     project.commit()
     git(tmp_path, "clone", "--quiet", "--depth=1", project.path.as_uri(), "shallow")
@@ -325,6 +327,10 @@ def test_a_detached_head_and_a_shallow_clone_are_updated(project: Project, tmp_p
     assert clone.update()
     assert clone.text("workflow/tool.py").startswith("TOOL = 2\n")
     assert git(clone.path, "log", "--format=%s", "-1").startswith("Update from the template")
+    (_, _, command) = capsys.readouterr().out.strip().rpartition(", ")
+    assert command.startswith("git switch --detach ")
+    subprocess.run(command, shell=True, cwd=clone.path, capture_output=True, check=True)
+    assert read(clone.path).version == "1.1.0"
 
 
 @pytest.mark.usefixtures("user")
@@ -438,13 +444,38 @@ def test_a_conflict_is_told_and_aborted_without_a_trace(
     assert "    conf/config.yaml\n" in printed
     assert "inv template.update --continue" in printed
     assert "<<<<<<<" in project.text("conf/config.yaml")
-    with pytest.raises(CommandError, match="an update is under way on template-update-"):
-        project.update()
+    for command in (project.update, lambda: drift.check(project.path)):
+        with pytest.raises(CommandError, match="an update is under way on template-update-"):
+            command()
     update.abort(project.path)
     assert project.state() == before
     with pytest.raises(CommandError, match="no update is under way"):
         update.abort(project.path)
     assert not project.update()  # and again from the start
+
+
+def test_a_conflict_in_what_inv_reads_is_aborted_without_inv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = Template(tmp_path / "template")
+    tasks = f"{SLUG}/tasks.py"
+    template.release("1.0.0", {tasks: "A = 1\n", f"{SLUG}/workflow/tool.py": "TOOL = 1\n"})
+    template.release("1.1.0", {tasks: "A = 2\n"})
+    project = make(template, tmp_path / "tiny")
+    project.add("tasks.py", "A = 3\n")
+    project.commit()
+    before = project.state()
+    assert not project.update()
+    (*_, command) = capsys.readouterr().out.strip().split(", or ")
+    assert command == "uv run --no-project python -m workflow.template.update --abort"
+    module = command.split()[4:]
+    subprocess.run(
+        [sys.executable, *module, f"--project={project.path}"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    assert project.state() == before
 
 
 @pytest.mark.parametrize("how", ["ours", "git"])

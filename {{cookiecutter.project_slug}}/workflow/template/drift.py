@@ -19,8 +19,9 @@ from .. import git
 from ..errors import CommandError, enumerated
 from ..git import GitError
 from ..paths import ROOT
-from . import record, source
+from . import record, source, three_way
 from .owners import owner
+from .ready import require_none_under_way
 from .rendering import render, rendering
 from .source import Source, open_source
 
@@ -84,8 +85,11 @@ def check(project: Path) -> Newer:
     """Compare a project's version of the template with the newest one.
 
     Raises:
-        CommandError: the project has no record, or the template is not reachable.
+        CommandError: the project has no record, an update of it is under way, or the template is
+            not reachable.
     """
+    if git.top(project) is not None:
+        require_none_under_way(three_way.at(project))
     recorded = record.read(project)
     with open_source(recorded.template, source.cache(project)) as template:
         old, new = template.recorded(recorded), template.newest(recorded.checkout)

@@ -9,6 +9,9 @@ from .three_way import Place
 
 CONTINUE = "inv template.update --continue"
 ABORT = "inv template.update --abort"
+# While one of these has conflict markers, uv or inv does not start.
+NEEDED_BY_INV = ("pyproject.toml", "tasks.py")
+ABORT_WITHOUT_INV = "uv run --no-project python -m workflow.template.update --abort"
 
 
 def shown(source: Source, commit: str) -> str:
@@ -27,12 +30,13 @@ def conflicts_message(place: Place, step: Step) -> str:
             paths.append(path)
     if not paths:
         return ""
+    stops_inv = any(f"{place.prefix}{name}" in paths for name in NEEDED_BY_INV)
     return "\n".join(
         [
             f"in conflict ({len(paths)}), changed both here and by the template:",
             *(f"    {path}" for path in paths),
             "next: edit each, remove the conflict markers, and git add it;",
-            f"      then {CONTINUE}, or {ABORT}",
+            f"      then {CONTINUE}, or {ABORT_WITHOUT_INV if stops_inv else ABORT}",
         ]
     )
 
@@ -65,7 +69,8 @@ def print_outcome(place: Place, state: Progress, passed: bool) -> None:
     for line in state.notes:
         print(f"  {line}")
     start = state.start or state.commit[:7]
+    switch = f"git switch {start}" if state.start else f"git switch --detach {start}"
     if passed:
-        print(f"next: git diff {start}..., git switch {start} && git merge {state.branch}")
+        print(f"next: git diff {start}..., {switch} && git merge {state.branch}")
     else:
         print(f"inv check or inv test failed: fix it here and commit, then {CONTINUE}; or {ABORT}")

@@ -19,9 +19,7 @@ def require_ready(place: Place) -> None:
     """
     if not place.commit("HEAD"):
         raise CommandError("there is no commit yet: inv setup")
-    state = progress.read(place.git_dir)
-    if state and place.branch() == state.branch:
-        raise CommandError(f"an update is under way on {state.branch}: {CONTINUE}, or {ABORT}")
+    require_none_under_way(place)
     if command := git.under_way(place.git_dir):
         undo = "reset" if command == "bisect" else "--abort"
         raise CommandError(f"a {command} is in progress: finish it, or git {command} {undo}")
@@ -41,6 +39,12 @@ def require_ready(place: Place) -> None:
             "Git knows no name for the commit",
             "git config user.name NAME, git config user.email ADDRESS",
         ) from None
+
+
+def require_none_under_way(place: Place) -> None:
+    state = progress.read(place.git_dir)
+    if state and place.branch() == state.branch:
+        raise CommandError(f"an update is under way on {state.branch}: {CONTINUE}, or {ABORT}")
 
 
 def require_newer(source: Source, old: str, new: str) -> None:

@@ -19,6 +19,7 @@ from . import record, uv_lock
 from .source import Source
 
 COOKIECUTTER = "cookiecutter==2.7.1"
+CAUSE = re.compile(r"^ +cause: (.+)$", re.MULTILINE)  # of uv, where it cannot install cookiecutter
 # What cookiecutter prints after the reason of a hook.
 CLOSING = re.compile(r"Stopping generation|Hook script failed|ERROR:|^\s*$", re.IGNORECASE)
 
@@ -87,9 +88,11 @@ def rendering(source: Source, commit: str, answers: Mapping[str, str], folder: P
             errors="replace",
         )
         if result.returncode:
-            raise CommandError(
-                f"version {name} of the template: {_reason(result.stderr + result.stdout)}"
-            )
+            printed = result.stderr + result.stdout
+            if causes := CAUSE.findall(printed):
+                reason = shortened(": ".join(dict.fromkeys((causes[0], causes[-1]))), 400)
+                raise CommandError(f"{COOKIECUTTER}, which renders versions, is missing: {reason}")
+            raise CommandError(f"version {name} of the template: {_reason(printed)}")
         replay = Path(settings["replay_dir"]) / f"{template.name}.json"
         context = json.loads(replay.read_text(encoding="utf-8"))["cookiecutter"]
     (project,) = folder.iterdir()
