@@ -674,6 +674,23 @@ def test_checks_and_tests_of_the_merged_project_decide_the_exit_code(
     assert run("--abort").stderr == "no update is under way\n"
 
 
+def test_ctrl_c_during_the_tests_is_one_line_that_says_how_to_continue(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(place: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(update, "check", check)
+    monkeypatch.setattr(sys, "argv", ["update", f"--project={project.path}"])
+    with pytest.raises(SystemExit) as ended:
+        update.main()
+    assert str(ended.value) == (
+        "interrupted, on template-update-1.1.0: inv template.update --continue, or inv"
+        " template.update --abort"
+    )
+    assert update.resume(project.path, tests=False)
+
+
 def wheel(folder: Path, name: str, version: str, needs: str = "") -> None:
     """Write a package without a module."""
     folder.mkdir(exist_ok=True)

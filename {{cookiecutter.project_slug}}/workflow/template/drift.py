@@ -78,6 +78,8 @@ def main() -> None:
             print(as_json(drift) if arguments.json else "\n".join(difference(drift)))
     except (CommandError, GitError) as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None
     sys.exit(DIFFERS if differs else 0)
 
 

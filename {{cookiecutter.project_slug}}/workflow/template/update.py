@@ -269,6 +269,15 @@ def leave(place: Place, state: Progress) -> None:
     progress.remove(place.git_dir)
 
 
+def interrupted(project: Path) -> str:
+    """Return the line after Ctrl-C, which people type while the tests run."""
+    place = three_way.at(project)
+    state = progress.read(place.git_dir)
+    if state is None or place.branch() != state.branch:
+        return "interrupted"
+    return f"interrupted, on {state.branch}: {CONTINUE}, or {ABORT}"
+
+
 def untracked(place: Place) -> set[str]:
     listed = place.git("ls-files", "--others", "--exclude-standard", "-z").split("\0")
     return set(filter(None, listed))
@@ -297,6 +306,8 @@ def main() -> None:
         return
     except (CommandError, GitError) as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(interrupted(options.project)) from None
     sys.exit(not passed)
 
 
