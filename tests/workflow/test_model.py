@@ -1,5 +1,7 @@
 """The networks, and the module that trains them."""
 
+import re
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -101,6 +103,37 @@ def test_standardize_makes_mean_0_and_std_1(size: tuple[int, ...]) -> None:
     assert values.mean(dims).abs().max() < 1e-4
     assert (values.std(dims) - 1).abs().max() < 1e-4
     assert standardize.invert(values).round().equal(raw.float())
+
+
+def test_large_samples_are_read_a_few_at_a_time() -> None:
+    class Rows(np.ndarray):
+        def __getitem__(self, key):
+            part = super().__getitem__(key)
+            assert part.size <= 2**22
+            return np.asarray(part)
+
+    Standardize().fit(np.zeros((12, 1000, 1000), np.uint8).view(Rows))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_batches_leave_no_memory_behind(config) -> None:
+    image = {"kind": "image", "rows": 64, "columns": 64, "channels": None, "max_value": 255}
+    network = model(config, "mlp", {"images": image}, CLASSES)
+
+    def memory() -> int:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(re.findall(r"RssAnon:\s+(\d+)", status)[0]) // 1024
+
+    def batch() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        rows = np.zeros((512, 64, 64), np.uint8)
+        return {"images": torch.from_numpy(rows[np.arange(256)])}, torch.zeros(256).long()
+
+    memories = []
+    with torch.no_grad():
+        for number in range(300):
+            network.validation_step(batch(), number)
+            memories.append(memory())
+    assert memories[-1] - memories[50] < 200, memories[::50]  # MiB; else more than 500
 
 
 @pytest.mark.parametrize("constant", [0.0, 3.0, 0.1, -1e6])

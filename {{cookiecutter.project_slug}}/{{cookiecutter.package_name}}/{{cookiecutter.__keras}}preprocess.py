@@ -13,7 +13,8 @@ from keras import ops
 
 from workflow.shards import Rows
 
-CHUNK = 4096  # samples that are read at once from memory-mapped data
+CHUNK = 4096  # samples that are read at once from memory-mapped data, of
+NUMBERS = 2**22  # in all at most
 
 
 class Standardize(keras.layers.Layer):
@@ -35,8 +36,9 @@ class Standardize(keras.layers.Layer):
         """
 
         def chunks() -> Iterator[np.ndarray]:
-            for start in range(0, len(values), CHUNK):
-                chunk = values[start : start + CHUNK]
+            size = max(1, min(CHUNK, NUMBERS // max(1, math.prod(values.shape[1:]))))
+            for start in range(0, len(values), size):
+                chunk = values[start : start + size]
                 yield chunk if columns is None else chunk[:, columns]
 
         axes = tuple(range(len(values.shape) - len(self.mean.shape)))

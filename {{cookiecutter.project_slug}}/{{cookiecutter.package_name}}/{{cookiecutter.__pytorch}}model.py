@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workflow.errors import CommandError
-from workflow.lightning.networks import make_network, output_size
+from workflow.lightning.networks import Kept, make_network, output_size
 from workflow.lightning.schedule import with_schedule
 from workflow.shards import Rows
 
@@ -161,8 +161,8 @@ class Model(L.LightningModule):
         self.preprocess = Preprocess(data["inputs"])
         self.target = Classes() if data["target"]["kind"] == "classes" else Value()
         self.network = make_network(config["model"])
-        self.train_losses: list[Tensor] = []  # of this epoch; a checkpoint within it has them
-        self._validation: list[tuple[Tensor, Tensor]] = []
+        self.train_losses: list[Tensor] = Kept()  # of this epoch; a checkpoint within it has them
+        self._outputs, self._targets = Kept(), Kept()  # of the validation
 
     def fit_preprocessing(self, inputs: Mapping[str, Rows], target: Rows) -> None:
         """Take means and standard deviations from the training split, (n, …) each."""
@@ -223,7 +223,7 @@ class Model(L.LightningModule):
     def training_step(self, batch: tuple[dict[str, Tensor], Tensor], _: int) -> Tensor:
         inputs, target = batch
         loss = self.target.loss(self.network(self.preprocess(inputs)), target)
-        self.train_losses.append(loss.detach())
+        self.train_losses.append(loss.detach().reshape(1))
         return loss
 
     def validation_step(self, batch: tuple[dict[str, Tensor], Tensor], _: int) -> Tensor:
@@ -231,14 +231,16 @@ class Model(L.LightningModule):
         inputs, target = batch
         # A copy: CUDA graphs (trainer.compile) write the next outputs to the same memory.
         outputs = self.network(self.preprocess(inputs)).clone()
-        self._validation.append((outputs, target))
+        self._outputs.append(outputs)
+        self._targets.append(target)
         return self.target.answer(outputs)
 
     def on_validation_epoch_end(self) -> None:
-        outputs, target = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
-        self._validation.clear()
+        outputs, target = torch.cat(self._outputs), torch.cat(self._targets)
+        self._outputs.clear()
+        self._targets.clear()
         if self.train_losses:
-            self.log("train/loss", torch.stack(self.train_losses).mean(), sync_dist=True)
+            self.log("train/loss", torch.cat(self.train_losses).mean(), sync_dist=True)
             self.train_losses.clear()
         for name, value in self.target.metrics(outputs, target).items():
             self.log(f"val/{name}", value, sync_dist=True)

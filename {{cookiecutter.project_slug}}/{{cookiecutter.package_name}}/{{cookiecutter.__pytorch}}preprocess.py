@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from workflow.shards import Rows
 
-CHUNK = 4096  # samples that are read at once from memory-mapped data
+CHUNK = 4096  # samples that are read at once from memory-mapped data, of
+NUMBERS = 2**22  # in all at most
 
 
 class Standardize(nn.Module):
@@ -35,8 +36,9 @@ class Standardize(nn.Module):
         """
 
         def chunks() -> Iterator[Tensor]:
-            for start in range(0, len(values), CHUNK):
-                chunk = torch.as_tensor(values[start : start + CHUNK])
+            size = max(1, min(CHUNK, NUMBERS // max(1, math.prod(values.shape[1:]))))
+            for start in range(0, len(values), size):
+                chunk = torch.as_tensor(values[start : start + size])
                 yield (chunk if columns is None else chunk[:, columns]).double()
 
         dims = tuple(range(len(values.shape) - self.mean.dim()))

@@ -13,6 +13,8 @@ from ..config.values import ConfigError
 from ..errors import one_line
 from ..shards import Rows
 
+TOGETHER = 32  # tensors that are kept as one
+
 
 class PlainModule(nn.Module):
     """A module that takes tensors and not inputs by name: it gets them in the order of the data.
@@ -82,6 +84,23 @@ def make_network(node: dict[str, Any]) -> nn.Module:
 def output_size(target: Mapping[str, Any]) -> int:
     """Return how many numbers a network returns for a sample of the config's `data.target`."""
     return len(target["names"]) if target["kind"] == "classes" else 1
+
+
+class Kept(list[Tensor]):
+    """Tensors (n, …) that are kept until an epoch ends: of each few of them, one is made.
+
+    A small one lies where a batch was. The next batch does not fit there any more: with each by
+    itself, every step would take new memory.
+    """
+
+    _single = 0
+
+    def append(self, tensor: Tensor) -> None:
+        super().append(tensor)
+        self._single += 1
+        if self._single == TOGETHER:
+            self[-TOGETHER:] = [torch.cat(self[-TOGETHER:])]
+            self._single = 0
 
 
 def require_fit(

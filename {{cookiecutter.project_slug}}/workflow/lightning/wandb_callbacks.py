@@ -4,7 +4,7 @@ After training, the best epoch is validated once more; what is drawn there is of
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..training import artifact
 from ..training.best_model import Samples, View
 from ..training.session import DivergedError
 from ..trial import PrunedError
+from .networks import Kept
 from .run_log import RunLog
 
 
@@ -78,7 +79,7 @@ class ShowBestModel(L.Callback):
 
     def __init__(self, views: Sequence[View]) -> None:
         self._views = views
-        self._batches: list[tuple[Tensor, Tensor]] = []
+        self._targets, self._answers = Kept(), Kept()
 
     def on_validation_batch_end(
         self,
@@ -90,20 +91,22 @@ class ShowBestModel(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self._batches.append((batch[1].cpu(), outputs.cpu()))
+            self._targets.append(batch[1].cpu())
+            self._answers.append(outputs.cpu())
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._batches and trainer.is_global_zero:
-            targets, answers = zip(*self._batches, strict=True)
+        if self._answers and trainer.is_global_zero:
+            target, answers = torch.cat(self._targets).numpy(), torch.cat(self._answers).numpy()
             data = pl_module.hparams["config"]["data"]
             inputs = {name: _ReadAgain(trainer.val_dataloaders, name) for name in data["inputs"]}
-            samples = Samples.of(data, inputs, _joined(targets), _joined(answers))
+            samples = Samples.of(data, inputs, target, answers)
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, RunLog):
                     for view in self._views:
                         if values := view.show(samples):
                             callback.add(trainer, values)
-        self._batches.clear()
+        self._targets.clear()
+        self._answers.clear()
 
 
 class _ReadAgain:
@@ -121,10 +124,6 @@ class _ReadAgain:
             start += len(rows)
         places = np.concatenate([place for place, _ in parts])
         return np.concatenate([rows for _, rows in parts])[np.argsort(places)]
-
-
-def _joined(parts: Iterable[Tensor]) -> np.ndarray:
-    return torch.cat([*parts]).numpy()
 
 
 class CheckpointArtifact(L.Callback):
