@@ -109,7 +109,7 @@ def test_large_samples_are_read_a_few_at_a_time() -> None:
     class Rows(np.ndarray):
         def __getitem__(self, key):
             part = super().__getitem__(key)
-            assert part.size <= 2**22
+            assert part.size <= 2**20
             return np.asarray(part)
 
     Standardize().fit(np.zeros((12, 1000, 1000), np.uint8).view(Rows))

@@ -14,7 +14,7 @@ from keras import ops
 from workflow.shards import Rows
 
 CHUNK = 4096  # samples that are read at once from memory-mapped data, of
-NUMBERS = 2**22  # in all at most
+NUMBERS = 2**20  # in all at most
 
 
 class Standardize(keras.layers.Layer):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from workflow.shards import Rows
 
 CHUNK = 4096  # samples that are read at once from memory-mapped data, of
-NUMBERS = 2**22  # in all at most
+NUMBERS = 2**20  # in all at most
 
 
 class Standardize(nn.Module):
