@@ -94,8 +94,9 @@ def test_the_context_is_small_and_holds_no_data_git_or_secrets(
 ) -> None:
     units = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
     sizes = re.findall(r"transferring context: ([\d.]+)(\w+) ", built[1])
-    # 0.7 MB of it is uv.lock: the hashes of every file for three systems. The rest is code.
-    assert 0 < max(float(number) * units[unit] for number, unit in sizes) < 1.5e6
+    # 0.7 MB of it is uv.lock: the hashes of every file for three systems. The rest is code, which
+    # may grow; an environment or .git would be more.
+    assert 0 < max(float(number) * units[unit] for number, unit in sizes) < 2e6
     assert unpacked("cpu", "/project") == IN_IMAGE
     assert unpacked("gpu", "/project") == IN_IMAGE
     for target in ("serve", "web"):
