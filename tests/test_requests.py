@@ -108,13 +108,19 @@ def branches(host: CodeHost) -> dict[str, str]:
     return dict(line.split() for line in lines.splitlines())
 
 
-def test_the_fleet_opens_one_request_and_keeps_what_others_did(
-    host: CodeHost, project: Path, template: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fork_with_a_fleet(host: CodeHost) -> Path:
+    """A fork whose fleet is the host's project."""
     fork = new_folder()
     git(fork, "init", "--quiet")
     (fork / "team").mkdir()
     (fork / "team/projects.toml").write_text(f'[digits]\ngit = "{host.url}"\n')
+    return fork
+
+
+def test_the_fleet_opens_one_request_and_keeps_what_others_did(
+    host: CodeHost, project: Path, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = fork_with_a_fleet(host)
     host.checks = {"a" * 40: "failure", git(project, "rev-parse", "HEAD").strip(): "success"}
     (status,) = fleet.status(fork)
     assert (status.checks, status.problem) == ("success", "")
@@ -205,10 +211,7 @@ def test_the_weekly_job_opens_one_request(
 def test_a_newer_version_goes_to_the_open_request(
     host: CodeHost, project: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fork = new_folder()
-    git(fork, "init", "--quiet")
-    (fork / "team").mkdir()
-    (fork / "team/projects.toml").write_text(f'[digits]\ngit = "{host.url}"\n')
+    fork = fork_with_a_fleet(host)
     ci = "GITHUB_ACTIONS" if host.is_github else "GITLAB_CI"
     for name, value in {"CI": "true", ci: "true", "CI_DEFAULT_BRANCH": "main"}.items():
         monkeypatch.setenv(name, value)

@@ -18,6 +18,7 @@ from types import FrameType, TracebackType
 
 from .paths import NEWEST_CHECKPOINT
 from .trial import INTERRUPTED
+from .variables import RANKS
 
 AGAIN_SECONDS = 1.0
 END_SECONDS = 10.0  # for which the block may last after a signal
@@ -127,8 +128,7 @@ def _set_alarm(seconds: float) -> None:
 
 def _is_main() -> bool:
     """Whether this is the first of the processes of a training, or the only one."""
-    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-    return all(os.environ.get(name, "0") == "0" for name in names)
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 def _line(run_dir: Path) -> str:

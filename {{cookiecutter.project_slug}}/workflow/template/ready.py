@@ -41,10 +41,15 @@ def require_ready(place: Place) -> None:
         ) from None
 
 
-def require_none_under_way(place: Place) -> None:
+def update_under_way(place: Place) -> str:
+    """Return the branch of an update that is checked out, but not done; "" where there is none."""
     state = progress.read(place.git_dir)
-    if state and place.branch() == state.branch:
-        raise CommandError(f"an update is under way on {state.branch}: {CONTINUE}, or {ABORT}")
+    return state.branch if state and place.branch() == state.branch else ""
+
+
+def require_none_under_way(place: Place) -> None:
+    if branch := update_under_way(place):
+        raise CommandError(f"an update is under way on {branch}: {CONTINUE}, or {ABORT}")
 
 
 def require_newer(source: Source, old: str, new: str) -> None:

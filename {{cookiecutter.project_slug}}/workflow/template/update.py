@@ -34,7 +34,7 @@ from .outcome import (
     shown,
 )
 from .progress import Progress, Step
-from .ready import branch_for, require_known, require_newer, require_ready
+from .ready import branch_for, require_known, require_newer, require_ready, update_under_way
 from .record import Record
 from .source import NotLinkedError, Source, cache, open_source
 from .three_way import Place
@@ -271,11 +271,8 @@ def leave(place: Place, state: Progress) -> None:
 
 def interrupted(project: Path) -> str:
     """Return the line after Ctrl-C, which people type while the tests run."""
-    place = three_way.at(project)
-    state = progress.read(place.git_dir)
-    if state is None or place.branch() != state.branch:
-        return "interrupted"
-    return f"interrupted, on {state.branch}: {CONTINUE}, or {ABORT}"
+    branch = update_under_way(three_way.at(project))
+    return f"interrupted, on {branch}: {CONTINUE}, or {ABORT}" if branch else "interrupted"
 
 
 def untracked(place: Place) -> set[str]:
