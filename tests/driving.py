@@ -5,6 +5,7 @@ Projects of one framework have one lock: those of one Python share an environmen
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import json
@@ -14,11 +15,12 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from baking import ROOT, bake, workspace
 from filelock import FileLock
 
@@ -172,6 +174,25 @@ def inspect_run(log: Path) -> dict[str, Any]:
     options = ("--no-observability", "--summary", "--json", "--run-file", str(log))
     command = [str(program), "leet", "inspect", *options, str(log.parents[1])]
     return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def started_by(pid: int, command: str = "") -> list[psutil.Process]:
+    """What a process has started, and what that has: all of it, or those with a text in theirs."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if command in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill those that have not ended meanwhile, and wait until the system has forgotten them."""
+    killed = list(processes)
+    for process in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(killed, timeout=60)
 
 
 def stages_run(printed: str) -> list[str]:

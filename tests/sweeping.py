@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from driving import UV
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from driving import Project
 
 KINDS = {  # of processes, by what is in their command line
@@ -70,16 +69,15 @@ def runs(project: Project) -> dict[str, tuple[str, str, list[str]]]:
     return json.loads(project.run("python", "-c", RUNS).splitlines()[-1])
 
 
-def processes(name: str) -> Iterator[tuple[int, str, str]]:
-    """The processes of a sweep that are alive: id, kind and command."""
-    listed = subprocess.run(
-        ["ps", "-e", "-ww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
-    )
-    for line in listed.stdout.splitlines():
-        pid, state, command = line.split(maxsplit=2)
+def processes(name: str) -> list[tuple[psutil.Process, str, str]]:
+    """The processes of a sweep that are alive: each with its kind and its command."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or [])
         for kind, mark in KINDS.items():
-            if mark in command and name in command and "python" in command and state[0] != "Z":
-                yield int(pid), kind, command
+            if mark in command and name in command and "python" in command:
+                found.append((process, kind, command))
+    return found
 
 
 def run_killed(
@@ -118,12 +116,14 @@ def run_killed(
         while process.poll() is None and len(killed) < kills:
             time.sleep(draw.uniform(0.2, pause))
             kind = KILLED[len(killed) % len(KILLED)]
-            alive = [one for one in sorted(processes(name)) if one[1] != "trial"]
-            at_work = [one for one in sorted(processes(name)) if _is_at_work(*one[1:], epochs)]
-            victims = [pid for pid, found, _ in [*alive, *at_work] if found == kind]
+            alive = processes(name)
+            at_work = [one for one in alive if _is_at_work(*one[1:], epochs)]
+            others = [one for one in alive if one[1] != "trial"]
+            victims = [process for process, found, _ in [*others, *at_work] if found == kind]
             if victims and at_work:
-                os.kill(draw.choice(victims), signal.SIGKILL)
-                killed.append(kind)
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself
+                    draw.choice(victims).kill()
+                    killed.append(kind)
         printed, _ = process.communicate()
         if process.returncode == 0:
             return killed

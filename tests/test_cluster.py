@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from driving import UV, Project
+from driving import UV, Project, kill, started_by
 from engine import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
@@ -109,8 +109,7 @@ def driver(project: Project, job: str) -> psutil.Process:
 
 def trainings(project: Project, job: str) -> list[psutil.Process]:
     """The processes of a job that train."""
-    started = driver(project, job).children(recursive=True)
-    return [process for process in started if "my_ml_project.train" in process.cmdline()]
+    return started_by(driver(project, job).pid, "my_ml_project.train")
 
 
 def experiment(project: Project, name: str, file: str) -> str:
@@ -197,8 +196,7 @@ def test_a_killed_job_is_reported_within_30_seconds(begun_sklearn: Project, tmp_
     # A training alone, as where the node's memory is full: the job says so itself.
     job, _ = submitted(project, *LONG)
     until_printed(project, job, r"Running stage 'train'", 90)
-    for process in until(lambda: trainings(project, job)):
-        process.kill()
+    kill(until(lambda: trainings(project, job)))
     printed = inv(project, "cluster.logs", job, "--follow", seconds=30, code=1)
     assert f"job {job} failed: dvc repro failed" in printed
 
@@ -242,10 +240,8 @@ def test_a_sweep_over_both_nodes_that_is_killed_has_each_trial_once(
     started = re.search(r"^job (\d+): 2 workers", printed, re.MULTILINE)
     assert started, printed
     task = driver(project, started[1])
-    for process in [*task.children(recursive=True), task]:
-        process.send_signal(signal.SIGKILL)
-    for process in psutil.Process(first.pid).children(recursive=True):
-        process.kill()
+    kill([*started_by(task.pid), task])
+    kill(started_by(first.pid))
     first.kill()
 
     printed = inv(project, *typed, seconds=180)

@@ -19,11 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 import yaml
 from browsing import expect
-from driving import FRAMEWORK, Project, stages_run
+from driving import FRAMEWORK, Project, kill, stages_run, started_by
 from engine import docker, model_service, set_up_for_images
 from served import Serving, answers_as_the_model, serving
 
@@ -151,9 +150,7 @@ def press_ctrl_c(process: subprocess.Popen[str]) -> None:
 
 
 def kill_training(process: subprocess.Popen[str]) -> None:
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if "my_ml_project.train" in " ".join(child.cmdline()):
-            child.kill()
+    kill(started_by(process.pid, "my_ml_project.train"))
 
 
 def change_what_only_serves(project: Project) -> None:

@@ -14,10 +14,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from baking import ROOT, bake
-from driving import PYTHON, Project, environment, interpreter, set_up, stages_run
+from driving import (
+    PYTHON,
+    Project,
+    environment,
+    interpreter,
+    kill,
+    set_up,
+    stages_run,
+    started_by,
+)
 
 pytestmark = pytest.mark.slow
 EXPERIMENTS = "refs/exps/??/*/*"
@@ -168,11 +176,7 @@ def test_a_result_that_dvc_had_is_not_trained_again(trained: Project, tmp_path: 
         until = time.monotonic() + 60
         while not (project.path / "runs/train/model.ckpt").exists() and time.monotonic() < until:
             time.sleep(0.005)
-        children = psutil.Process(process.pid).children(recursive=True)
-        for child in children:
-            child.kill()
-        # DVC's lock holds as long as the system knows the process that had it.
-        psutil.wait_procs(children, timeout=60)
+        kill(started_by(process.pid))  # and waits: DVC's lock holds while the system knows them
 
     project.interrupt("inv", "train", when="epoch 1/1", how=kill_all)
     assert "max_epochs: 20" in (project.path / "dvc.lock").read_text()  # still of the stage `train`

@@ -1,14 +1,15 @@
 """The queue of experiments: it ends with the truth, and a kill costs nothing."""
 
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from workflow import paths
 from workflow.pipeline import queue
@@ -118,7 +119,6 @@ def test_a_failed_experiment_is_named_with_its_reason_and_the_others_come_out(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="finds the processes to kill in /proc, or with ps")
 def test_a_killed_queue_is_resumed(
     project: Path,
     tmp_path: Path,
@@ -153,13 +153,10 @@ def test_a_killed_queue_is_resumed(
 
 def kill_workers(project: Path) -> None:
     """Kill DVC's worker of a project and all that it has started."""
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    )
-    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
     info = (project / ".dvc/tmp/exps/celery/dvc-exp-worker-1.json").read_text()
-    dead = {json.loads(info)["pid"]}
-    for _ in rows:
-        dead |= {int(pid) for pid, parent, *_ in rows if int(parent) in dead}
-    for pid in dead:
-        os.kill(pid, signal.SIGKILL)
+    worker = psutil.Process(json.loads(info)["pid"])
+    killed = [worker, *worker.children(recursive=True)]
+    for process in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a short one that has ended meanwhile
+            process.kill()
+    psutil.wait_procs(killed, timeout=10)
