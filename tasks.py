@@ -42,6 +42,7 @@ PROJECT_TESTS = {
     "scikit-learn": ("tests/frameworks/scikit_learn", f"{WORKFLOW_TESTS}/test_readme.py"),
 }
 QUICK = ("pytorch", "scikit-learn")  # those that are tested without --everything
+WEEKLY = ("keras-tensorflow",)  # those that are tested with --weekly alone
 # Of those projects: answers that the tests know by heart, where a fork's team has others.
 KNOWN = {"ci": "github", "dvc_remote": "local", "template_updates": "weekly"}
 SHADOWED = re.compile(r"(# shadowed names: begin[^\n]*\n).*(# shadowed names: end)", re.DOTALL)
@@ -95,11 +96,12 @@ def test(context: Context, everything: bool = False, weekly: bool = False) -> No
         if matching:
             run_on_project(framework, f"--numprocesses={cores}", *options, *rest, *matching)
             return
+    left_out = () if weekly else WEEKLY if slow else set(PROJECT_TESTS) - set(QUICK)
     suites = [
         (framework, folder)  # one by one: each folder has a conftest.py of its own
         for framework, folders in PROJECT_TESTS.items()
         for folder in folders
-        if not paths and (slow or framework in QUICK)
+        if not paths and framework not in left_out
     ]
     # Slow tests wait for servers much of the time: one process more than there are processors, and
     # beside them the tests on projects, which compute.

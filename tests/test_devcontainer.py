@@ -148,6 +148,7 @@ def layers(image: str) -> list[str]:
     return inspect(image)["RootFS"]["Layers"]
 
 
+@pytest.mark.weekly
 def test_it_stands_on_the_image_of_training(devcontainer: Devcontainer) -> None:
     base = layers("image-tests-cpu:latest")
     assert layers(devcontainer.inspect("{{.Image}}"))[: len(base)] == base
@@ -161,6 +162,7 @@ def test_it_stands_on_the_image_of_training(devcontainer: Devcontainer) -> None:
     assert devcontainer.inspect("{{.HostConfig.ShmSize}}") == str(2 * 1024**3)
 
 
+@pytest.mark.weekly
 def test_it_starts_with_a_commit_and_hooks(devcontainer: Devcontainer) -> None:
     assert "ready: inv train" in devcontainer.printed
     commits = devcontainer.run("git", "log", "--format=%an <%ae> %s").splitlines()
@@ -173,6 +175,7 @@ def test_it_starts_with_a_commit_and_hooks(devcontainer: Devcontainer) -> None:
     assert re.findall(r"^fix +(\w+)", found, re.MULTILINE) == ["DVC"]
 
 
+@pytest.mark.weekly
 def test_tasks_run_in_it_and_files_belong_to_the_caller(devcontainer: Devcontainer) -> None:
     assert "Run what changed of the pipeline" in devcontainer.run("inv", "--list")
     assert re.search(r"\d+ passed", devcontainer.run("inv", "test", "--", "-q", "-k", "config"))
@@ -189,6 +192,7 @@ def test_tasks_run_in_it_and_files_belong_to_the_caller(devcontainer: Devcontain
     assert foreign == []
 
 
+@pytest.mark.weekly
 def test_a_repository_from_outside_keeps_its_hooks(devcontainer: Devcontainer) -> None:
     hook = devcontainer.project.path / ".git/hooks/pre-commit"
     text = re.sub("(?m)^INSTALL_PYTHON=.*", "INSTALL_PYTHON=/outside/bin/python", hook.read_text())

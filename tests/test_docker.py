@@ -270,6 +270,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_the_next_resumes(inside
     assert inside.left == [(None, True), (None, True)]
 
 
+@pytest.mark.weekly
 def test_training_inside_equals_training_outside(
     inside: Training, outside: Project, tmp_path: Path
 ) -> None:

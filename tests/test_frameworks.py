@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from browsing import expect
-from driving import FRAMEWORK, Project, kill, stages_run, started_by
+from driving import Project, kill, stages_run, started_by
 from engine import docker, model_service, set_up_for_images
 from served import Serving, answers_as_the_model, serving
 
@@ -60,12 +60,13 @@ PYTORCH = Own(
     model="defaults: [mlp]\nhidden: [64, 64, 64]\n",
     middle=("epoch  3/20", "epoch 12/20"),
 )
-KERAS = replace(PYTORCH, key="optimizer.learning_rate", quick=("trainer.epochs=2",))
+# With each change, tests/frameworks/keras runs on JAX.
+KERAS = replace(PYTORCH, key="optimizer.learning_rate", quick=("trainer.epochs=2",), is_weekly=True)
 OWN = {
     "pytorch": PYTORCH,
     "keras-jax": KERAS,
-    "keras-tensorflow": replace(KERAS, is_weekly=True),
-    "keras-torch": replace(KERAS, is_weekly=True),
+    "keras-tensorflow": KERAS,
+    "keras-torch": KERAS,
     "scikit-learn": Own(
         key="model.estimator.C",
         values=(1.0, 0.01, 0.001),
@@ -293,8 +294,6 @@ def queued(own: Own, overridden: tuple[Project, str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-# Weekly with Keras: what DVC runs again is the same, and conf/ is tried by quicker tests.
-@pytest.mark.parametrize("framework", cases(often=[FRAMEWORK, "scikit-learn"]), indirect=True)
 def test_an_override_trains_again_what_depends_on_it(
     own: Own, trained: Project, overridden: tuple[Project, str]
 ) -> None:
@@ -453,10 +452,11 @@ def test_the_report_is_a_page_of_what_came_out(committed: Project, browser: Brow
 # Its own tests and images
 
 
-@pytest.mark.slow
-def test_its_tests_and_checks_pass_as_a_user_changes_it(
+@pytest.fixture
+def changed(
     own: Own, framework: str, begun_with: Callable[[str], Project], tmp_path: Path
-) -> None:
+) -> Project:
+    """A project in which a user has another model, and a callback less."""
     project = begun_with(framework).copy(tmp_path)
     conf = project.path / "conf"
     (conf / "model/own.yaml").write_text(own.model, encoding="utf-8")
@@ -467,10 +467,23 @@ def test_its_tests_and_checks_pass_as_a_user_changes_it(
         text, count = re.subn(pattern, new, (conf / name).read_text("utf-8"))
         assert count == 1
         (conf / name).write_text(text, encoding="utf-8")
-    assert re.search(r"\d+ passed", project.inv("test"))
-    checked = project.inv("check")
+    return project
+
+
+@pytest.mark.slow
+# Of Keras, nothing else checks the types with each change.
+@pytest.mark.parametrize("framework", cases(often=[*OFTEN, "keras-jax"]), indirect=True)
+def test_its_checks_pass_as_a_user_changes_it(changed: Project) -> None:
+    checked = changed.inv("check")
     assert "Success: no issues found" in checked
     assert "No dependency issues found" in checked
+
+
+@pytest.mark.slow
+# The stages that they run are those of the tests above: with each change, the quickest ones.
+@pytest.mark.parametrize("framework", cases(often=["scikit-learn"]), indirect=True)
+def test_its_tests_pass_as_a_user_changes_it(changed: Project) -> None:
+    assert re.search(r"\d+ passed", changed.inv("test"))
 
 
 @pytest.mark.slow

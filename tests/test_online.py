@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tracked import FROM_PARAMS, NOWHERE, Project, Server, copy
 
 pytestmark = pytest.mark.slow
+# Of a fault's variants, each change runs the one in which the most happens.
+weekly = partial(pytest.param, marks=pytest.mark.weekly)
 
 EPOCHS = 8
 TRAIN = (
@@ -119,7 +122,11 @@ def test_metrics_of_the_evaluation_follow_those_of_the_training(project: Project
     assert model.read_bytes() == (project.path / "models/model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("fault", [{"WANDB_BASE_URL": NOWHERE}, {"WANDB_API_KEY": "x" * 40}, {}])
+@pytest.mark.parametrize(
+    "fault",
+    [{"WANDB_BASE_URL": NOWHERE}, weekly({"WANDB_API_KEY": "x" * 40}), weekly({})],
+    ids=["no server", "refused key", "no key"],
+)
 def test_without_server_or_key_a_run_continues_and_is_uploaded_later(
     project: Project, fault: dict[str, str]
 ) -> None:
@@ -156,7 +163,7 @@ def test_a_server_that_comes_back_gets_everything(project: Project) -> None:
     assert_complete(project)
 
 
-@pytest.mark.parametrize("server", ["up", "down"])
+@pytest.mark.parametrize("server", [weekly("up"), "down"])
 def test_a_killed_training_that_is_resumed_is_whole_on_the_server(
     project: Project, server: str
 ) -> None:
@@ -179,7 +186,7 @@ def test_a_killed_training_that_is_resumed_is_whole_on_the_server(
     assert_complete(project)
 
 
-@pytest.mark.parametrize("cure", ["sync", "train again"])
+@pytest.mark.parametrize("cure", [weekly("sync"), "train again"])
 def test_a_training_killed_while_it_uploads_is_whole_after_a_sync_or_the_next_one(
     project: Project, cure: str
 ) -> None:
@@ -209,6 +216,7 @@ def test_a_training_killed_while_it_uploads_is_whole_after_a_sync_or_the_next_on
     assert_complete(project)
 
 
+@pytest.mark.weekly
 @pytest.mark.skipif(sys.platform != "linux", reason="a disk as small as one likes is Linux's")
 def test_a_training_that_filled_the_disk_resumes_when_there_is_room(project: Project) -> None:
     (project.path / "wandb").mkdir()
@@ -266,7 +274,7 @@ def test_a_key_that_is_typed_in_makes_runs_online(project: Project) -> None:
     assert_complete(project)
 
 
-@pytest.mark.parametrize("end", ["server down", "training killed"])
+@pytest.mark.parametrize("end", [weekly("server down"), "training killed"])
 def test_what_arrived_before_an_upload_broke_off_is_not_sent_again(
     project: Project, end: str
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_fine_tuned_run_is_reproduced(past: Project, tmp_path: Path) -> None:
     assert re.search(r"^all \d+ identical$", printed, re.MULTILINE)
 
 
+@pytest.mark.weekly  # each change restores a run of the server in test_restore.py
 def test_a_run_of_wandb_is_fine_tuned(past: Project, tmp_path: Path) -> None:
     project = past.copy(tmp_path)
     first = run_id(project)

@@ -268,6 +268,7 @@ def test_a_server_that_says_no_or_nothing_is_one_line(
     assert (project.backend.runs, project.marked) == ({}, [])
 
 
+@pytest.mark.weekly
 def test_a_run_uploaded_between_kill_and_resume_has_every_epoch_once(project: Project) -> None:
     shutil.rmtree(project.path / "wandb")
     overrides = ["trainer.max_epochs=28", "callbacks.early_stopping.patience=99"]

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import pytest
 from workflow.config.compose import compose
 from workflow.config.schema import plain
 from workflow.launch import set_variables
@@ -19,12 +18,3 @@ if settings["backend"] == "tensorflow":
     from workflow.keras.devices import set_up
 
     set_up(settings["trainer"])  # TensorFlow takes threads before the first network alone
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With another backend than JAX, leave to the weekly run what no backend does by itself."""
-    if settings["backend"] != "jax":
-        for item in items:
-            if not item.get_closest_marker("backend"):
-                item.add_marker("weekly")

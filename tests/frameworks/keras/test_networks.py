@@ -12,8 +12,6 @@ from workflow.config.values import ConfigError
 from workflow.errors import CommandError
 from workflow.signature import signature
 
-pytestmark = pytest.mark.backend  # each has an exporter of its own
-
 PIXELS = {"images": {"kind": "image", "rows": 16, "columns": 16, "channels": 3, "max_value": 255}}
 TEXT = {"comment": {"kind": "text", "length": 24}}
 

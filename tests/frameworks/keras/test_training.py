@@ -68,11 +68,10 @@ def rows(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("overrides", "inputs", "target"),
     [
-        pytest.param(
+        (
             ["model=cnn", "optimizer=sgd", "optimizer.gradient_accumulation_steps=3"],
             PICTURES,
             CLASSES,
-            marks=pytest.mark.backend,
         ),
         (["model=mlp", "scheduler=cosine"], TABLE, VALUE),
         (["model=mlp", "scheduler=exponential", "scheduler.interval=step"], TABLE, CLASSES),
@@ -149,7 +148,6 @@ def test_the_weights_of_a_run_are_started_from_and_frozen_layers_stay(
         trained(wider, tmp_path / "wider")
 
 
-@pytest.mark.backend
 def test_dropout_and_normalization_know_a_training(config, prepare, tmp_path: Path) -> None:
     model = {
         "_target_": "workflow.keras.networks.PlainModel",
@@ -192,7 +190,6 @@ def test_a_run_is_resumed_for_more_epochs(config, prepare, tmp_path: Path) -> No
             trained(config(*refused, inputs=TABLE, target=VALUE), tmp_path / "refused")
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_each_precision_trains_and_is_exported(
     precision: str, config, prepare, tmp_path: Path
@@ -268,7 +265,6 @@ def test_an_image_gets_another_backend_when_it_is_built(monkeypatch: pytest.Monk
         compose(["backend=torch"], ROOT / CONF)
 
 
-@pytest.mark.backend
 def test_a_gpu_that_is_not_there_is_refused(config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer.accelerator: gpu: .+ finds none here"):
         train(config("trainer=gpu", inputs=TABLE, target=CLASSES), tmp_path)
