@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from workflow import ranks
 from workflow.cleaning import job_snapshots
+from workflow.cluster import __main__ as cluster
 from workflow.cluster import follow, records, request, scheduler, settings
 from workflow.cluster.records import Job
 from workflow.config.values import ConfigError
@@ -211,6 +212,25 @@ def test_a_hiccup_of_slurm_does_not_end_a_job(
     (standing,) = follow.standings(records.find("7")).values()
     assert standing.state == follow.UNKNOWN
     assert reason in standing.text
+
+
+@POSIX
+def test_a_slurm_that_does_not_answer_is_asked_about_one_job(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tmp_path / "asked"
+    script = f"#!/bin/sh\necho job >> {asked}\necho slurm_load_jobs error >&2; exit 1\n"
+    (tmp_path / "scontrol").write_text(script, encoding="utf-8")
+    (tmp_path / "scontrol").chmod(0o755)
+    for number in ("8", "9"):
+        replace(job, id=number).write()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["cluster", "status"])
+    assert cluster.main() == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if follow.UNKNOWN in line]
+    assert sorted(row.split()[0] for row in rows) == ["7", "8", "9"]
+    assert all("slurm_load_jobs error" in row for row in rows)
+    assert asked.read_text("utf-8") == "job\n"
 
 
 @POSIX

@@ -12,7 +12,7 @@ from ..config.values import ConfigError
 from ..errors import CommandError
 from ..git import GitError
 from . import records, scheduler
-from .follow import follow, last_lines, standings
+from .follow import each_standings, follow, last_lines, standings
 from .records import Job
 
 SHOWN = 20  # jobs in a table
@@ -92,8 +92,8 @@ def status(job_id: str) -> int:
     for name in ("job", "submitted", "what", "state"):
         table.add_column(name, no_wrap=True)
     table.add_column("", overflow="fold")
-    for job in jobs:
-        for task, standing in standings(job).items():
+    for job, found in each_standings(jobs):
+        for task, standing in found.items():
             what = f"{job.kind} {job.name}"
             table.add_row(*map(Text, (task, job.when, what, standing.state, standing.text)))
     console = Console(highlight=False)

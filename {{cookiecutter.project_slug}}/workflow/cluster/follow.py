@@ -1,7 +1,7 @@
 """Following a job: its log as it is written, and how it ended, whoever ended it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +37,29 @@ class Standing:
         return self.state in (SUCCEEDED, FAILED)
 
 
-def standings(job: Job) -> dict[str, Standing]:
+def each_standings(jobs: Iterable[Job]) -> Iterator[tuple[Job, dict[str, Standing]]]:
+    """Yield jobs with their standings; a SLURM that does not answer keeps nobody waiting twice."""
+    problem = ""
+    for job in jobs:
+        found = standings(job, problem)
+        unknown = [standing.text for standing in found.values() if standing.state == UNKNOWN]
+        problem = unknown[0] if unknown else problem
+        yield job, found
+
+
+def standings(job: Job, problem: str = "") -> dict[str, Standing]:
     """Return the standing of each task of a job, by its id.
 
     The outcome that a task wrote comes first: SLURM forgets.
+
+    Args:
+        problem: why SLURM does not answer, where that is known: it is not asked.
     """
     outcomes = {task: records.outcome(job.folder, task) for task in job.task_ids}
-    states, problem = {}, ""
+    states = {}
     try:
-        states = scheduler.states(job.id) if None in outcomes.values() else {}
+        if None in outcomes.values() and not problem:
+            states = scheduler.states(job.id)
     except CommandError as error:
         problem = str(error)
     by_task = {}
